@@ -1,0 +1,208 @@
+"""Weights on disk: one safetensors file a state, its configuration in the header, checked by sum.
+
+`checkpoints/step-*.safetensors` hold all that a training needs to go on; `model.safetensors` holds
+what `translate` needs. Both are written whole or not at all. No pickle is ever read or written.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from unpaired.config import Config
+from unpaired.errors import CheckpointError, UnpairedError
+from unpaired.storage import atomic_path, explain_os_error
+
+__all__ = [
+    "FORMAT",
+    "Header",
+    "checkpoint_path",
+    "checkpoints",
+    "latest_good",
+    "prune",
+    "read",
+    "read_header",
+    "write",
+]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weights file says of itself.
+
+    `kind` is "checkpoint" (a whole training state) or "model" (generators alone); `step` counts
+    finished steps; `weights` is "ema" or "last"; `pending` is the journal's unwritten part;
+    `made_on` names engine, device, threads and machine, for which runs are equal bit for bit.
+    """
+
+    kind: Literal["checkpoint", "model"]
+    config: Config
+    step: int
+    weights: Literal["ema", "last"] = "last"
+    pending: str = "{}"
+    made_on: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """The header as safetensors keeps it: strings by name."""
+        return {
+            "format": str(FORMAT),
+            "software": "unpaired",
+            "kind": self.kind,
+            "config": self.config.to_toml(),
+            "step": str(self.step),
+            "weights": self.weights,
+            "pending": self.pending,
+            "made_on": self.made_on,
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str] | None, path: Path) -> "Header":
+        """The header of the file at `path`.
+
+        Raises:
+            CheckpointError: not a file of ours, or of a format this version does not know.
+        """
+        if not metadata or metadata.get("software") != "unpaired":
+            raise CheckpointError(
+                f"{path} has no header of unpaired: give a run folder or a model.safetensors "
+                "that `unpaired train` wrote"
+            )
+        if metadata.get("format") != str(FORMAT):
+            raise CheckpointError(
+                f"{path} has format {metadata.get('format')}, this version reads format {FORMAT}: "
+                "use the version of unpaired that wrote it"
+            )
+        return cls(
+            kind="checkpoint" if metadata["kind"] == "checkpoint" else "model",
+            config=Config.from_toml(metadata["config"], f"the header of {path}"),
+            step=int(metadata["step"]),
+            weights="ema" if metadata["weights"] == "ema" else "last",
+            pending=metadata["pending"],
+            made_on=metadata["made_on"],
+        )
+
+
+def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a weights file atomically.
+
+    Raises:
+        RunError: the system refuses to write it (full disk, no permission, ...).
+    """
+    metadata = header.to_metadata()
+    metadata["checksum"] = _checksum(metadata, arrays)
+    with atomic_path(path) as temporary:
+        try:
+            save_file(dict(arrays), temporary, metadata)
+        except SafetensorError as error:
+            # The library wraps the system's refusal and keeps its text alone.
+            raise explain_os_error(OSError(_errno(str(error)), str(error)), path) from error
+
+
+def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
+    """Reads a weights file and verifies its checksum.
+
+    Raises:
+        CheckpointError: missing, damaged, truncated, foreign, or of an unknown format.
+    """
+    with _opened(path) as (metadata, file):
+        header = Header.from_metadata(metadata, path)
+        # Copies: arrays must not lean on a file that may be replaced.
+        arrays = {name: np.array(array) for name, array in _tensors(file)}
+        rest = {key: value for key, value in metadata.items() if key != "checksum"}
+        if _checksum(rest, arrays) != metadata.get("checksum"):
+            raise CheckpointError(f"{path} is damaged: its content does not fit its checksum")
+    return header, arrays
+
+
+def read_header(path: Path) -> Header:
+    """The header alone, without reading the weights. Raises as `read`."""
+    with _opened(path) as (metadata, _):
+        return Header.from_metadata(metadata, path)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps lies in a run folder."""
+    return folder / "checkpoints" / f"step-{step:08d}.safetensors"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first."""
+    return sorted((folder / "checkpoints").glob("step-*.safetensors"))
+
+
+def latest_good(
+    folder: Path,
+) -> tuple[Path, Header, dict[str, np.ndarray], list[CheckpointError]] | None:
+    """The newest checkpoint of a run folder that reads whole, and the errors of newer ones.
+
+    None where the folder has no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are checkpoints and none of them can be read.
+    """
+    errors: list[CheckpointError] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            header, arrays = read(path)
+            return path, header, arrays, errors
+        except CheckpointError as error:
+            errors.append(error)
+    if errors:
+        raise CheckpointError(
+            f"none of the {len(errors)} checkpoints of {folder} can be read "
+            f"(the newest: {errors[0]}): restore one from a copy, or choose another --out"
+        )
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints, and what killed writers left behind."""
+    for path in checkpoints(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+    for path in (folder / "checkpoints").glob(".step-*.tmp.safetensors"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, str], safe_open]]:
+    """A safetensors file opened for reading, its library's errors turned into ours."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there: give a run folder or a weights file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file.metadata() or {}, file
+    except UnpairedError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged or not a weights file: {error}") from error
+
+
+def _tensors(file: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for name in file.keys():  # noqa: SIM118 (the library has no iteration)
+        yield name, file.get_tensor(name)
+
+
+def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+    """CRC-32 over header and tensors: finds damage, is no protection against forgery."""
+    total = zlib.crc32(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
+    return f"crc32:{total:08x}"
+
+
+def _errno(text: str) -> int:
+    """The system's error number out of a text such as '... (os error 28)', or 0."""
+    found = re.search(r"os error (\d+)", text)
+    return int(found[1]) if found else 0

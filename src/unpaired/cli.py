@@ -1,0 +1,305 @@
+"""The command line: one function a verb. Parse, call, print."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.extras import subcommand_cli_from_dict
+
+from unpaired.config import DEFAULT_MAX_PIXELS, PRESETS, Recipe, Runtime
+from unpaired.errors import DataError, SomeFailed, UnpairedError
+
+__all__ = ["main"]
+
+
+def _flags(kind: type, leave_out: set[str]) -> Any:
+    """A dataclass of flags, one for each field of `kind`, None where the user gave nothing."""
+    hints = get_type_hints(kind)
+    fields: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(kind):
+        if item.name in leave_out:
+            continue
+        hint: Any = hints[item.name]
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        metavar = "{" + ",".join(choices) + "}" if choices else hint.__name__.upper()
+        if hint is bool:
+            metavar = "{True,False}"
+        told = arg(
+            help=item.metadata["help"], metavar=metavar, help_behavior_hint=_default(kind, item)
+        )
+        fields.append((item.name, Annotated[hint | None, told], dataclasses.field(default=None)))
+    return dataclasses.make_dataclass(kind.__name__ + "Flags", fields, frozen=True)
+
+
+def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
+    """What holds where a flag is not given; for the recipe, by preset."""
+    if kind is Runtime:
+        return f"(default {item.default})"
+    values = {name: getattr(recipe, item.name) for name, recipe in PRESETS.items()}
+    if len(set(values.values())) > 1:
+        return "(" + ", ".join(f"{name} {value}" for name, value in values.items()) + ")"
+    return "" if "(0:" in item.metadata["help"] else f"(default {item.default})"
+
+
+if TYPE_CHECKING:
+    RecipeFlags: TypeAlias = Any
+    RuntimeFlags: TypeAlias = Any
+else:
+    RecipeFlags = OmitArgPrefixes[_flags(Recipe, {"preset", "epoch_steps", "data_fingerprint"})]
+    RuntimeFlags = OmitArgPrefixes[_flags(Runtime, set())]
+
+
+def _optional(kind: str, help: str, default: str = "") -> Any:
+    """How a flag that may be left away is shown."""
+    return arg(metavar=kind, help=help, help_behavior_hint=default)
+
+
+Data = Annotated[
+    tuple[str, ...],
+    Positional,
+    arg(metavar="DATA", help="a folder, a name of the catalogue, or two folders"),
+]
+MaxPixels = Annotated[
+    int, arg(help="refuse pictures of more pixels than this, before they are decoded")
+]
+Device = Annotated[str, arg(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")]
+Threads = Annotated[int, arg(help="threads of the arithmetic on a CPU (0: as many as cores)")]
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, arg(help="the run folder; a run of the same recipe in it goes on")],
+    recipe: RecipeFlags,
+    runtime: RuntimeFlags,
+    preset: Annotated[
+        Literal["paper", "small", "tiny"] | None,
+        _optional(
+            "{paper,small,tiny}",
+            "paper: the recipe of 2017; small: photographs at 64 px; tiny: 32 px, in minutes",
+            "(paper, or that of the run)",
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, _optional("FLOAT", "passes over the larger domain, instead of --steps")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        _optional("FLOAT", "minutes, instead of --steps: 20 steps are timed, then they are fixed"),
+    ] = None,
+    extend: Annotated[int, arg(help="steps to add to a run that exists")] = 0,
+    skip_unreadable: Annotated[
+        bool, FlagCreatePairsOff, arg(help="go on without pictures that cannot be read")
+    ] = False,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Learn to translate between two domains, or go on with a run."""
+    from unpaired.training.loop import train as run
+
+    run(
+        _source(data),
+        out=out,
+        preset=preset,
+        recipe=_given(recipe),
+        runtime=_given(runtime),
+        epochs=epochs,
+        minutes=minutes,
+        extend=extend,
+        skip_unreadable=skip_unreadable,
+        max_pixels=max_pixels,
+    )
+
+
+def translate(
+    model: Annotated[Path, Positional, arg(help="a run folder or a model.safetensors")],
+    inputs: Annotated[
+        tuple[str, ...], Positional, arg(metavar="INPUT...", help="files, folders or globs")
+    ],
+    to: Annotated[str, arg(help="the domain to translate to: its name, or a or b")],
+    out: Annotated[Path, arg(help="the folder for the results; nothing is written elsewhere")],
+    working_size: Annotated[
+        int | None,
+        _optional("INT", "longer side in pixels to translate at, scaled back to the input's size"),
+    ] = None,
+    format: Annotated[
+        Literal["png", "jpg", "webp", "tiff", "bmp"] | None,
+        _optional("{png,jpg,webp,tiff,bmp}", "file format of the results", "(as the inputs)"),
+    ] = None,
+    overwrite: Annotated[bool, arg(help="replace files that exist, the inputs too")] = False,
+    batch_size: Annotated[int, arg(help="pictures of one size translated together")] = 8,
+    device: Device = "auto",
+    threads: Threads = 0,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Translate pictures, folders and globs to the other domain."""
+    from unpaired.progress import Meter
+    from unpaired.translation.model import load
+    from unpaired.translation.pictures import translate_files
+
+    loaded = load(model, device=device, threads=threads)
+    meter = Meter("pictures")
+    try:
+        summary = translate_files(
+            loaded,
+            inputs,
+            out,
+            to=to,
+            working_size=working_size,
+            format=format,
+            overwrite=overwrite,
+            batch_size=batch_size,
+            max_pixels=max_pixels,
+            progress=meter.show,
+        )
+    finally:
+        meter.close()
+    print(f"{len(summary.done)} pictures translated into {out}")
+    if summary.failed:
+        listed = "\n".join(f"  {path}: {reason}" for path, reason in summary.failed)
+        raise SomeFailed(f"{len(summary.failed)} pictures failed:\n{listed}")
+
+
+def demo(
+    out: Annotated[Path, arg(help="the folder for the run and its page")] = Path("runs/demo"),
+    seed: Annotated[int, arg(help="seed of the training")] = 0,
+    steps: Annotated[
+        int | None, _optional("INT", "training steps", f"(default {PRESETS['tiny'].steps})")
+    ] = None,
+) -> None:
+    """Make pictures of summer and winter, learn to translate them, score it, write a page."""
+    from unpaired.demo import demo as run
+
+    run(out, seed=seed, steps=steps)
+
+
+def data_list() -> None:
+    """The named data sets, and which are here."""
+    from unpaired.data.catalogue import listing
+
+    print(listing())
+
+
+def data_make(
+    name: Annotated[str, Positional, arg(help="seasons-lite or seasons")],
+) -> None:
+    """Make a data set that is drawn on this machine."""
+    from unpaired.data.catalogue import obtain
+    from unpaired.progress import Meter
+
+    meter = Meter(name, unit="scenes")
+    print(obtain(name, progress=meter.show))
+    meter.close()
+
+
+def data_fetch(
+    name: Annotated[str, Positional, arg(help="a name of `unpaired data list`")],
+    url: Annotated[str | None, _optional("URL", "another address of the same zip file")] = None,
+) -> None:
+    """Download, verify and unpack a named data set; a broken download goes on."""
+    from unpaired.data.catalogue import fetch
+    from unpaired.progress import Meter
+
+    meter = Meter(name, unit="bytes")
+    try:
+        fetched = fetch(name, url=url, progress=meter.show)
+    finally:
+        meter.close()
+    print(f"{fetched.folder}\npictures: {fetched.counts}\nsha256: {fetched.sha256 or 'unknown'}")
+
+
+def data_check(
+    data: Data,
+    image_size: Annotated[
+        int | None, _optional("INT", "also list pictures smaller than this crop")
+    ] = None,
+    full: Annotated[bool, arg(help="list everything, however long")] = False,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """List pictures that are unreadable, none at all, nearly flat, or there twice."""
+    from unpaired.data.check import check
+    from unpaired.progress import Meter
+    from unpaired.training.intake import find_source
+
+    found = find_source(_source(data), need_train=False)
+    meter = Meter("pictures")
+    findings = check(found, crop=image_size, max_pixels=max_pixels, progress=meter.show)
+    meter.close()
+    print(findings.report(full=full))
+    if findings.stopping:
+        raise SomeFailed(f"{len(findings.stopping)} findings would stop a training")
+
+
+def data() -> None:
+    """Named data sets, and checking one's own: data list, make, fetch, check."""
+    _dispatch(["data"])
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "train": train,
+    "translate": translate,
+    "data": data,
+}
+DATA_VERBS: dict[str, Callable[..., None]] = {
+    "list": data_list,
+    "make": data_make,
+    "fetch": data_fetch,
+    "check": data_check,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 (some failed), 2 (refused) or 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(words)
+    except UnpairedError as error:
+        if os.environ.get("UNPAIRED_DEBUG") == "1":
+            raise
+        print(f"unpaired: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("unpaired: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(words: list[str]) -> None:
+    if words[:1] == ["--version"]:
+        print(f"unpaired {version('unpaired')}")
+    elif words[:1] == ["data"]:
+        told = "Named data sets, and checking one's own."
+        subcommand_cli_from_dict(
+            DATA_VERBS, prog="unpaired data", description=told, args=words[1:] or ["--help"]
+        )
+    else:
+        told = (
+            "Unpaired image-to-image translation: learn from two folders of unrelated pictures, "
+            "translate both ways."
+        )
+        subcommand_cli_from_dict(VERBS, prog="unpaired", description=told, args=words or ["--help"])
+
+
+def _given(flags: Any) -> dict[str, object]:
+    return {name: value for name, value in vars(flags).items() if value is not None}
+
+
+def _source(data: tuple[str, ...]) -> str | tuple[str, str]:
+    if len(data) == 1:
+        return data[0]
+    if len(data) == 2:
+        return (data[0], data[1])
+    raise DataError(f"DATA is one folder or name, or two folders; {len(data)} were given")

@@ -1,0 +1,204 @@
+"""Where the pictures of the two domains lie: the folder layouts in the wild, told apart.
+
+Understood, in any case of letters (`val`, `valid` or `validation` stand in for a missing `test`):
+
+    trainA trainB [testA testB]     also train_a, train-a; also under `Images`
+    train/A train/B [test/A test/B]
+    A B                             also A/images; with A/train and A/test where there are such
+    any two folders                 given as two and named after themselves; likewise
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unpaired.data.image import SUFFIXES
+from unpaired.errors import DataError
+
+__all__ = ["DataSet", "Folder", "find_data"]
+
+_UNDERSTOOD = (
+    "trainA + trainB (or train_a + train_b, also under Images), train/A + train/B, A + B,"
+    " A/images + B/images; or give the two folders themselves"
+)
+_TEST = ("test", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The pictures of one domain and split."""
+
+    root: Path
+    names: tuple[str, ...]  # POSIX paths of the pictures under `root`, sorted
+    others: tuple[str, ...] = field(default=(), repr=False)  # files without a picture's suffix
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """Where picture `index` lies."""
+        return self.root / self.names[index]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Two domains, with pictures to train on and, perhaps, pictures to test on."""
+
+    name_a: str
+    name_b: str
+    train_a: Folder  # without pictures only if `find_data` was told that training needs none
+    train_b: Folder
+    test_a: Folder | None
+    test_b: Folder | None
+
+
+def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> DataSet:
+    """Finds the pictures of both domains in a data set's folder, or in the two folders given.
+
+    With `need_train` false a data set of test pictures alone is accepted.
+
+    Raises:
+        DataError: a path that is missing or no folder, a layout that is not understood, a folder
+            without pictures, or one folder for both domains.
+    """
+    if isinstance(data, tuple):
+        return _two_folders(*data)
+    _require_folder(data)
+    for root in (data, _subfolders(data).get("images")):
+        if root is not None and (roots := _recognise(root)):
+            return _data_set(("a", "b"), roots, need_train)
+    raise DataError(f"{data}: no layout of two domains here ({_seen(data)}): need {_UNDERSTOOD}")
+
+
+def _two_folders(a: Path, b: Path) -> DataSet:
+    for folder in (a, b):
+        _require_folder(folder)
+    _require_apart(a, b)
+    name_a, name_b = a.resolve().name, b.resolve().name
+    # "a" and "b" always mean the sides, so no domain may bear the other side's name.
+    if not name_a or not name_b or name_a.lower() in (name_b.lower(), "b") or name_b.lower() == "a":
+        name_a, name_b = "a", "b"
+    return _data_set((name_a, name_b), _splits("a", a) | _splits("b", b), need_train=True)
+
+
+def _recognise(root: Path) -> dict[str, Path]:
+    """The folders of `train_a`, `train_b`, `test_a`, `test_b`, as far as a layout has them."""
+    below = _subfolders(root)
+    found: dict[str, Path] = {}
+    for split, spellings in (("train", ("train",)), ("test", _TEST)):
+        for spelling in spellings:
+            inner = _subfolders(below[spelling]) if spelling in below else {}
+            for side in ("a", "b"):
+                names = (f"{spelling}{side}", f"{spelling}_{side}", f"{spelling}-{side}")
+                places = [below[name] for name in names if name in below]
+                places += [inner[side]] if side in inner else []
+                if places:
+                    found[f"{split}_{side}"] = places[0]
+            if any(key.startswith(split) for key in found):
+                break
+    if not found and {"a", "b"} <= below.keys():
+        for side in ("a", "b"):
+            found |= _splits(side, _subfolders(below[side]).get("images", below[side]))
+    return found
+
+
+def _splits(side: str, folder: Path) -> dict[str, Path]:
+    """A domain's folder as a whole, or its `train` and `test` where it has a `train`."""
+    inner = _subfolders(folder)
+    if "train" not in inner:
+        return {f"train_{side}": folder}
+    tests = [inner[spelling] for spelling in _TEST if spelling in inner]
+    return {f"train_{side}": inner["train"]} | {f"test_{side}": test for test in tests[:1]}
+
+
+def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) -> DataSet:
+    for split in ("train", "test"):
+        if f"{split}_a" in roots and f"{split}_b" in roots:
+            _require_apart(roots[f"{split}_a"], roots[f"{split}_b"])
+    found = {key: _list(root) for key, root in roots.items()}
+    if need_train:
+        for side in ("a", "b"):
+            if f"train_{side}" not in found:
+                seen = ", ".join(f"{folder.root} ({len(folder)})" for folder in found.values())
+                raise DataError(f"no train{side.upper()} to train on; pictures are in: {seen}")
+            _require_pictures(found[f"train_{side}"])
+    elif not any(found.values()):
+        _require_pictures(next(iter(found.values())))
+    nothing = Folder(next(iter(roots.values())).parent, ())
+    return DataSet(
+        *names,
+        found.get("train_a", nothing),
+        found.get("train_b", nothing),
+        found.get("test_a") or None,
+        found.get("test_b") or None,
+    )
+
+
+def _list(root: Path) -> Folder:
+    """All files under `root`; links to folders are followed, each folder is entered once."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
+
+    entered: set[str] = set()
+    names: list[str] = []
+    others: list[str] = []
+    for folder, below, files in os.walk(root, followlinks=True, onerror=refuse):
+        place = os.path.realpath(folder)
+        if place in entered:
+            below.clear()
+            continue
+        entered.add(place)
+        below[:] = sorted(name for name in below if not _is_debris(name))
+        for name in files:
+            if not _is_debris(name):
+                path = Path(folder, name)
+                (names if path.suffix.lower() in SUFFIXES else others).append(
+                    path.relative_to(root).as_posix()
+                )
+    return Folder(root, tuple(sorted(names)), tuple(sorted(others)))
+
+
+def _is_debris(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _subfolders(root: Path) -> dict[str, Path]:
+    """The folders in `root` by their names in lower case."""
+    try:
+        return {
+            path.name.lower(): path
+            for path in sorted(root.iterdir(), reverse=True)
+            if path.is_dir() and not _is_debris(path.name)
+        }
+    except OSError as error:
+        raise DataError(f"{root}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _seen(root: Path) -> str:
+    """What lies in `root`, in a few words."""
+    folders = sorted(path.name for path in _subfolders(root).values())
+    pictures = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
+    listed = ", ".join(folders[:8]) + (f" and {len(folders) - 8} more" if len(folders) > 8 else "")
+    return f"folders: {listed or 'none'}; pictures: {pictures}"
+
+
+def _require_folder(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"{path}: no such folder")
+    if not path.is_dir():
+        raise DataError(f"{path}: is a file; give the folder of a data set, or two folders")
+
+
+def _require_pictures(folder: Folder) -> None:
+    if not folder.names:
+        others = f" (of {len(folder.others)} files)" if folder.others else ""
+        raise DataError(f"{folder.root}: no pictures in it{others}: need {', '.join(SUFFIXES)}")
+
+
+def _require_apart(a: Path, b: Path) -> None:
+    real_a, real_b = a.resolve(), b.resolve()
+    if real_a == real_b:
+        raise DataError(f"{a} and {b} are the same folder: two domains need two")
+    if real_a in real_b.parents or real_b in real_a.parents:
+        raise DataError(f"{a} and {b}: one lies inside the other, its pictures would be in both")

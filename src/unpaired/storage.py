@@ -1,0 +1,104 @@
+"""Files that are either whole or not there: atomic writes, and the lock of a run folder."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unpaired.errors import RunError
+
+__all__ = ["atomic_path", "exclusive", "explain_os_error", "write_text"]
+
+
+def explain_os_error(error: OSError, path: Path) -> RunError:
+    """One line for an operating system's refusal to write `path`."""
+    reasons = {
+        errno.ENOSPC: "the disk is full: free some space and start again",
+        errno.EDQUOT: "the disk quota is used up: free some space and start again",
+        errno.EACCES: "permission denied: choose a folder you may write",
+        errno.EPERM: "permission denied: choose a folder you may write",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOTDIR: "a file stands where a folder is needed: choose another name",
+        errno.EEXIST: "a file stands where a folder is needed: choose another name",
+    }
+    reason = reasons.get(error.errno or 0, str(error.strerror or error))
+    return RunError(f"cannot write {path}: {reason}")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it is synced and renamed into place.
+
+    Whatever fails or is killed in between, `path` holds its old content or its new one.
+    The temporary name keeps the suffix of `path`, since writers choose a format by it.
+
+    Raises:
+        RunError: the system refuses to write (full disk, no permission, ...).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}"
+        )
+        os.close(handle)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` atomically, in UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds the lock of `folder`: one process a folder. The lock dies with its process.
+
+    Raises:
+        RunError: another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{folder} is in use by another process: wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync(path: Path) -> None:
+    """Forces a file or a folder to the disk (folders cannot be synced on Windows)."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

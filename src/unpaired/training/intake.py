@@ -1,0 +1,202 @@
+"""The data of a training: found, checked, and the facts of it that the recipe needs."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unpaired.data.catalogue import entries, resolve
+from unpaired.data.check import Findings, check
+from unpaired.data.domains import DataSet, Folder, find_data
+from unpaired.errors import DataError
+from unpaired.progress import Meter
+from unpaired.storage import write_text
+
+__all__ = ["Facts", "Intake", "Source", "find_source", "take_in"]
+
+Source = str | Path | tuple[str | Path, str | Path]
+"""A folder, a name of the catalogue, or two folders."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the data settle of a recipe, and the pictures that are left out."""
+
+    name_a: str
+    name_b: str
+    bands_a: int
+    bands_b: int
+    depth_a: int
+    depth_b: int
+    pictures: int  # of the larger domain
+    data_fingerprint: str
+    left_out: tuple[str, ...]  # paths from the data's folder, by --skip-unreadable
+
+    def settled(self, batch_size: int) -> dict[str, object]:
+        """The fields of the recipe that the data settle."""
+        fields = dataclasses.asdict(self)
+        del fields["pictures"], fields["left_out"]
+        return fields | {"epoch_steps": math.ceil(self.pictures / batch_size)}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A data set fit for training, and the facts of it."""
+
+    data: DataSet
+    facts: Facts
+
+
+def find_source(source: Source, *, need_train: bool = True) -> DataSet:
+    """The data set meant by `source`, its domains named by the catalogue where it is there.
+
+    Raises:
+        DataError: as `resolve` and `find_data`.
+    """
+    if isinstance(source, tuple):
+        return find_data((Path(source[0]), Path(source[1])), need_train=need_train)
+    folder = resolve(source)
+    data = find_data(folder, need_train=need_train)
+    known = {entry.name: entry for entry in entries()}.get(folder.resolve().name)
+    return replace(data, name_a=known.name_a, name_b=known.name_b) if known else data
+
+
+def take_in(
+    source: Source,
+    folder: Path,
+    *,
+    image_size: int,
+    skip_unreadable: bool,
+    max_pixels: int,
+    threads: int,
+    say: Say,
+    quiet: bool,
+) -> Intake:
+    """Finds and checks the data of the run in `folder`; a check of the same files is not repeated.
+
+    Raises:
+        DataError: no data there, unreadable pictures (the list of them), or smaller than the crop.
+    """
+    data = find_source(source)
+    cache = folder / "data.json"
+    listing = _listing(data, skip_unreadable)
+    if (facts := _remembered(cache, listing)) is None:
+        meter = Meter("checking pictures", quiet=quiet)
+        findings = check(
+            data,
+            crop=image_size,
+            max_pixels=max_pixels,
+            threads=threads,
+            progress=meter.show,
+        )
+        meter.close()
+        facts = _facts(data, findings, image_size, skip_unreadable, max_pixels, say)
+        write_text(cache, json.dumps({"listing": listing, "facts": dataclasses.asdict(facts)}))
+    return Intake(_without(data, facts.left_out), facts)
+
+
+def _facts(
+    data: DataSet,
+    findings: Findings,
+    image_size: int,
+    skip_unreadable: bool,
+    max_pixels: int,
+    say: Say,
+) -> Facts:
+    stopping = findings.stopping
+    if stopping and not skip_unreadable:
+        listed = "\n".join(f"  {path}: {item.reason}" for item in stopping for path in item.paths)
+        raise DataError(
+            f"{len(stopping)} pictures cannot be trained on: mend or remove them, "
+            f"or give --skip-unreadable\n{listed}"
+        )
+    left_out = tuple(str(path) for item in stopping for path in item.paths)
+    if left_out:
+        say(
+            f"left out as asked, {len(left_out)} pictures:\n"
+            + "\n".join(f"  {p}" for p in left_out)
+        )
+        data = _without(data, left_out)
+        findings = check(data, crop=image_size, max_pixels=max_pixels)
+    small = [path for item in findings.findings if item.kind == "small" for path in item.paths]
+    for name, train, facts in (
+        (data.name_a, data.train_a, findings.train_a),
+        (data.name_b, data.train_b, findings.train_b),
+    ):
+        inside = {train.path(index) for index in range(len(train))}
+        if inside and inside <= set(small):
+            side = min(facts.smallest) // 4 * 4
+            raise DataError(
+                f"{train.root}: all {len(inside)} pictures of {name} are smaller than the crop of "
+                f"{image_size} pixels: give --load-size {side} --image-size {side}, "
+                "or larger pictures"
+            )
+    counts = {item.kind: 0 for item in findings.findings}
+    for item in findings.findings:
+        counts[item.kind] += len(item.paths)
+    if counts:
+        listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        say(f"pictures checked ({listed}): `unpaired data check` tells more")
+    return Facts(
+        name_a=data.name_a,
+        name_b=data.name_b,
+        bands_a=findings.train_a.bands,
+        bands_b=findings.train_b.bands,
+        depth_a=findings.train_a.depth,
+        depth_b=findings.train_b.depth,
+        pictures=max(len(data.train_a), len(data.train_b)),
+        data_fingerprint=findings.fingerprint,
+        left_out=left_out,
+    )
+
+
+def _splits(data: DataSet) -> list[Folder]:
+    return [f for f in (data.train_a, data.train_b, data.test_a, data.test_b) if f]
+
+
+def _listing(data: DataSet, skip_unreadable: bool) -> str:
+    """A hash of the names, sizes and times of all files: the same means nothing was changed."""
+    total = hashlib.sha256(str(skip_unreadable).encode())
+    for folder in _splits(data):
+        for name in folder.names:
+            stat = os.stat(folder.root / name)
+            row = [str(folder.root), name, stat.st_size, stat.st_mtime_ns]
+            total.update(json.dumps(row).encode())
+    return total.hexdigest()
+
+
+def _remembered(cache: Path, listing: str) -> Facts | None:
+    """The facts of an earlier check of the same files, or None."""
+    try:
+        kept = json.loads(cache.read_text(encoding="utf-8"))
+        if kept["listing"] != listing:
+            return None
+        return Facts(**kept["facts"] | {"left_out": tuple(kept["facts"]["left_out"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _without(data: DataSet, paths: tuple[str, ...]) -> DataSet:
+    gone = set(paths)
+
+    def rest(folder: Folder) -> Folder:
+        names = tuple(name for name in folder.names if str(folder.root / name) not in gone)
+        return replace(folder, names=names)
+
+    left = replace(
+        data,
+        train_a=rest(data.train_a),
+        train_b=rest(data.train_b),
+        test_a=rest(data.test_a) if data.test_a else None,
+        test_b=rest(data.test_b) if data.test_b else None,
+    )
+    for folder in (left.train_a, left.train_b):
+        if not folder.names:
+            raise DataError(f"{folder.root}: no picture is left to train on")
+    return left

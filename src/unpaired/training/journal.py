@@ -1,0 +1,187 @@
+"""What a training writes for people: metrics.jsonl, sample grids, TensorBoard, progress."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from unpaired.config import Recipe
+from unpaired.engines.seam import Engine, Images, Losses
+from unpaired.errors import Diverged, MissingExtra
+from unpaired.storage import atomic_path, explain_os_error, write_text
+
+__all__ = ["Journal", "write_samples"]
+
+TIMES = ("seconds", "pictures_per_second")  # the fields of a line that differ between equal runs
+
+
+class Journal:
+    """The lines of metrics.jsonl: means of the losses since the line before.
+
+    Losses wait unconverted until a line is due, so that no device is waited for before. What
+    waits when a checkpoint is written goes into it (`pending`), so that a resumed run writes the
+    same lines.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, step: int, pending: str, *, tensorboard: bool):
+        self.path = folder / "metrics.jsonl"
+        self.recipe = recipe
+        self.waiting: list[Losses] = json.loads(pending).get("losses", [])
+        self.began = self.last = time.monotonic()
+        self.since = 0
+        self._cut_back(step)
+        try:
+            self.file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        self.board = _board(folder) if tensorboard else None
+
+    def note(self, losses: Losses) -> None:
+        """Takes the losses of one step."""
+        self.waiting.append(losses)
+        self.since += 1
+
+    def means(self) -> dict[str, float]:
+        """Means of what waits; it is converted, so the device is waited for."""
+        self.waiting = [_floats(losses) for losses in self.waiting]
+        names = self.waiting[0] if self.waiting else {}
+        return {name: float(np.mean([float(x[name]) for x in self.waiting])) for name in names}
+
+    def write(self, step: int, means: Mapping[str, float]) -> None:
+        """Writes the line of `step` and begins a new mean."""
+        now = time.monotonic()
+        rate = self.since * 2 * self.recipe.batch_size / max(now - self.last, 1e-9)
+        factor = self.recipe.rate_factor(step - 1)
+        line = {
+            "step": step,
+            **means,
+            "learning_rate": self.recipe.learning_rate * factor,
+            "discriminator_rate": self.recipe.discriminator_rate * factor,
+            "seconds": round(now - self.began, 3),
+            "pictures_per_second": round(rate, 2),
+        }
+        self._append(line)
+        if self.board:
+            for name, value in line.items():
+                if name != "step":
+                    self.board.add_scalar(name, value, step)
+        self.waiting, self.last, self.since = [], now, 0
+
+    def record(self, step: int, **facts: object) -> None:
+        """Writes a line that is not of losses, such as a change of the recipe."""
+        self._append({"step": step, **facts})
+
+    def pending(self) -> str:
+        """What waits, for the checkpoint's header."""
+        self.means()
+        return json.dumps({"losses": self.waiting})
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.file.close()
+        if self.board:
+            self.board.flush()
+            self.board.close()
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        try:
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def _cut_back(self, step: int) -> None:
+        """Keeps the whole lines up to `step`; a killed run may have written more, or half one."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        if kept != lines:
+            write_text(self.path, "".join(line + "\n" for line in kept))
+
+
+def require_finite(means: Mapping[str, float], step: int, last_good: Path | None) -> None:
+    """Stops the training where a loss is NaN or infinite.
+
+    Raises:
+        Diverged: with the step, the loss and the checkpoint that stands.
+    """
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"the loss {name} is {value} at step {step}: nothing of this was saved, "
+                f"the last good checkpoint is {last_good}; "
+                "start anew with a lower --learning-rate or --precision fp32"
+            )
+
+
+def write_samples(
+    path: Path, engine: Engine, recipe: Recipe, pictures: tuple[Images, Images]
+) -> None:
+    """Writes a grid of fixed pictures: real | fake | cycle, for both directions side by side."""
+    a, b = pictures
+    fake_b, fake_a = engine.translate(a, "ab"), engine.translate(b, "ba")
+    cycle_a, cycle_b = engine.translate(fake_b, "ba"), engine.translate(fake_a, "ab")
+    names = (recipe.name_a, recipe.name_b)
+    columns = [
+        (f"{names[0]}, real", a),
+        (f"made {names[1]}", fake_b),
+        (f"{names[0]} again", cycle_a),
+        (f"{names[1]}, real", b),
+        (f"made {names[0]}", fake_a),
+        (f"{names[1]} again", cycle_b),
+    ]
+    with atomic_path(path) as temporary:
+        draw_grid(columns).save(temporary, format="PNG")
+
+
+def draw_grid(columns: list[tuple[str, Images]], *, cell: int = 128) -> Pillow.Image:
+    """Columns of pictures (N, H, W, bands) in [-1, 1] under their titles, in equal cells."""
+    gap, head = 4, 22
+    rows = len(columns[0][1])
+    size = (len(columns) * (cell + gap) + gap, head + rows * (cell + gap))
+    sheet = Pillow.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for column, (title, images) in enumerate(columns):
+        left = gap + column * (cell + gap)
+        draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
+        for row, image in enumerate(images):
+            picture = Pillow.fromarray(_shown(image))
+            shrinks = picture.width > cell
+            how = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.NEAREST
+            sheet.paste(picture.resize((cell, cell), how), (left, head + row * (cell + gap)))
+    return sheet
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """Any bands as 8-bit RGB: of three or more the first three, else the first as grey."""
+    bands = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+    shown: np.ndarray = np.rint((np.clip(bands, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return shown
+
+
+def _floats(losses: Losses) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity where the line is not whole."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from tensorboard.summary import Writer
+    except ModuleNotFoundError as error:
+        raise MissingExtra("tensorboard", "track", "--tensorboard") from error
+    return Writer(str(folder / "tensorboard"))

@@ -1,0 +1,225 @@
+"""Training, from two folders of pictures to a translator."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from unpaired.checkpoint import checkpoints
+from unpaired.config import Config, Recipe
+from unpaired.config import preset as preset_named
+from unpaired.data.batches import Batches, load_square, prefetch
+from unpaired.data.domains import DataSet, Folder
+from unpaired.data.image import DEFAULT_MAX_PIXELS, over_white, read_image, with_bands
+from unpaired.engines.seam import Engine, Images, initial_state, make_engine
+from unpaired.errors import DataError, Interrupted
+from unpaired.progress import Meter
+from unpaired.storage import exclusive
+from unpaired.training.intake import Source, take_in
+from unpaired.training.journal import Journal, require_finite, write_samples
+from unpaired.training.run import (
+    Start,
+    Wish,
+    find_start,
+    machine,
+    save,
+    settle_steps,
+    write_config,
+)
+from unpaired.training.signals import StopRequest, stop_on_signals
+
+__all__ = ["Run", "train"]
+
+SAMPLES = 4  # pictures of each domain in a sample grid
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its folder, configuration and number of steps."""
+
+    folder: Path
+    config: Config
+    step: int
+
+
+def train(
+    data: Source,
+    *,
+    out: str | Path,
+    preset: str | None = None,
+    recipe: Mapping[str, object] | None = None,
+    runtime: Mapping[str, object] | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    extend: int = 0,
+    skip_unreadable: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    quiet: bool = False,
+) -> Run:
+    """Trains a translator between two domains, or goes on with the run in `out`.
+
+    Args:
+        data: a folder, a name of the catalogue, or two folders.
+        out: the run folder; where it holds a run of the same recipe, that goes on.
+        preset: "paper" (default), "small" or "tiny".
+        recipe: values of the recipe that differ from the preset, by name (see Recipe).
+        runtime: values of the runtime by name (see Runtime).
+        epochs: how long to train, in passes over the larger domain (or recipe["steps"]).
+        minutes: how long to train, by the clock: 20 steps are measured, then steps are fixed.
+        extend: steps to add to a run that exists.
+        skip_unreadable: go on without pictures that cannot be read.
+        max_pixels: pictures of more pixels are refused before they are decoded.
+        quiet: say nothing on standard error.
+
+    Raises:
+        ConfigError, DataError, RunError, CheckpointError: refused; nothing was lost.
+        Interrupted: SIGINT or SIGTERM; the state is saved and the same call goes on.
+    """
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    folder = Path(out)
+    wish = Wish(preset, recipe or {}, runtime or {}, epochs, minutes, extend)
+    with exclusive(folder), stop_on_signals() as stop:
+        intake = take_in(
+            data,
+            folder,
+            image_size=preset_named(preset or "paper", wish.recipe).image_size,
+            skip_unreadable=skip_unreadable,
+            max_pixels=max_pixels,
+            threads=2,
+            say=say,
+            quiet=quiet,
+        )
+        start = find_start(folder, wish, intake.facts, say)
+        if start.step and start.step >= start.config.recipe.steps:
+            say(f"{folder} is finished: {start.step} steps; to go on give --extend STEPS")
+            return Run(folder, start.config, start.step)
+
+        engine = make_engine(start.config.recipe, start.config.runtime)
+        batches = Batches(
+            intake.data, start.config.recipe, shard=engine.shard, max_pixels=max_pixels
+        )
+        if start.arrays is None:
+            start = _bear(engine, batches, start, wish, folder)
+        else:
+            engine.load(start.arrays)
+            if start.made_on != machine(engine):
+                say(
+                    f"begun on {start.made_on}, going on with {machine(engine)}: "
+                    "a fine training, but not equal bit for bit to one without the change"
+                )
+        say(_announcement(start, engine, intake.data))
+        write_config(folder, start.config)
+        _steps(engine, batches, start, folder, stop, quiet)
+    say(f"{folder} is finished: translate with `unpaired translate {folder} PICTURES --to ...`")
+    return Run(folder, start.config, start.config.recipe.steps)
+
+
+def _steps(
+    engine: Engine, batches: Batches, start: Start, folder: Path, stop: StopRequest, quiet: bool
+) -> None:
+    """The steps from `start` to the end, with all that is written on the way."""
+    recipe, runtime = start.config.recipe, start.config.runtime
+    pictures = _sample_pictures(batches.data, recipe, batches.max_pixels)
+    journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
+    if start.extended_from:
+        journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
+    meter = Meter("step", first=start.step, quiet=quiet)
+    last_losses: dict[str, float] = {}
+    done = saved = start.step
+    try:
+        for batch in prefetch(batches, start.step, recipe.steps, runtime.workers):
+            journal.note(engine.train_step(batch, recipe.rate_factor(done)))
+            done += 1
+            at_end = done == recipe.steps or stop.asked
+
+            if _due(done, runtime.log_every) or done == recipe.steps:
+                last_losses = journal.means()
+                require_finite(last_losses, done, _last_good(folder))
+                journal.write(done, last_losses)
+            if _due(done, runtime.sample_every) or done == recipe.steps:
+                write_samples(folder / "samples" / f"step-{done:08d}.png", engine, recipe, pictures)
+            if _due(done, runtime.checkpoint_every) or at_end:
+                save(folder, start.config, engine, done, journal.pending())
+                saved = done
+            meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
+            if stop.asked and done < recipe.steps:
+                raise Interrupted(
+                    f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
+                    "the same command goes on from there"
+                )
+    except DataError:
+        if done > saved:
+            save(folder, start.config, engine, done, journal.pending())
+        raise
+    finally:
+        meter.close()
+        journal.close()
+
+
+def _bear(engine: Engine, batches: Batches, start: Start, wish: Wish, folder: Path) -> Start:
+    """A run is born as a checkpoint: the first weights, and the steps settled."""
+    recipe = start.config.recipe
+    newborn = initial_state(engine.state(), recipe.seed)
+    engine.load(newborn)
+
+    def seconds_per_step() -> float:
+        warm, measured = 3, 20
+        began = 0.0
+        ahead = prefetch(batches, 0, warm + measured, start.config.runtime.workers)
+        for index, batch in enumerate(ahead):
+            if index == warm:
+                began = time.perf_counter()
+            losses = engine.train_step(batch, 1.0)
+            for loss in losses.values():
+                float(loss)  # waits for the device
+        engine.load(newborn)
+        return (time.perf_counter() - began) / measured
+
+    recipe = settle_steps(recipe, wish, seconds_per_step)
+    config = replace(start.config, recipe=recipe)
+    save(folder, config, engine, 0, "{}")
+    return replace(start, config=config)
+
+
+def _announcement(start: Start, engine: Engine, data: DataSet) -> str:
+    recipe = start.config.recipe
+    verb = f"going on from step {start.step}" if start.step else "beginning"
+    return (
+        f"{verb}: {recipe.steps} steps of preset {recipe.preset}, "
+        f"{len(data.train_a)} pictures of {recipe.name_a}, "
+        f"{len(data.train_b)} of {recipe.name_b}, {recipe.precision}, {engine.signature()}"
+    )
+
+
+def _sample_pictures(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
+    """The first pictures of each test set (training set where there is none), whole, resized."""
+
+    def some(test: Folder | None, train: Folder, bands: int) -> Images:
+        folder = test or train
+        side = recipe.image_size
+        squares = []
+        for index in range(min(SAMPLES, len(folder))):
+            image = read_image(folder.path(index), max_pixels=max_pixels)
+            pixels = with_bands(over_white(image), bands)
+            squares.append(load_square(pixels, side, (0, 0), side))
+        return np.stack(squares)
+
+    a = some(data.test_a, data.train_a, recipe.bands_a)
+    b = some(data.test_b, data.train_b, recipe.bands_b)
+    rows = min(len(a), len(b))
+    return a[:rows], b[:rows]
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _last_good(folder: Path) -> Path | None:
+    return next(reversed(checkpoints(folder)), None)

@@ -1,0 +1,370 @@
+"""A trained model ready to translate: what `unpaired.load` returns.
+
+It takes pictures of any size and gives them back in the same size and kind. Inside, a picture is
+laid over white, brought to the bands of its domain, scaled to [-1, 1] and mirrored outwards to the
+right and below up to multiples of 4, which the networks need; the result is cropped back.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from unpaired import checkpoint
+from unpaired.config import Config
+from unpaired.data.image import (
+    Image,
+    from_pil,
+    from_signed,
+    over_white,
+    read_header,
+    read_image,
+    to_pil,
+    to_signed,
+    with_bands,
+)
+from unpaired.engines.seam import Direction, Translator, make_translator
+from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
+from unpaired.translation import memory
+
+__all__ = ["Model", "load"]
+
+Floats = npt.NDArray[np.float32]
+
+# Pictures at once, counted in pixels. Small pictures gain from company (up to a third at 32 px);
+# from 256 px on a CPU is slower with it, see docs/results.md.
+_PIXELS_ON_CPU = 256 * 256
+_PIXELS_ELSEWHERE = 1024 * 1024
+
+
+def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model":
+    """Loads a run folder, its `model.safetensors`, or one of its checkpoints.
+
+    Of a checkpoint the running mean of the weights is taken where there is one, as for
+    `model.safetensors`. `device` and `threads` are as in `Runtime`.
+
+    Raises:
+        CheckpointError: missing, damaged or foreign, or without a generator.
+        ConfigError: no such device.
+        MissingExtra: the framework is not installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "model.safetensors").is_file():
+            there = checkpoint.checkpoints(path)
+            hint = f"or give a checkpoint, such as {there[-1]}" if there else "or give another"
+            raise CheckpointError(f"{path} has no model.safetensors: finish its training, {hint}")
+        path = path / "model.safetensors"
+    header, arrays = checkpoint.read(path)
+    means = {
+        name.removeprefix("ema."): array
+        for name, array in arrays.items()
+        if name.startswith("ema.generator_")
+    }
+    generators = means or {
+        name: array for name, array in arrays.items() if name.startswith("generator_")
+    }
+    directions = tuple(
+        direction
+        for direction in _DIRECTIONS
+        if any(name.startswith(f"generator_{direction}.") for name in generators)
+    )
+    if not directions:
+        raise CheckpointError(f"{path} holds no generator: give a run folder or its model")
+    runtime = dataclasses.replace(header.config.runtime, device=device, threads=threads)
+    translator = make_translator(header.config.recipe, runtime)
+    translator.load(generators)
+    return Model(
+        path=path,
+        config=Config(header.config.recipe, runtime),
+        step=header.step,
+        weights="ema" if means else header.weights,
+        directions=directions,
+        translator=translator,
+    )
+
+
+_DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
+
+
+class Model:
+    """Two generators, or one, with the configuration they were trained with. Made by `load`.
+
+    `path` is the file it came from, `step` the training step it stands at, `weights` says whether
+    they are a running mean, and `directions` are those it translates in.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        config: Config,
+        step: int,
+        weights: Literal["ema", "last"],
+        directions: tuple[Direction, ...],
+        translator: Translator,
+    ) -> None:
+        self.path = path
+        self.config = config
+        self.step = step
+        self.weights = weights
+        self.directions = directions
+        self._translator = translator
+        # On a device of its own the networks do not take the memory of the machine.
+        self._on_cpu = str(getattr(translator, "device", "cpu")) == "cpu"
+
+    @property
+    def name_a(self) -> str:
+        """Name of domain a."""
+        return self.config.recipe.name_a
+
+    @property
+    def name_b(self) -> str:
+        """Name of domain b."""
+        return self.config.recipe.name_b
+
+    def direction(self, to: str) -> Direction:
+        """The direction that ends in the domain `to`: its name, or "a" or "b".
+
+        Raises:
+            ConfigError: no such domain, or the model has no generator that ends there.
+        """
+        ends: dict[str, Direction] = {self.name_a: "ba", self.name_b: "ab", "a": "ba", "b": "ab"}
+        if to not in ends:
+            raise ConfigError(
+                f"no domain {to!r}: {self.path} translates to {self.name_a} (a) or {self.name_b} (b)"
+            )
+        direction = ends[to]
+        if direction not in self.directions:
+            (other,) = self.directions
+            raise ConfigError(
+                f"{self.path} goes one way: it holds generator_{other} alone and translates to "
+                f"{self.name_b if other == 'ab' else self.name_a}, not to {to}"
+            )
+        return direction
+
+    def result_kind(self, direction: Direction) -> tuple[int, Literal[8, 16]]:
+        """(bands, depth) of the pictures that this direction gives."""
+        recipe = self.config.recipe
+        bands, depth = (
+            (recipe.bands_b, recipe.depth_b)
+            if direction == "ab"
+            else (recipe.bands_a, recipe.depth_a)
+        )
+        return bands, 16 if depth == 16 else 8
+
+    @overload
+    def translate(
+        self, picture: npt.NDArray[Any], *, to: str, working_size: int | None = None
+    ) -> npt.NDArray[Any]: ...
+
+    @overload
+    def translate(
+        self, picture: str | Path | PIL.Image.Image, *, to: str, working_size: int | None = None
+    ) -> PIL.Image.Image: ...
+
+    def translate(
+        self,
+        picture: str | Path | PIL.Image.Image | npt.NDArray[Any],
+        *,
+        to: str,
+        working_size: int | None = None,
+    ) -> npt.NDArray[Any] | PIL.Image.Image:
+        """Translates one picture to the domain `to`: its name, or "a" or "b".
+
+        A picture of Pillow, or the path of a file, gives a picture of Pillow. An array, (height,
+        width) or (height, width, bands) in uint8 or uint16, gives an array; of one band it has the
+        two axes of its input, else three. The samples have the depth of the domain `to` (uint8 or
+        uint16, over the whole range); grey and RGB convert into each other where the domains ask
+        for it. Transparency is laid over white for the network and given back as it came.
+
+        With `working_size` the longer side is brought to that many pixels for the network, down or
+        up, and the result brought back to the picture's own size, both by bicubic interpolation.
+
+        Raises:
+            ConfigError: no such domain, or a working size under 8.
+            ImageError: unreadable, of bands that do not fit, or a result that Pillow cannot hold.
+            TooLarge: more memory is needed than is free.
+        """
+        direction = self.direction(to)
+        if isinstance(picture, np.ndarray):
+            image = Image(picture[:, :, np.newaxis] if picture.ndim == 2 else picture)
+            (result,) = self.translate_many([image], direction, working_size=working_size)
+            flat = picture.ndim == 2 and result.bands == 1
+            return result.pixels[:, :, 0] if flat else result.pixels
+        if isinstance(picture, PIL.Image.Image):
+            image = from_pil(picture)
+        else:
+            header = read_header(picture)
+            self.check(
+                direction,
+                (header.height, header.width),
+                header.bands,
+                working_size=working_size,
+                name=str(picture),
+            )
+            image = read_image(picture)
+        self._require_pillow_can_hold(direction, image.alpha is not None)
+        (result,) = self.translate_many([image], direction, working_size=working_size)
+        return to_pil(result)
+
+    def translate_many(
+        self,
+        images: Sequence[Image],
+        direction: Direction,
+        *,
+        working_size: int | None = None,
+        batch_size: int = 8,
+    ) -> list[Image]:
+        """Translates pictures of any sizes; those of one size at once, `batch_size` at the most.
+
+        Each result has its picture's size and transparency, and the bands and depth of the other
+        domain. A picture's result does not depend on its company beyond the rounding of floats.
+
+        Raises:
+            ConfigError: a working size under 8.
+            ImageError: bands that do not fit the domain.
+            TooLarge: a picture needs more memory than is free.
+        """
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            self.check(direction, image.size, image.bands, working_size=working_size)
+            padded = _padded_size(_working_size(image.size, working_size))
+            alike.setdefault(padded, []).append(index)
+        results: dict[int, Image] = {}
+        for padded, indices in alike.items():
+            largest = max((images[index].size for index in indices), key=np.prod)
+            together = self._batch_limit(direction, largest, padded, batch_size)
+            for start in range(0, len(indices), together):
+                chosen = indices[start : start + together]
+                batch = [
+                    _pad(self._network_input(images[index], direction, working_size), padded)
+                    for index in chosen
+                ]
+                translated = self._run(np.stack(batch), direction)
+                for index, signed in zip(chosen, translated, strict=True):
+                    results[index] = self._picture(signed, images[index], direction, working_size)
+        return [results[index] for index in range(len(images))]
+
+    def check(
+        self,
+        direction: Direction,
+        size: tuple[int, int],
+        bands: int,
+        *,
+        working_size: int | None = None,
+        name: str = "the picture",
+    ) -> None:
+        """Refuses a picture by what its header says: `size` (height, width) and `bands`.
+
+        Raises:
+            ConfigError: a working size under 8.
+            ImageError: bands that do not fit the domain it is translated from.
+            TooLarge: it needs more memory than is free.
+        """
+        expected = self._source_bands(direction)
+        if bands != expected and {bands, expected} != {1, 3}:
+            raise ImageError(
+                f"{name}: has {bands} bands where {self.name_a if direction == 'ab' else self.name_b}"
+                f" has {expected}: only grey and RGB convert into each other"
+            )
+        padded = _padded_size(_working_size(size, working_size))
+        memory.require(self.config.recipe, direction, size, padded, network=self._on_cpu, name=name)
+
+    def _source_bands(self, direction: Direction) -> int:
+        recipe = self.config.recipe
+        return recipe.bands_a if direction == "ab" else recipe.bands_b
+
+    def _batch_limit(
+        self, direction: Direction, size: tuple[int, int], padded: tuple[int, int], most: int
+    ) -> int:
+        """How many pictures to translate at once."""
+        pixels = _PIXELS_ON_CPU if self._on_cpu else _PIXELS_ELSEWHERE
+        together = max(min(most, pixels // (padded[0] * padded[1])), 1)
+        there = memory.free() if together > 1 else 0
+        while together > 1 and there < memory.need(
+            self.config.recipe, direction, size, padded, batch=together, network=self._on_cpu
+        ):
+            together //= 2
+        return together
+
+    def _network_input(
+        self, image: Image, direction: Direction, working_size: int | None
+    ) -> Floats:
+        """(height, width, bands) in [-1, 1], at the working size."""
+        pixels = with_bands(over_white(image), self._source_bands(direction))
+        target = _working_size(image.size, working_size)
+        if target == image.size:
+            return to_signed(pixels)
+        bands = [_resize(to_signed(pixels[:, :, band]), target) for band in range(pixels.shape[2])]
+        return np.stack(bands, axis=2)
+
+    def _picture(
+        self, signed: Floats, source: Image, direction: Direction, working_size: int | None
+    ) -> Image:
+        """The picture out of a network's result, in the size of its source."""
+        bands, depth = self.result_kind(direction)
+        height, width = _working_size(source.size, working_size)
+        signed = signed[:height, :width]
+        if (height, width) == source.size:
+            return Image(from_signed(signed, depth), source.alpha)
+        planes = [
+            from_signed(_resize(signed[:, :, band], source.size), depth) for band in range(bands)
+        ]
+        return Image(np.stack(planes, axis=2), source.alpha)
+
+    def _run(self, batch: Floats, direction: Direction) -> npt.NDArray[Any]:
+        try:
+            return self._translator.translate(batch, direction)
+        except (MemoryError, RuntimeError) as error:
+            # Frameworks have their own errors, and all of these words in common.
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+                raise
+            height, width = batch.shape[1:3]
+            raise TooLarge(
+                f"the memory of the device does not hold a picture of {width} x {height} pixels: "
+                "translate it smaller with --working-size"
+            ) from error
+
+    def _require_pillow_can_hold(self, direction: Direction, transparent: bool) -> None:
+        """Refuses before the work what `to_pil` would refuse after it."""
+        bands, depth = self.result_kind(direction)
+        dot = np.zeros((1, 1, bands), np.uint8 if depth == 8 else np.uint16)
+        to_pil(Image(dot, np.zeros((1, 1), np.uint8) if transparent else None))
+
+
+def _working_size(size: tuple[int, int], longer: int | None) -> tuple[int, int]:
+    """`size` (height, width) scaled so that its longer side is `longer`; as it is for None."""
+    if longer is None:
+        return size
+    if longer < 8:
+        raise ConfigError(f"--working-size is {longer}: it must be at least 8")
+    scale = longer / max(size)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def _padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The next multiples of 4 from 8 on: what the networks are defined for."""
+    height, width = (max(-(-side // 4) * 4, 8) for side in size)
+    return height, width
+
+
+def _pad(signed: Floats, size: tuple[int, int]) -> Floats:
+    """`signed` (height, width, bands) mirrored outwards, right and below, up to `size`.
+
+    The edge is not repeated; a side too short for its padding is mirrored again and again, and a
+    side of one pixel is repeated.
+    """
+    room = [(0, size[0] - signed.shape[0]), (0, size[1] - signed.shape[1]), (0, 0)]
+    return np.pad(signed, room, mode="reflect") if size != signed.shape[:2] else signed
+
+
+def _resize(band: Floats, size: tuple[int, int]) -> Floats:
+    """One band (height, width) at another size: bicubic, antialiased where it shrinks."""
+    plane = PIL.Image.fromarray(np.ascontiguousarray(band))
+    resized = plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(resized)

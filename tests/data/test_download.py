@@ -1,0 +1,330 @@
+"""Downloads from a server on the loopback that breaks off, lies and changes its mind."""
+
+import errno
+import hashlib
+import io
+import json
+import random
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pytest
+
+from unpaired.data import download as module
+from unpaired.data.download import Limits, Unavailable, download, forget, sha256_of
+from unpaired.errors import DataError, RunError
+
+QUICK = Limits(timeout=5, failures=3, pause=0)
+CONTENT = random.Random(1).randbytes(300_000)
+
+
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    return tmp_path / "set.zip.part"
+
+
+def refused(kind: type[Exception], url: str, part: Path, **options: Any) -> str:
+    """The one line with which a download is refused."""
+    with pytest.raises(kind) as caught:
+        download(url, part, limits=options.pop("limits", QUICK), **options)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_arrives_as_it_is(server, part):
+    server.content = CONTENT
+    calls: list[tuple[int, int | None]] = []
+    download(server.url, part, limits=QUICK, progress=lambda *call: calls.append(call))
+    assert part.read_bytes() == CONTENT
+    assert sha256_of(part) == hashlib.sha256(CONTENT).hexdigest()
+    assert calls[0] == (0, len(CONTENT))
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+@pytest.mark.parametrize("validator", ["etag", "modified"])
+def test_a_broken_download_goes_on_where_it_stopped(server, part, validator):
+    server.content, server.breaks_after = CONTENT, [100_000]
+    if validator == "modified":
+        server.etag, server.modified = None, "Wed, 21 Oct 2015 07:28:00 GMT"
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    first, second = server.requests
+    assert "Range" not in first
+    assert second["Range"] == "bytes=100000-"
+    assert second["If-Range"] == (server.etag or server.modified)
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_wherever_it_breaks_the_file_is_whole_and_nothing_is_sent_twice(server, part, resets):
+    draw = random.Random(2)
+    for _ in range(8):
+        server.content, server.resets, server.sent = draw.randbytes(200_000), resets, 0
+        server.breaks_after = [draw.randrange(1, 60_000) for _ in range(6)]
+        download(server.url, part, limits=QUICK)
+        assert part.read_bytes() == server.content
+        if not resets:  # a reset may swallow what was under way
+            assert server.sent == len(server.content)
+        forget(part)
+    assert list(part.parent.iterdir()) == []
+
+
+def test_a_later_call_goes_on_and_a_whole_file_is_not_asked_for_again(server, part):
+    server.content, server.breaks_after = CONTENT, [50_000, 0, 0, 0]
+    text = refused(DataError, server.url, part)
+    assert "50000 of 300000 bytes" in text
+    assert "start again" in text
+    assert part.read_bytes() == CONTENT[:50_000]
+    progress: list[int] = []
+    download(server.url, part, limits=QUICK, progress=lambda done, _: progress.append(done))
+    assert part.read_bytes() == CONTENT
+    assert progress[0] == 50_000
+    asked = len(server.requests)
+    download(server.url, part, limits=QUICK)
+    assert len(server.requests) == asked
+
+
+def test_ctrl_c_leaves_the_beginning(server, part):
+    server.content = CONTENT
+
+    def press(done: int, total: int | None) -> None:
+        if done > 100_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(server.url, part, limits=QUICK, progress=press)
+    have = part.stat().st_size
+    assert 100_000 < have < len(CONTENT)
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert server.requests[-1]["Range"] == f"bytes={have}-"
+
+
+@pytest.mark.parametrize("checks", [True, False])
+@pytest.mark.parametrize("size", [300_000, 20_000])
+def test_a_file_that_changed_is_begun_anew(server, part, checks, size):
+    server.content, server.breaks_after = CONTENT, [50_000, 0, 0, 0]
+    refused(DataError, server.url, part)
+    server.content, server.etag = random.Random(3).randbytes(size), '"two"'
+    server.checks_if_range = checks
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == server.content
+
+
+def test_a_server_without_ranges_starts_from_0_and_progress_does_not_fall(server, part):
+    server.content, server.ranges, server.breaks_after = CONTENT, False, [200_000]
+    progress: list[int] = []
+    download(server.url, part, limits=QUICK, progress=lambda done, _: progress.append(done))
+    assert part.read_bytes() == CONTENT
+    assert server.sent == 200_000 + len(CONTENT)
+    assert progress == sorted(progress)
+
+
+def test_a_server_without_ranges_that_always_breaks_is_given_up(server, part):
+    server.content, server.ranges, server.breaks_after = CONTENT, False, [99_000] * 50
+    refused(DataError, server.url, part)
+    assert len(server.requests) == QUICK.failures
+
+
+def test_without_a_validator_nothing_is_resumed(server, part):
+    server.content, server.etag, server.breaks_after = CONTENT, 'W/"weak"', [100_000]
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert "Range" not in server.requests[1]
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"url": 1}', "null"])
+def test_a_beginning_of_unknown_origin_is_not_used(server, part, note):
+    server.content = CONTENT
+    part.write_bytes(b"something else")
+    part.with_name("set.zip.part.json").write_text(note)
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert "Range" not in server.requests[0]
+
+
+def test_a_whole_file_of_unknown_length_is_known_by_416(server, part):
+    server.content = CONTENT
+    part.write_bytes(CONTENT)
+    note = {"url": server.url, "validator": server.etag, "total": None}
+    part.with_name("set.zip.part.json").write_text(json.dumps(note))
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert (len(server.requests), server.sent) == (1, 0)
+
+
+def test_more_than_there_is_starts_anew_after_416(server, part):
+    server.content = CONTENT
+    part.write_bytes(CONTENT + b"more")
+    note = {"url": server.url, "validator": server.etag, "total": None}
+    part.with_name("set.zip.part.json").write_text(json.dumps(note))
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_file_of_unannounced_length(server, part):
+    server.content, server.chunked, server.breaks_after = CONTENT, True, [100_000]
+    calls: list[tuple[int, int | None]] = []
+    download(server.url, part, limits=QUICK, progress=lambda *call: calls.append(call))
+    assert part.read_bytes() == CONTENT
+    assert calls[0] == (0, None)
+
+
+def test_a_server_that_announces_too_much_is_given_up(server, part):
+    server.content, server.announces, server.ranges = CONTENT, len(CONTENT) + 10, False
+    assert "300000 of 300010 bytes" in refused(DataError, server.url, part)
+    assert len(server.requests) == QUICK.failures
+
+
+def test_a_server_that_takes_back_what_it_announced_is_believed(server, part):
+    server.content, server.announces = CONTENT, len(CONTENT) + 10
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_server_that_announces_too_little_is_cut_there(server, part):
+    """HTTP ends a body at its Content-Length; that the file is not whole shows in unpacking."""
+    server.content, server.announces = CONTENT, 1_000
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT[:1_000]
+
+
+def test_a_server_that_contradicts_itself_is_refused(server, part):
+    server.content, server.breaks_after = CONTENT, [50_000]
+    server.announces_total = 200_000
+    assert "contradicts itself" in refused(Unavailable, server.url, part)
+
+
+def test_more_than_is_known_is_refused_on_the_way(server, part):
+    server.content, server.chunked = CONTENT, True
+    assert "more than 100000" in refused(DataError, server.url, part, expected=100_000)
+    assert not part.exists()
+
+
+def test_another_size_than_is_known_is_refused_before_a_byte_is_taken(server, part):
+    server.content = CONTENT
+    assert "another one" in refused(Unavailable, server.url, part, expected=299_999)
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_limit_holds(server, part, chunked):
+    server.content, server.chunked = CONTENT, chunked
+    limits = Limits(pause=0, download_bytes=200_000)
+    assert "200000" in refused(DataError, server.url, part, limits=limits)
+    assert not part.exists()
+
+
+def test_a_passing_failure_is_tried_again_with_growing_pauses(server, part, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    server.content, server.status = CONTENT, [503, 500, 429]
+    download(server.url, part, limits=Limits(failures=4, pause=0.5))
+    assert part.read_bytes() == CONTENT
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_no_such_file_is_said_at_once(server, part, status):
+    server.status = [status]
+    text = refused(Unavailable, server.url, part)
+    assert str(status) in text
+    assert server.url in text
+    assert len(server.requests) == 1
+
+
+def test_no_such_server_is_said_at_once(part, monkeypatch):
+    def offline(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("waited"))
+    assert "network" in refused(Unavailable, "http://set.invalid/set.zip", part)
+
+
+def test_a_refused_connection_is_said_after_some_tries(part, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert "refuses" in refused(Unavailable, f"http://127.0.0.1:{port}/set.zip", part)
+
+
+def test_a_silent_server_is_given_up_and_the_beginning_kept(server, part):
+    server.content, server.hold = CONTENT, threading.Event()
+    limits = Limits(timeout=0.1, failures=2, pause=0)
+    assert "silent" in refused(DataError, server.url, part, limits=limits)
+    server.hold.set()
+    assert part.stat().st_size > 0
+
+
+def test_a_connection_that_is_not_secure_is_refused_at_once(server, part):
+    url = server.url.replace("http", "https")
+    assert "secure" in refused(Unavailable, url, part)
+
+
+ODD_ADDRESSES = [
+    "file:///etc/passwd",
+    "ftp://a/b",
+    "set.zip",
+    "http://",
+    "http:///a",
+    "http://[1",
+    "http://a/ü",
+]
+
+
+@pytest.mark.parametrize("url", [*ODD_ADDRESSES, "", "http://a b"])
+def test_only_web_addresses(part, url):
+    refused(Unavailable, url, part, limits=Limits(failures=1))
+
+
+def test_a_full_disk_is_foreseen(server, part, monkeypatch):
+    server.content = CONTENT
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: Disk(10**6, 10**6, 1000))
+    assert "full" in refused(RunError, server.url, part)
+    assert not part.exists()
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_beginning_is_kept(server, part, monkeypatch):
+    server.content = CONTENT
+    usual: Callable[..., IO[bytes]] = Path.open
+
+    def filling(path: Path, *arguments: Any, **more: Any) -> IO[bytes]:
+        file = usual(path, *arguments, **more)
+        if path != part:
+            return file
+        file.close()
+        return Filling(path, "ab")
+
+    class Filling(io.FileIO):
+        def write(self, block: Any) -> int:
+            if self.tell() > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", filling)
+        assert "the disk is full" in refused(RunError, server.url, part)
+    assert 100_000 < part.stat().st_size < len(CONTENT)
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+
+
+def test_the_disk_is_really_asked(tmp_path):
+    module.make_sure_of_room(tmp_path, shutil.disk_usage(tmp_path).free // 2)
+    with pytest.raises(RunError):
+        module.make_sure_of_room(tmp_path, shutil.disk_usage(tmp_path).free * 2)

@@ -1,0 +1,214 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from skimage.exposure import match_histograms as skimage_match_histograms
+
+from unpaired.data.seasons import NAMED, draw, labels, paint, scene_seed
+from unpaired.errors import DataError
+from unpaired.evaluation.baselines import (
+    BASELINES,
+    colour_table,
+    identity,
+    match_histograms,
+    mean_picture,
+    reinhard,
+    score_baselines,
+)
+from unpaired.evaluation.scores import TruthScores
+
+# PSNR of the published table for `seasons-lite`: summer -> winter, winter -> summer.
+TABLE = {
+    "identity": (9.6, 9.6),
+    "Reinhard colour transfer": (12.7, 15.2),
+    "histogram matching": (15.1, 11.4),
+    "mean picture of the target domain": (16.7, 20.2),
+    "oracle colour table, fitted on pairs": (21.2, 26.4),
+}
+
+
+def noise(seed: int, low: int, high: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(low, high, shape, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Seasons:
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    classes: np.ndarray
+    pure: np.ndarray
+
+    def scores(self, source: str, target: str) -> dict[str, TruthScores]:
+        return score_baselines(
+            self.test[source], self.test[target], self.classes, self.pure, self.train[target]
+        )
+
+
+@pytest.fixture(scope="module")
+def seasons() -> Seasons:
+    spec = NAMED["seasons-lite"]
+    train = {
+        domain: np.stack(
+            [paint(draw(scene_seed(part, i), spec.size, spec.level), domain) for i in range(200)]
+        )
+        for part, domain in (("trainA", "a"), ("trainB", "b"))
+    }
+    scenes = [draw(scene_seed("test", i), spec.size, spec.level) for i in range(spec.test)]
+    test = {domain: np.stack([paint(scene, domain) for scene in scenes]) for domain in "ab"}
+    classes, pure = (np.stack(part) for part in zip(*map(labels, scenes), strict=True))
+    return Seasons(train, test, classes, pure)
+
+
+@pytest.mark.parametrize(("source", "target", "column"), [("a", "b", 0), ("b", "a", 1)])
+def test_baselines_reproduce_the_published_table(seasons, source, target, column):
+    scores = seasons.scores(source, target)
+    assert list(scores) == list(TABLE)
+    for name, row in TABLE.items():
+        assert scores[name].psnr == pytest.approx(row[column], abs=0.7), name
+
+
+def test_colours_alone_cannot_paint_winter(seasons):
+    oracle = seasons.scores("a", "b")["oracle colour table, fitted on pairs"].per_class
+    assert oracle["conifer"] < 0.05  # as green as the broadleaf
+    assert oracle["hill"] < 0.05  # as green as the meadow
+    assert oracle["lake"] < 0.3  # as blue as the sky
+    assert oracle["rock"] > 0.9
+
+
+def test_roofs_and_meadows_are_one_white_in_winter():
+    scenes = [draw(seed, 64, "full") for seed in range(40)]
+    summer, winter = (np.stack([paint(scene, domain) for scene in scenes]) for domain in "ab")
+    classes, pure = (np.stack(part) for part in zip(*map(labels, scenes), strict=True))
+    scores = score_baselines(winter, summer, classes, pure, summer)
+    oracle = scores["oracle colour table, fitted on pairs"].per_class
+    assert oracle["roof"] < 0.05
+    assert oracle["meadow"] > 0.5
+
+
+def test_only_the_oracle_uses_pairs():
+    assert [baseline.name for baseline in BASELINES if baseline.uses_pairs] == [
+        "oracle colour table, fitted on pairs"
+    ]
+
+
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
+def test_every_baseline_gives_pictures_like_its_sources_and_leaves_them_alone(baseline):
+    sources, targets = noise(0, 0, 256, 3, 8, 9, 3), noise(1, 0, 256, 3, 8, 9, 3)
+    kept = sources.copy(), targets.copy()
+    translated = baseline.translate(sources, targets)
+    assert translated.shape == sources.shape
+    assert translated.dtype == np.uint8
+    np.testing.assert_array_equal(sources, kept[0])
+    np.testing.assert_array_equal(targets, kept[1])
+
+
+def test_identity():
+    sources = noise(0, 0, 256, 2, 8, 8, 3)
+    np.testing.assert_array_equal(identity(sources, noise(1, 0, 256, 5, 4, 4, 3)), sources)
+
+
+def lab_by_hand(rgb: np.ndarray) -> tuple[float, float, float]:
+    """Reinhard et al. 2001, equations 4 to 6, written out for one pixel of 0 to 1."""
+    r, g, b = rgb
+    long = np.log10(0.3811 * r + 0.5783 * g + 0.0402 * b)
+    medium = np.log10(0.1967 * r + 0.7244 * g + 0.0782 * b)
+    short = np.log10(0.0241 * r + 0.1288 * g + 0.8444 * b)
+    return (
+        (long + medium + short) / 3**0.5,
+        (long + medium - 2 * short) / 6**0.5,
+        (long - medium) / 2**0.5,
+    )
+
+
+def lab_pixels(pictures: np.ndarray) -> np.ndarray:
+    return np.array([lab_by_hand(rgb / 255) for rgb in pictures.reshape(-1, 3)])
+
+
+def test_reinhard_gives_each_picture_the_moments_of_the_targets():
+    sources = noise(0, 90, 200, 2, 20, 20, 3)
+    targets = noise(1, 140, 180, 3, 20, 20, 3)
+    goal = lab_pixels(targets)
+    for picture in reinhard(sources, targets):
+        ours = lab_pixels(picture)
+        np.testing.assert_allclose(ours.mean(axis=0), goal.mean(axis=0), atol=1e-3)
+        np.testing.assert_allclose(ours.std(axis=0), goal.std(axis=0), atol=1e-3)
+
+
+def test_reinhard_equals_the_paper_written_out():
+    sources, targets = noise(0, 1, 256, 2, 12, 12, 3), noise(1, 1, 256, 3, 12, 12, 3)
+    sources[..., 0] //= 2
+    targets[..., 2] = targets[..., 2] // 3 + 1
+    goal = lab_pixels(targets)
+    for picture, ours in zip(sources, reinhard(sources, targets), strict=True):
+        lab = lab_pixels(np.maximum(picture, 1))
+        lab = (lab - lab.mean(axis=0)) / lab.std(axis=0) * goal.std(axis=0) + goal.mean(axis=0)
+        l3, a6, b2 = lab[:, 0] / 3**0.5, lab[:, 1] / 6**0.5, lab[:, 2] / 2**0.5
+        lms = 10 ** np.stack([l3 + a6 + b2, l3 + a6 - b2, l3 - 2 * a6], axis=-1)
+        responses = [[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]]
+        expected = 255 * np.linalg.solve(responses, lms.T).T
+        error = ours.reshape(-1, 3) - np.clip(expected, 0, 255)
+        assert np.abs(error).max() <= 0.5 + 1e-6
+
+
+def test_reinhard_keeps_a_picture_with_the_right_moments_already():
+    picture = noise(0, 60, 200, 1, 16, 16, 3)
+    assert np.abs(reinhard(picture, picture).astype(int) - picture).max() <= 1
+
+
+def test_reinhard_survives_flat_and_black_pictures():
+    targets = noise(1, 140, 180, 1, 8, 8, 3)
+    for level in (0, 128, 255):
+        flat = reinhard(np.full((1, 8, 8, 3), level, np.uint8), targets)
+        assert np.ptp(flat.reshape(-1, 3), axis=0).max() == 0
+        assert np.abs(flat[0, 0, 0] - targets.mean(axis=(0, 1, 2))).max() < 3
+
+
+def test_histograms_equal_scikit_image_on_the_pooled_targets():
+    sources, targets = noise(0, 30, 220, 3, 24, 20, 3), noise(1, 0, 256, 5, 24, 20, 3)
+    targets[..., 0] //= 3
+    pooled = targets.reshape(1, -1, 3)
+    for ours, picture in zip(match_histograms(sources, targets), sources, strict=True):
+        theirs = skimage_match_histograms(picture, pooled, channel_axis=-1)
+        assert np.abs(ours.astype(int) - theirs).max() <= 1  # theirs cuts decimals off
+
+
+def test_histogram_of_a_permuted_picture_is_met_exactly():
+    targets = noise(0, 0, 256, 1, 16, 16, 3)
+    shuffled = np.random.default_rng(1).permutation(targets.reshape(-1, 3)).reshape(1, 16, 16, 3)
+    np.testing.assert_array_equal(match_histograms(shuffled, targets), shuffled)
+    negative = 255 - shuffled
+    matched = match_histograms(negative, targets)
+    for band in range(3):  # brighter stays brighter
+        order = np.argsort(negative[..., band], axis=None, kind="stable")
+        assert np.all(np.diff(matched[..., band].ravel()[order].astype(int)) >= 0)
+
+
+def test_mean_picture():
+    targets = noise(0, 0, 256, 5, 6, 7, 3)
+    translated = mean_picture(noise(1, 0, 256, 2, 6, 7, 3), targets)
+    expected = sum(picture.astype(float) for picture in targets) / 5
+    assert len(translated) == 2
+    assert np.abs(translated - expected).max() <= 0.5
+
+
+def test_colour_table_equals_a_dictionary_of_means():
+    sources = noise(0, 0, 32, 3, 12, 12, 3)  # four cells a band, so that cells are shared
+    targets = noise(1, 0, 256, 3, 12, 12, 3)
+    cells: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for colour, truth in zip(sources.reshape(-1, 3), targets.reshape(-1, 3), strict=True):
+        cells.setdefault(tuple(colour // 8), []).append(truth.astype(float))
+    translated = colour_table(sources, targets)
+    for colour, ours in zip(sources.reshape(-1, 3), translated.reshape(-1, 3), strict=True):
+        assert np.abs(ours - np.mean(cells[tuple(colour // 8)], axis=0)).max() <= 0.5 + 1e-9
+
+
+def test_what_does_not_fit_is_refused():
+    grey, rgb = noise(0, 0, 256, 2, 8, 8, 1), noise(1, 0, 256, 3, 8, 8, 3)
+    with pytest.raises(DataError, match="three bands"):
+        reinhard(grey, rgb)
+    with pytest.raises(DataError, match="one size"):
+        mean_picture(rgb[:, :6], rgb)
+    with pytest.raises(DataError, match="pairs"):
+        colour_table(rgb[:2], rgb)
+    with pytest.raises(DataError, match="pairs"):
+        colour_table(grey, grey)

@@ -1,0 +1,47 @@
+"""An engine without a framework: enough arithmetic that any lost or repeated state would show."""
+
+import numpy as np
+
+from unpaired.engines.seam import LOSSES
+
+
+class FakeEngine:
+    shard = (0, 1)
+
+    def __init__(self, recipe, runtime):
+        self.recipe = recipe
+        self.bands = {"a": recipe.bands_a, "b": recipe.bands_b}
+        shape = (recipe.batch_size, max(recipe.pool_size, 1))
+        weights = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+        self.arrays = {f"{name}.gain.weight": np.zeros((2, 2)) for name in weights}
+        self.arrays |= {f"ema.{name}": np.zeros((2, 2)) for name in list(self.arrays)[:2]}
+        self.arrays |= {"pool_a": np.zeros(shape), "pool_b": np.zeros(shape)}
+        self.arrays["updates"] = np.array(0, np.int64)
+
+    def signature(self):
+        return "fake"
+
+    def train_step(self, batch, rate_factor):
+        seen = {"a": batch.real_a.mean((1, 2, 3)), "b": batch.real_b.mean((1, 2, 3))}
+        for side, plan in (("a", batch.pool_a), ("b", batch.pool_b)):
+            lanes = np.flatnonzero(plan.store)
+            self.arrays[f"pool_{side}"][lanes, plan.slot[lanes]] = seen[side][lanes]
+        drive = seen["a"].sum() + 2 * seen["b"].sum() + self.arrays["pool_a"].mean()
+        for index, name in enumerate(n for n in self.arrays if n.endswith(".weight")):
+            self.arrays[name] = 0.9 * self.arrays[name] + rate_factor * np.sin(drive + index) / 50
+        self.arrays["updates"] = self.arrays["updates"] + 1
+        return {name: abs(np.cos(drive + k)) for k, name in enumerate(LOSSES)}
+
+    def translate(self, images, direction):
+        gain = 1 + self.arrays[f"generator_{direction}.gain.weight"].mean()
+        flat = np.clip(images.mean(-1, keepdims=True) * gain, -1, 1).astype(np.float32)
+        return np.repeat(flat, self.bands[direction[1]], axis=-1)
+
+    def judge(self, images, domain):
+        return images.mean(-1).astype(np.float32)[:, ::8, ::8]
+
+    def state(self):
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def load(self, arrays):
+        self.arrays.update({name: np.array(array) for name, array in arrays.items()})
