@@ -29,7 +29,7 @@ class FakeEngine:
         drive = seen["a"].sum() + 2 * seen["b"].sum() + self.arrays["pool_a"].mean()
         for index, name in enumerate(n for n in self.arrays if n.endswith(".weight")):
             self.arrays[name] = 0.9 * self.arrays[name] + rate_factor * np.sin(drive + index) / 50
-        self.arrays["updates"] = self.arrays["updates"] + 1
+        self.arrays["updates"] = np.array(self.arrays["updates"] + 1)
         return {name: abs(np.cos(drive + k)) for k, name in enumerate(LOSSES)}
 
     def translate(self, images, direction):

@@ -52,43 +52,37 @@ class Header:
     pending: str = "{}"
     made_on: str = ""
 
-    def to_metadata(self) -> dict[str, str]:
-        """The header as safetensors keeps it: strings by name."""
+    def to_json(self) -> dict[str, object]:
+        """The header as it is written."""
         return {
-            "format": str(FORMAT),
-            "software": "unpaired",
+            "format": FORMAT,
             "kind": self.kind,
             "config": self.config.to_toml(),
-            "step": str(self.step),
+            "step": self.step,
             "weights": self.weights,
             "pending": self.pending,
             "made_on": self.made_on,
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str] | None, path: Path) -> "Header":
+    def from_json(cls, written: Mapping[str, Any], path: Path) -> "Header":
         """The header of the file at `path`.
 
         Raises:
-            CheckpointError: not a file of ours, or of a format this version does not know.
+            CheckpointError: of a format this version does not know.
         """
-        if not metadata or metadata.get("software") != "unpaired":
+        if written.get("format") != FORMAT:
             raise CheckpointError(
-                f"{path} has no header of unpaired: give a run folder or a model.safetensors "
-                "that `unpaired train` wrote"
-            )
-        if metadata.get("format") != str(FORMAT):
-            raise CheckpointError(
-                f"{path} has format {metadata.get('format')}, this version reads format {FORMAT}: "
+                f"{path} has format {written.get('format')}, this version reads format {FORMAT}: "
                 "use the version of unpaired that wrote it"
             )
         return cls(
-            kind="checkpoint" if metadata["kind"] == "checkpoint" else "model",
-            config=Config.from_toml(metadata["config"], f"the header of {path}"),
-            step=int(metadata["step"]),
-            weights="ema" if metadata["weights"] == "ema" else "last",
-            pending=metadata["pending"],
-            made_on=metadata["made_on"],
+            kind=written["kind"],
+            config=Config.from_toml(written["config"], f"the header of {path}"),
+            step=int(written["step"]),
+            weights=written["weights"],
+            pending=written["pending"],
+            made_on=written["made_on"],
         )
 
 
@@ -98,8 +92,10 @@ def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         RunError: the system refuses to write it (full disk, no permission, ...).
     """
-    metadata = header.to_metadata()
-    metadata["checksum"] = _checksum(metadata, arrays)
+    written = header.to_json()
+    written["checksum"] = _checksum(written, arrays)
+    # One entry, since the library writes several in random order: equal states are equal files.
+    metadata = {"unpaired": json.dumps(written)}
     with atomic_path(path) as temporary:
         try:
             save_file(dict(arrays), temporary, metadata)
@@ -114,20 +110,20 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     Raises:
         CheckpointError: missing, damaged, truncated, foreign, or of an unknown format.
     """
-    with _opened(path) as (metadata, file):
-        header = Header.from_metadata(metadata, path)
+    with _opened(path) as (written, file):
+        header = Header.from_json(written, path)
         # Copies: arrays must not lean on a file that may be replaced.
         arrays = {name: np.array(array) for name, array in _tensors(file)}
-        rest = {key: value for key, value in metadata.items() if key != "checksum"}
-        if _checksum(rest, arrays) != metadata.get("checksum"):
+        rest = {key: value for key, value in written.items() if key != "checksum"}
+        if _checksum(rest, arrays) != written.get("checksum"):
             raise CheckpointError(f"{path} is damaged: its content does not fit its checksum")
     return header, arrays
 
 
 def read_header(path: Path) -> Header:
     """The header alone, without reading the weights. Raises as `read`."""
-    with _opened(path) as (metadata, _):
-        return Header.from_metadata(metadata, path)
+    with _opened(path) as (written, _):
+        return Header.from_json(written, path)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -174,16 +170,22 @@ def prune(folder: Path, keep: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[dict[str, str], safe_open]]:
-    """A safetensors file opened for reading, its library's errors turned into ours."""
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], safe_open]]:
+    """A weights file's header and the open file; the library's errors turned into ours."""
     if not path.is_file():
         raise CheckpointError(f"{path} is not there: give a run folder or a weights file")
     try:
         with safe_open(path, framework="numpy") as file:
-            yield file.metadata() or {}, file
+            metadata = file.metadata() or {}
+            if "unpaired" not in metadata:
+                raise CheckpointError(
+                    f"{path} has no header of unpaired: give a run folder or a model.safetensors "
+                    "that `unpaired train` wrote"
+                )
+            yield json.loads(metadata["unpaired"]), file
     except UnpairedError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or not a weights file: {error}") from error
 
 
@@ -192,9 +194,9 @@ def _tensors(file: Any) -> Iterator[tuple[str, np.ndarray]]:
         yield name, file.get_tensor(name)
 
 
-def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+def _checksum(written: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> str:
     """CRC-32 over header and tensors: finds damage, is no protection against forgery."""
-    total = zlib.crc32(json.dumps(dict(metadata), sort_keys=True).encode())
+    total = zlib.crc32(json.dumps(written, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)

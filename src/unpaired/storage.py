@@ -18,6 +18,7 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
     """One line for an operating system's refusal to write `path`."""
     reasons = {
         errno.ENOSPC: "the disk is full: free some space and start again",
+        errno.EFBIG: "the file is larger than the limit set here (ulimit -f): raise it",
         errno.EDQUOT: "the disk quota is used up: free some space and start again",
         errno.EACCES: "permission denied: choose a folder you may write",
         errno.EPERM: "permission denied: choose a folder you may write",

@@ -20,6 +20,8 @@ class FileServer:
     ranges: bool = True
     """Whether it answers a request for a range with that range."""
     checks_if_range: bool = True
+    shift: int = 0
+    """How much later than asked a range begins."""
     status: list[int] = field(default_factory=list)
     """Status codes of the next answers, given without a body."""
     breaks_after: list[int] = field(default_factory=list)
@@ -66,7 +68,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             same = self.headers["If-Range"] in (server.etag, server.modified)
             if not asked or not server.ranges or (server.checks_if_range and not same):
                 return 0
-            return int(asked.removeprefix("bytes=").removesuffix("-"))
+            return int(asked.removeprefix("bytes=").removesuffix("-")) + server.shift
 
         def _head(self, start: int, body: bytes) -> None:
             if server.chunked:

@@ -123,6 +123,22 @@ def test_a_file_that_changed_is_begun_anew(server, part, checks, size):
     assert part.read_bytes() == server.content
 
 
+def test_a_beginning_from_elsewhere_is_not_gone_on_with(server, part):
+    server.content, server.breaks_after = CONTENT, [50_000, 0, 0, 0]
+    refused(DataError, server.url, part)
+    server.content = random.Random(3).randbytes(len(CONTENT))
+    download(f"{server.url}?elsewhere", part, limits=QUICK)
+    assert part.read_bytes() == server.content
+    assert "Range" not in server.requests[-1]
+
+
+def test_another_range_than_was_asked_for_is_not_used(server, part):
+    server.content, server.breaks_after, server.shift = CONTENT, [100_000], 10
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert [request.get("Range") for request in server.requests] == [None, "bytes=100000-", None]
+
+
 def test_a_server_without_ranges_starts_from_0_and_progress_does_not_fall(server, part):
     server.content, server.ranges, server.breaks_after = CONTENT, False, [200_000]
     progress: list[int] = []
@@ -223,8 +239,16 @@ def test_another_size_than_is_known_is_refused_before_a_byte_is_taken(server, pa
 def test_the_limit_holds(server, part, chunked):
     server.content, server.chunked = CONTENT, chunked
     limits = Limits(pause=0, download_bytes=200_000)
-    assert "200000" in refused(DataError, server.url, part, limits=limits)
+    progress: list[int] = []
+    text = refused(
+        DataError, server.url, part, limits=limits, progress=lambda done, _: progress.append(done)
+    )
+    assert "200000" in text
     assert not part.exists()
+    if chunked:
+        assert 100_000 < max(progress) <= 200_000
+    else:
+        assert progress == []
 
 
 def test_a_passing_failure_is_tried_again_with_growing_pauses(server, part, monkeypatch):

@@ -175,8 +175,10 @@ def load_square(
         for band in range(bands)
     ]
     top_value = np.iinfo(pixels.dtype).max
-    stacked = np.clip(np.stack(planes, axis=-1), 0, top_value).astype(np.float32)
-    return stacked / np.float32(top_value / 2) - np.float32(1)
+    signed: NDArray[np.float32] = np.clip(np.stack(planes, axis=-1), 0, top_value)
+    signed /= np.float32(top_value / 2)
+    signed -= 1
+    return signed
 
 
 def prefetch(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:

@@ -290,10 +290,10 @@ def _download_from_any(
         try:
             download(address, part, expected=expected, limits=limits, progress=progress)
         except Unavailable as error:
-            failures.append(str(error))
+            failures.append(str(error).removeprefix("cannot fetch "))
         else:
             return address
-    raise Unavailable("; ".join(failures))
+    raise Unavailable(f"cannot fetch {'; nor '.join(failures)}")
 
 
 def _install(

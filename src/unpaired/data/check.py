@@ -77,6 +77,7 @@ class Facts:
 class Findings:
     """The outcome of a check."""
 
+    root: Path  # what all folders have in common; the report's paths start below it
     findings: tuple[Finding, ...]  # the gravest kinds first
     train_a: Facts
     train_b: Facts
@@ -95,8 +96,6 @@ class Findings:
 
     def report(self, *, full: bool = False) -> str:
         """The findings as text, by kind; of long lists the first five lines unless `full`."""
-        parents = {str(path.parent) for finding in self.findings for path in finding.paths}
-        base = Path(os.path.commonpath(parents)) if parents else Path()
         lines = []
         for split in get_args(Split):
             facts: Facts = getattr(self, split)
@@ -115,7 +114,7 @@ class Findings:
             lines.append(f"\n{kind}: {pictures} {_MEANING[kind]}")
             shown = group if full or len(group) <= 6 else group[:5]
             for finding in shown:
-                paths = " = ".join(_printable(path, base) for path in finding.paths)
+                paths = " = ".join(_printable(path, self.root) for path in finding.paths)
                 lines.append(f"  {paths}: {finding.reason}")
             if len(group) > len(shown):
                 lines.append(f"  and {len(group) - len(shown)} more")
@@ -176,6 +175,7 @@ def check(
     ]
     kinds = get_args(Kind)
     return Findings(
+        Path(os.path.commonpath([folder.root.absolute() for folder in folders.values()])),
         tuple(sorted(findings, key=lambda finding: kinds.index(finding.kind))),
         **{split: _facts(seen) for split, seen in looks.items()},
         fingerprint=_fingerprint(dataset, looks),
@@ -325,8 +325,8 @@ def _fingerprint(dataset: DataSet, looks: dict[Split, list[_Look]]) -> str:
     return digest.hexdigest()
 
 
-def _printable(path: Path, base: Path) -> str:
-    """The path below `base`; names that are no valid text, or break lines, are escaped."""
-    text = path.relative_to(base).as_posix()
+def _printable(path: Path, root: Path) -> str:
+    """The path below `root`; names that are no valid text, or break lines, are escaped."""
+    text = path.absolute().relative_to(root).as_posix()
     text = text.encode(errors="backslashreplace").decode()
     return text if text.isprintable() else ascii(text)

@@ -99,7 +99,7 @@ def download(
             if failures >= limits.failures:
                 if meter.furthest <= 0:
                     raise Unavailable(
-                        f"cannot fetch {url}: {broken}: is there a network?"
+                        f"cannot fetch {url}: {broken} (is there a network?)"
                     ) from None
                 raise DataError(
                     f"cannot fetch all of {url}: {broken}, {failures} times in a row; "
@@ -208,7 +208,7 @@ def _ask(url: str, headers: Mapping[str, str], timeout: float) -> HTTPResponse:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, socket.gaierror):
             raise Unavailable(
-                f"cannot fetch {url}: its server is not found: is there a network?"
+                f"cannot fetch {url}: its server is not found (is there a network?)"
             ) from error
         if isinstance(reason, ssl.SSLError):
             raise Unavailable(f"cannot fetch {url}: no secure connection: {reason}") from error

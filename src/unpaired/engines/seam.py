@@ -100,7 +100,7 @@ class Engine(Protocol):
 
 
 def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
-    """The engine that `runtime` names, with a state of zeros: `load` one before use.
+    """The engine that `runtime` names; its state means nothing before `load`.
 
     Raises:
         MissingExtra: the framework is not installed.

@@ -18,7 +18,8 @@ def instance_norm(x: Tensor) -> Tensor:
     in fp32 (fp64 for fp64) whatever the type of `x`. `F.instance_norm` and `F.group_norm` leave
     the layout or are slow going back: see docs/results.md, 2026-11-22.
     """
-    alone = [F.batch_norm(one, None, None, training=True, eps=1e-5) for one in x.split(1)]
+    each = torch.split(x, 1)
+    alone = [F.batch_norm(one, None, None, training=True, eps=1e-5) for one in each]
     return alone[0] if len(alone) == 1 else torch.cat(alone)
 
 

@@ -30,10 +30,13 @@ from unpaired.data.image import (
 from unpaired.engines.seam import Direction, Translator, make_translator
 from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
 from unpaired.translation import memory
+from unpaired.translation.sizes import pad, padded_size_of, resize, working_size_of
 
 __all__ = ["Model", "load"]
 
 Floats = npt.NDArray[np.float32]
+
+_DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
 
 # Pictures at once, counted in pixels. Small pictures gain from company (up to a third at 32 px);
 # from 256 px on a CPU is slower with it, see docs/results.md.
@@ -88,9 +91,6 @@ def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model"
     )
 
 
-_DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
-
-
 class Model:
     """Two generators, or one, with the configuration they were trained with. Made by `load`.
 
@@ -136,7 +136,7 @@ class Model:
         ends: dict[str, Direction] = {self.name_a: "ba", self.name_b: "ab", "a": "ba", "b": "ab"}
         if to not in ends:
             raise ConfigError(
-                f"no domain {to!r}: {self.path} translates to {self.name_a} (a) or {self.name_b} (b)"
+                f"no domain {to!r} in {self.path}: choose {self.name_a} (a) or {self.name_b} (b)"
             )
         direction = ends[to]
         if direction not in self.directions:
@@ -233,7 +233,7 @@ class Model:
         alike: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
             self.check(direction, image.size, image.bands, working_size=working_size)
-            padded = _padded_size(_working_size(image.size, working_size))
+            padded = padded_size_of(working_size_of(image.size, working_size))
             alike.setdefault(padded, []).append(index)
         results: dict[int, Image] = {}
         for padded, indices in alike.items():
@@ -241,11 +241,11 @@ class Model:
             together = self._batch_limit(direction, largest, padded, batch_size)
             for start in range(0, len(indices), together):
                 chosen = indices[start : start + together]
-                batch = [
-                    _pad(self._network_input(images[index], direction, working_size), padded)
-                    for index in chosen
-                ]
-                translated = self._run(np.stack(batch), direction)
+                batch = np.empty((len(chosen), *padded, self._source_bands(direction)), np.float32)
+                for row, index in enumerate(chosen):
+                    signed = self._network_input(images[index], direction, working_size)
+                    batch[row] = pad(signed, padded)
+                translated = self._run(batch, direction)
                 for index, signed in zip(chosen, translated, strict=True):
                     results[index] = self._picture(signed, images[index], direction, working_size)
         return [results[index] for index in range(len(images))]
@@ -268,11 +268,12 @@ class Model:
         """
         expected = self._source_bands(direction)
         if bands != expected and {bands, expected} != {1, 3}:
+            source = self.name_a if direction == "ab" else self.name_b
             raise ImageError(
-                f"{name}: has {bands} bands where {self.name_a if direction == 'ab' else self.name_b}"
-                f" has {expected}: only grey and RGB convert into each other"
+                f"{name}: has {bands} bands where {source} has {expected}: only grey and RGB "
+                "convert into each other"
             )
-        padded = _padded_size(_working_size(size, working_size))
+        padded = padded_size_of(working_size_of(size, working_size))
         memory.require(self.config.recipe, direction, size, padded, network=self._on_cpu, name=name)
 
     def _source_bands(self, direction: Direction) -> int:
@@ -297,10 +298,10 @@ class Model:
     ) -> Floats:
         """(height, width, bands) in [-1, 1], at the working size."""
         pixels = with_bands(over_white(image), self._source_bands(direction))
-        target = _working_size(image.size, working_size)
+        target = working_size_of(image.size, working_size)
         if target == image.size:
             return to_signed(pixels)
-        bands = [_resize(to_signed(pixels[:, :, band]), target) for band in range(pixels.shape[2])]
+        bands = [resize(to_signed(pixels[:, :, band]), target) for band in range(pixels.shape[2])]
         return np.stack(bands, axis=2)
 
     def _picture(
@@ -308,14 +309,15 @@ class Model:
     ) -> Image:
         """The picture out of a network's result, in the size of its source."""
         bands, depth = self.result_kind(direction)
-        height, width = _working_size(source.size, working_size)
+        height, width = working_size_of(source.size, working_size)
         signed = signed[:height, :width]
         if (height, width) == source.size:
             return Image(from_signed(signed, depth), source.alpha)
-        planes = [
-            from_signed(_resize(signed[:, :, band], source.size), depth) for band in range(bands)
-        ]
-        return Image(np.stack(planes, axis=2), source.alpha)
+        # Band by band: in floating point the whole picture would be four times its size.
+        pixels = np.empty((*source.size, bands), np.uint8 if depth == 8 else np.uint16)
+        for band in range(bands):
+            pixels[:, :, band] = from_signed(resize(signed[:, :, band], source.size), depth)
+        return Image(pixels, source.alpha)
 
     def _run(self, batch: Floats, direction: Direction) -> npt.NDArray[Any]:
         try:
@@ -333,38 +335,5 @@ class Model:
     def _require_pillow_can_hold(self, direction: Direction, transparent: bool) -> None:
         """Refuses before the work what `to_pil` would refuse after it."""
         bands, depth = self.result_kind(direction)
-        dot = np.zeros((1, 1, bands), np.uint8 if depth == 8 else np.uint16)
+        dot = from_signed(np.zeros((1, 1, bands)), depth)
         to_pil(Image(dot, np.zeros((1, 1), np.uint8) if transparent else None))
-
-
-def _working_size(size: tuple[int, int], longer: int | None) -> tuple[int, int]:
-    """`size` (height, width) scaled so that its longer side is `longer`; as it is for None."""
-    if longer is None:
-        return size
-    if longer < 8:
-        raise ConfigError(f"--working-size is {longer}: it must be at least 8")
-    scale = longer / max(size)
-    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-
-
-def _padded_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The next multiples of 4 from 8 on: what the networks are defined for."""
-    height, width = (max(-(-side // 4) * 4, 8) for side in size)
-    return height, width
-
-
-def _pad(signed: Floats, size: tuple[int, int]) -> Floats:
-    """`signed` (height, width, bands) mirrored outwards, right and below, up to `size`.
-
-    The edge is not repeated; a side too short for its padding is mirrored again and again, and a
-    side of one pixel is repeated.
-    """
-    room = [(0, size[0] - signed.shape[0]), (0, size[1] - signed.shape[1]), (0, 0)]
-    return np.pad(signed, room, mode="reflect") if size != signed.shape[:2] else signed
-
-
-def _resize(band: Floats, size: tuple[int, int]) -> Floats:
-    """One band (height, width) at another size: bicubic, antialiased where it shrinks."""
-    plane = PIL.Image.fromarray(np.ascontiguousarray(band))
-    resized = plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(resized)

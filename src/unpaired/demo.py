@@ -1,0 +1,339 @@
+"""The demo: landscapes are drawn, their translation is learnt, scored against the truth and shown.
+
+Everything is made on this machine. What was found lies in the run folder's `report/`.
+"""
+
+import dataclasses
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from unpaired.checkpoint import read_header
+from unpaired.data.catalogue import obtain
+from unpaired.data.domains import Folder, find_data
+from unpaired.data.image import Image, read_image, to_signed
+from unpaired.data.seasons import CLASSES, palette, read_truth
+from unpaired.engines.seam import Direction
+from unpaired.errors import DataError
+from unpaired.evaluation.baselines import BASELINES, score_baselines
+from unpaired.evaluation.page import (
+    DIRECTIONS,
+    FIGURES,
+    Example,
+    Method,
+    Report,
+    difference,
+    render,
+    verdict,
+)
+from unpaired.evaluation.scores import TruthScores, psnr, score_against_truth
+from unpaired.progress import Meter, duration
+from unpaired.storage import atomic_path
+from unpaired.training.journal import draw_grid
+from unpaired.training.loop import Run, train
+from unpaired.translation.model import Model, load
+
+__all__ = ["demo"]
+
+Pictures = NDArray[np.uint8]
+Journal = Sequence[Mapping[str, float]]
+
+DATA = "seasons-lite"
+RANDOM, WORST = 6, 4  # examples of each direction on the page
+EXAMPLES_SEED = 1  # of the random ones
+
+
+def demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    runtime: Mapping[str, object] | None = None,
+) -> Path:
+    """Trains preset `tiny` on `seasons-lite` in the run folder `out` and scores it by the truth.
+
+    A training that was interrupted goes on; one that is finished is scored again. Writes
+    `out/report/scores.json`, `pictures.png` and, last of all, `index.html`.
+
+    Args:
+        out: the run folder.
+        seed: seed of the training.
+        steps: training steps, if not the preset's.
+        runtime: values of the runtime by name (see Runtime).
+
+    Returns:
+        The page, `out/report/index.html`.
+
+    Raises:
+        ConfigError, DataError, RunError, CheckpointError, MissingExtra: refused; nothing was lost.
+        Interrupted: by a signal; the state is saved and the same call goes on.
+    """
+    began = time.monotonic()
+    folder = _obtain()
+    recipe = {"seed": seed} if steps is None else {"seed": seed, "steps": steps}
+    run = train(folder, out=out, preset="tiny", recipe=recipe, runtime=runtime)
+    model = load(out, device=run.config.runtime.device, threads=run.config.runtime.threads)
+
+    pairs = _read_pairs(folder)
+    made = {direction: _translate(model, pairs, direction) for direction in DIRECTIONS}
+    report = _report(run, pairs, made)
+    page = _write(report, run, out / "report")
+
+    print(_as_text(report))
+    print(f"\n{page} ({duration(time.monotonic() - began)} in all)")
+    return page
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The held-out pairs, and the training pictures that baselines may know, by domain."""
+
+    names: Sequence[str]
+    test: Mapping[str, Pictures]
+    train: Mapping[str, Pictures]
+    classes: Pictures
+    pure: NDArray[np.bool_]
+
+
+def _obtain() -> Path:
+    """The data set, made where it is not here yet."""
+    meters: list[Meter] = []
+
+    def progress(done: int, total: int | None) -> None:
+        if not meters:
+            print(f"making {DATA}: {total} scenes", file=sys.stderr, flush=True)
+            meters.append(Meter("scenes", unit="scenes"))
+        meters[0].show(done, total)
+
+    try:
+        return obtain(DATA, progress=progress)
+    finally:
+        for meter in meters:
+            meter.close()
+
+
+def _read_pairs(folder: Path) -> _Pairs:
+    data = find_data(folder)
+    if data.test_a is None or data.test_b is None or data.test_a.names != data.test_b.names:
+        raise DataError(f"{folder} is damaged: remove it, and it is made again")
+    truth = [read_truth(folder / "truth" / name) for name in data.test_a.names]
+    return _Pairs(
+        names=[Path(name).stem for name in data.test_a.names],
+        test={"a": _read(data.test_a), "b": _read(data.test_b)},
+        train={"a": _read(data.train_a), "b": _read(data.train_b)},
+        classes=np.stack([classes for classes, _ in truth]),
+        pure=np.stack([pure for _, pure in truth]),
+    )
+
+
+def _read(folder: Folder) -> Pictures:
+    return np.stack([read_image(folder.path(index)).pixels for index in range(len(folder))])
+
+
+def _translate(model: Model, pairs: _Pairs, direction: Direction) -> Pictures:
+    images = [Image(pixels) for pixels in pairs.test[direction[0]]]
+    return np.stack([image.pixels for image in model.translate_many(images, direction)])
+
+
+def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Report:
+    recipe = run.config.recipe
+    own: dict[Direction, TruthScores] = {}
+    baselines: dict[Direction, dict[str, TruthScores]] = {}
+    for direction in DIRECTIONS:
+        source, target = direction
+        truth = pairs.test[target]
+        own[direction] = score_against_truth(made[direction], truth, pairs.classes, pairs.pure)
+        baselines[direction] = score_baselines(
+            pairs.test[source], truth, pairs.classes, pairs.pure, pairs.train[target]
+        )
+    journal = _journal(run.folder)
+    return Report(
+        title=f"unpaired demo: {recipe.name_a} and {recipe.name_b}",
+        summary=(
+            f"A CycleGAN saw pictures of {recipe.name_a} and of {recipe.name_b}, never a pair "
+            f"({DATA}, preset {recipe.preset}, {run.step:,} steps). Here it translates "
+            f"{len(pairs.names)} held-out scenes whose truth is known."
+        ),
+        names=(recipe.name_a, recipe.name_b),
+        model=Method("the model", own),
+        baselines=[
+            Method(
+                baseline.name,
+                {direction: baselines[direction][baseline.name] for direction in DIRECTIONS},
+                baseline.uses_pairs,
+                "32 levels a band" if baseline.uses_pairs else "",
+            )
+            for baseline in BASELINES
+        ],
+        examples={way: _examples(pairs, made[way], way) for way in DIRECTIONS},
+        journal=journal,
+        facts=_facts(run, pairs, journal),
+        config=run.config.to_toml(),
+        swatches={
+            name: (tuple(a), tuple(b))
+            for name, a, b in zip(CLASSES, palette("a"), palette("b"), strict=True)
+        },
+    )
+
+
+def _examples(pairs: _Pairs, made: Pictures, direction: Direction) -> dict[str, list[Example]]:
+    source, target = direction
+    scores = psnr(made, pairs.test[target])
+    random = np.random.default_rng(EXAMPLES_SEED).permutation(len(scores))[:RANDOM]
+    worst = np.argsort(scores, kind="stable")[:WORST]
+    return {
+        choice: [
+            Example(
+                name=pairs.names[index],
+                source=pairs.test[source][index],
+                made=made[index],
+                truth=pairs.test[target][index],
+                psnr=float(scores[index]),
+            )
+            for index in indices
+        ]
+        for choice, indices in {"at random": np.sort(random), "the worst": worst}.items()
+    }
+
+
+def _journal(folder: Path) -> Journal:
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _training_seconds(journal: Journal) -> float:
+    """Time of the training by the journal, whose clock begins anew when a run is resumed."""
+    clock = [line["seconds"] for line in journal if "seconds" in line]
+    ends = [now for now, then in zip(clock, clock[1:], strict=False) if then < now]
+    return sum(ends) + (clock[-1] if clock else 0)
+
+
+def _facts(run: Run, pairs: _Pairs, journal: Journal) -> dict[str, str]:
+    recipe = run.config.recipe
+    header = read_header(run.folder / "model.safetensors")
+    height, width = pairs.classes.shape[1:]
+    of_a, of_b = (f"{len(pairs.train[d])} pictures of {name}" for d, name in _domains(run))
+    steps = f"{header.step:,} steps of {recipe.batch_size} + {recipe.batch_size} pictures"
+    took = duration(_training_seconds(journal))
+    weights = {"ema": f"running mean, decay {recipe.ema:g}", "last": "of the last step"}
+    return {
+        "data": f"{DATA}: {of_a} and {of_b} to train on, {width} × {height}, no scene in both",
+        "test": f"n = {len(pairs.names)} held-out scenes, each painted in both domains; not resized",
+        "training": f"preset {recipe.preset}, {steps}, seed {recipe.seed}, {took}",
+        "weights": weights[header.weights],
+        "baselines": (
+            "the unpaired ones know all training pictures of the target domain; the colour table "
+            "is fitted on the test pairs themselves and shows how far colours alone can come"
+        ),
+        "examples": f"at random: drawn with seed {EXAMPLES_SEED}; the worst: of the lowest PSNR",
+        "machine": header.made_on,
+        "software": (
+            f"unpaired {_own_version()}, Python {platform.python_version()}, "
+            f"numpy {np.__version__}, pillow {PIL.__version__}"
+        ),
+        "data fingerprint": recipe.data_fingerprint,
+    }
+
+
+def _domains(run: Run) -> list[tuple[str, str]]:
+    return [("a", run.config.recipe.name_a), ("b", run.config.recipe.name_b)]
+
+
+def _own_version() -> str:
+    try:
+        return version("unpaired")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _write(report: Report, run: Run, folder: Path) -> Path:
+    """Every file is whole under a temporary name before the first is renamed; the index is last."""
+    page = folder / "index.html"
+    with (
+        atomic_path(page) as index,
+        atomic_path(folder / "pictures.png") as pictures,
+        atomic_path(folder / "scores.json") as scores,
+    ):
+        index.write_text(render(report), encoding="utf-8")
+        _contact_sheet(report).save(pictures, format="PNG")
+        scores.write_text(json.dumps(_as_json(report, run), indent=1) + "\n", encoding="utf-8")
+    return page
+
+
+def _contact_sheet(report: Report) -> PIL.Image.Image:
+    """The random examples of both directions side by side."""
+    columns = []
+    for direction in DIRECTIONS:
+        source, target = report.ends(direction)
+        examples = report.examples[direction]["at random"]
+        columns += [
+            (source, [example.source for example in examples]),
+            (f"made {target}", [example.made for example in examples]),
+            (f"true {target}", [example.truth for example in examples]),
+            ("5 x difference", [difference(example.made, example.truth) for example in examples]),
+        ]
+    return draw_grid([(title, to_signed(np.stack(pictures))) for title, pictures in columns])
+
+
+def _as_json(report: Report, run: Run) -> dict[str, object]:
+    recipe, found = run.config.recipe, verdict(report)
+    return {
+        "format": 1,
+        "data": DATA,
+        "data_fingerprint": recipe.data_fingerprint,
+        "preset": recipe.preset,
+        "steps": run.step,
+        "seed": recipe.seed,
+        "domains": dict(_domains(run)),
+        "verdict": {"passed": found.passed, "text": [found.headline, *found.details]},
+        "scores": {
+            direction: {
+                "model": _plain(report.model.scores[direction]),
+                "baselines": {
+                    method.name: {"uses_pairs": method.uses_pairs}
+                    | _plain(method.scores[direction])
+                    for method in report.baselines
+                },
+            }
+            for direction in DIRECTIONS
+        },
+    }
+
+
+def _plain(scores: TruthScores) -> dict[str, object]:
+    """As JSON can hold it: an infinite PSNR is a string, what is not defined is null."""
+    strange = {True: None, False: "Infinity"}
+    return {
+        name: strange[math.isnan(value)]
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for name, value in dataclasses.asdict(scores).items()
+    }
+
+
+def _as_text(report: Report) -> str:
+    """The table of the page and its verdict, for a terminal."""
+    lines = []
+    marks = {method.name: f"{method.name} *" for method in report.baselines if method.uses_pairs}
+    width = max(map(len, marks.values()), default=0) + 2
+    for direction in DIRECTIONS:
+        heads = "".join(f"{figure.name:>9}" for figure in FIGURES)
+        lines.append(f"\n{' -> '.join(report.ends(direction)):{width}}{heads}")
+        for method in (report.model, *report.baselines):
+            values = (figure.show(figure.of(method.scores[direction])) for figure in FIGURES)
+            cells = "".join(f"{value:>9}" for value in values)
+            lines.append(f"  {marks.get(method.name, method.name):{width - 2}}{cells}")
+    lines += [f"  * uses pairs, {m.note}" for m in report.baselines if m.uses_pairs]
+    found = verdict(report)
+    lines += ["", found.headline, *(f"  {detail}" for detail in found.details)]
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""Which pictures are translated, and which file each goes to: settled before any work begins."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unpaired.data.domains import _list as list_folder
+from unpaired.data.image import SUFFIXES
+from unpaired.errors import ConfigError, DataError
+
+__all__ = ["Failure", "Job", "plan"]
+
+Failure = tuple[Path, str]  # an input, and why it was not translated
+Identity = tuple[int, int]  # what a file is, by whatever name: device and inode
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture, and the file for its translation."""
+
+    source: Path
+    target: Path
+
+
+def plan(
+    inputs: Sequence[str | Path], out: Path, *, format: str | None = None, overwrite: bool = False
+) -> tuple[list[Job], list[Failure]]:
+    """The pictures among `inputs` with their targets in `out`, and the inputs that fail already.
+
+    An input is a file, a folder with all below it, or a pattern of names (`*`, `?`, `[ ]`, and
+    `**` for folders in any depth) where no file bears its characters as a name. Below a folder,
+    and below the first part of a pattern without such characters, relative paths are kept; a file
+    keeps its name. Folders and patterns give files with a picture's suffix, and nothing that lies
+    in `out` if that is inside them. With `format`, a key of SUFFIXES without its dot, names get
+    that suffix unless theirs means the same.
+
+    Failures, and no reason to refuse the rest: a missing input, a target that exists already
+    where `overwrite` is false, a target that links of `out` would put elsewhere.
+
+    Raises:
+        ConfigError: an unknown format.
+        DataError: no picture at all, two pictures with one target, or a target that is itself an
+            input, unless `overwrite` is true and it is replaced by its own translation.
+    """
+    if format is not None and f".{format}" not in SUFFIXES:
+        names = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        raise ConfigError(f"--format is {format!r}: choose one of {names}")
+    failed: list[Failure] = []
+    jobs: dict[str, Job] = {}  # by target
+    seen: set[str] = set()
+    for source, relative in _found(inputs, out, failed):
+        if (name := os.path.abspath(source)) in seen:
+            continue
+        seen.add(name)
+        job = Job(source, out / _renamed(relative, format))
+        other = jobs.setdefault(os.path.normcase(job.target), job)
+        if other is not job and not os.path.samefile(other.source, job.source):
+            raise DataError(
+                f"{other.source} and {job.source} would both become {job.target}: translate them "
+                "in two calls with an --out each"
+                + (", or without --format" if format is not None else "")
+            )
+    if not jobs:
+        given = ", ".join(str(item) for item in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
+        raise DataError(f"no pictures in {given or 'nothing'}: need {', '.join(SUFFIXES)}")
+    sources = {identity: job for job in jobs.values() for identity in _identities(job.source)}
+    places: dict[Path, bool] = {}
+    possible = []
+    for job in jobs.values():
+        if reason := _obstacle(job, out, sources, places, overwrite):
+            failed.append((job.source, reason))
+        else:
+            possible.append(job)
+    return possible, failed
+
+
+def _found(
+    inputs: Sequence[str | Path], out: Path, failed: list[Failure]
+) -> Iterator[tuple[Path, Path]]:
+    """Every picture of the inputs with its path below `out`; what is missing goes to `failed`."""
+    for item in inputs:
+        path = Path(item)
+        if path.is_file():
+            yield path, Path(path.name)
+        elif path.is_dir():
+            found = list(_below(path, out))
+            yield from found
+            if not found:
+                failed.append((path, "no pictures in it"))
+        elif glob.has_magic(str(item)) and not path.exists():
+            found = list(_matches(str(item), out))
+            yield from found
+            if not found:
+                failed.append((path, "no picture matches"))
+        else:
+            failed.append((path, "neither a file nor a folder" if path.exists() else "not there"))
+
+
+def _below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    inside = _inside(out, folder)
+    for name in list_folder(folder).names:
+        if not (inside and _inside(folder / name, out)):
+            yield folder / name, Path(name)
+
+
+def _matches(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    """The pictures that a pattern matches, those in matching folders included."""
+    plain = []
+    for part in Path(pattern).parts:
+        if glob.has_magic(part):
+            break
+        plain.append(part)
+    base = Path(*plain)
+    inside = _inside(out, base)
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        relative = path.relative_to(base)
+        if ".." in relative.parts:
+            relative = Path(path.name)
+        if path.is_dir():
+            yield from ((file, relative / below) for file, below in _below(path, out))
+        elif path.suffix.lower() in SUFFIXES and not (inside and _inside(path, out)):
+            yield path, relative
+
+
+def _renamed(relative: Path, format: str | None) -> Path:
+    """The path with the suffix of `format`, unless its own means the same."""
+    if format is None or SUFFIXES.get(relative.suffix.lower()) == SUFFIXES[f".{format}"]:
+        return relative
+    return relative.with_suffix(f".{format}")
+
+
+def _obstacle(
+    job: Job,
+    out: Path,
+    sources: dict[Identity, Job],
+    places: dict[Path, bool],
+    overwrite: bool,
+) -> str | None:
+    """Why this picture cannot be written; `places` remembers which folders lie in `out`.
+
+    Raises:
+        DataError: the target is itself an input, and may not be replaced.
+    """
+    folder, target = job.target.parent, job.target
+    if target.suffix.lower() not in SUFFIXES:
+        return f"no format is known by the suffix {target.suffix!r}: choose one with --format"
+    if folder not in places:
+        places[folder] = folder == out or _inside(folder, out)
+    if not places[folder]:
+        return f"{target} would lie outside of {out}, through a link"
+    if not os.path.lexists(target):
+        return None
+    for identity in _identities(target, follow=False):
+        owner = sources.get(identity)
+        if owner and not (overwrite and owner is job):
+            raise DataError(
+                f"{target} is itself an input: choose another --out"
+                + (", or --overwrite to replace it" if owner is job else "")
+            )
+    if target.is_dir():
+        return f"{target} is a folder"
+    return None if overwrite else f"{target} exists already: --overwrite replaces it"
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether `path` lies below `folder`, both with their links resolved."""
+    try:
+        return folder.resolve() in path.resolve().parents
+    except (OSError, RuntimeError):  # a circle of links
+        return False
+
+
+def _identities(path: Path, *, follow: bool = True) -> list[Identity]:
+    """The identity of a file, and with `follow` also of what it links to."""
+    stats = [os.lstat(path)] + ([os.stat(path)] if follow else [])
+    return [(stat.st_dev, stat.st_ino) for stat in stats]

@@ -1,0 +1,42 @@
+"""What many tests share: small domains of pictures, a small recipe, the fake engine."""
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from PIL import Image
+
+SMALL = {
+    "load_size": 12, "image_size": 8, "width": 2, "blocks": 1, "discriminator_width": 2,
+    "discriminator_layers": 1, "pool_size": 4, "batch_size": 2, "identity": 0.5, "ema": 0.9,
+    "upsample": "resize", "schedule": "linear", "steps": 20,
+}  # fmt: skip
+QUICK = {"threads": 1, "log_every": 3, "sample_every": 10, "checkpoint_every": 4}
+
+
+def write_pictures(folder, count, seed, size=(14, 10)):
+    """Writes `count` smooth random pictures, each its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        coarse = rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(
+            folder / f"{index:02d}.png"
+        )
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data set of 5 and 7 pictures, and 2 test pictures each."""
+    root = tmp_path / "data"
+    for seed, (name, count) in enumerate(
+        {"trainA": 5, "trainB": 7, "testA": 2, "testB": 2}.items(), start=1
+    ):
+        write_pictures(root / name, count, seed)
+    return root
+
+
+@pytest.fixture
+def fake_engine(monkeypatch):
+    """`train` with the fake engine instead of a framework's."""
+    monkeypatch.setattr("unpaired.training.loop.make_engine", FakeEngine)
+    return FakeEngine

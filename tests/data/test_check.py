@@ -1,0 +1,332 @@
+"""The check of a data set: every kind of finding, the facts and the fingerprint."""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from unpaired.data.check import FLAT, Facts, Findings, check
+from unpaired.data.domains import find_data
+from unpaired.data.image import Image, write_image
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def noise(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+
+
+def put(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Path:
+    write_image(path, Image(pixels, alpha))
+    return path
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    """Three pictures a side, all different, with nothing to find."""
+    root = tmp_path / "set"
+    for side in "AB":
+        for index in range(3):
+            seed = 10 * ord(side) + index
+            put(root / f"train{side}" / f"{index}.png", noise(32, 40, 3, seed=seed))
+        put(root / f"test{side}" / "t.png", noise(48, 36, 3, seed=ord(side)))
+    return root
+
+
+def found(findings: Findings, root: Path) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (finding.kind, tuple(path.relative_to(root).as_posix() for path in finding.paths))
+        for finding in findings.findings
+    ]
+
+
+def test_a_healthy_set_has_no_findings_but_facts(healthy):
+    findings = check(find_data(healthy), crop=32)
+    assert findings.findings == findings.stopping == ()
+    assert findings.train_a == findings.train_b == Facts(3, 3, 8, (32, 40))
+    assert findings.test_a == findings.test_b == Facts(1, 3, 8, (48, 36))
+    report = findings.report()
+    assert report.splitlines() == [
+        "train a: 3 pictures of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
+        "train b: 3 pictures of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
+        "test a: 1 pictures of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
+        "test b: 1 pictures of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
+        "nothing found",
+    ]
+
+
+def test_damaged_files_and_files_that_are_no_pictures_stop(healthy):
+    whole = (healthy / "trainA" / "0.png").read_bytes()
+    (healthy / "trainA" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (healthy / "trainB" / "page.jpg").write_text("<html>404</html>")
+    (healthy / "testA" / "nothing.png").touch()
+    os.symlink(healthy / "gone.png", healthy / "testB" / "link.png")
+    (healthy / "trainA" / "notes.txt").write_text("about")
+    findings = check(find_data(healthy))
+    assert found(findings, healthy) == [
+        ("unreadable", ("trainA/cut.png",)),
+        ("unreadable", ("testB/link.png",)),
+        ("not a picture", ("trainB/page.jpg",)),
+        ("not a picture", ("testA/nothing.png",)),
+        ("left out", ("trainA/notes.txt",)),
+    ]
+    assert findings.stopping == findings.findings[:4]
+    reasons = [finding.reason for finding in findings.findings]
+    assert reasons[0].startswith("damaged or cut off")
+    assert reasons[1].lower() == "no such file or directory"
+    assert reasons[2].startswith("not a picture")
+    assert reasons[3] == "the file is empty"
+    assert findings.train_a.pictures == 3
+    report = findings.report()
+    assert "\nunreadable: 2 cannot be read, which stops a training\n" in report
+    assert "  trainB/page.jpg: not a picture (JPEG," in report
+
+
+def test_pictures_over_the_limit_and_without_rasterio_are_unreadable(healthy, monkeypatch):
+    pytest.importorskip("rasterio")
+    put(healthy / "trainA" / "deep.png", noise(32, 40, 3, dtype=np.uint16))
+    put(healthy / "trainB" / "large.png", noise(100, 100, 3))
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    findings = check(find_data(healthy), max_pixels=9999)
+    assert found(findings, healthy) == [
+        ("unreadable", ("trainA/deep.png",)),
+        ("unreadable", ("trainB/large.png",)),
+    ]
+    assert "unpaired[geo]" in findings.findings[0].reason
+    assert "--max-pixels" in findings.findings[1].reason
+    assert len(findings.stopping) == 2
+
+
+def test_repeated_pictures_are_grouped_by_their_pixels(healthy):
+    def pixels(name: str) -> np.ndarray:
+        return np.asarray(PIL.Image.open(healthy / name))
+
+    put(healthy / "trainA" / "again.bmp", pixels("trainA/0.png"))  # another file, the same pixels
+    put(healthy / "trainA" / "third.tif", pixels("trainA/0.png"))
+    put(healthy / "testA" / "leak.png", pixels("trainA/1.png"))
+    put(healthy / "testB" / "cross.png", pixels("trainA/2.png"))
+    put(healthy / "trainB" / "shared.webp", pixels("trainA/2.png")[:, ::-1])  # mirrored: another
+    put(healthy / "testB" / "both.png", pixels("testA/t.png"))
+    findings = check(find_data(healthy))
+    assert found(findings, healthy) == [
+        ("in train and test", ("trainA/1.png", "testA/leak.png")),
+        ("in train and test", ("trainA/2.png", "testB/cross.png")),
+        ("in both domains", ("testA/t.png", "testB/both.png")),
+        ("twice", ("trainA/0.png", "trainA/again.bmp", "trainA/third.tif")),
+    ]
+    assert findings.findings[1].reason == "the same picture in train a and test b"
+    assert findings.stopping == ()
+    assert "trainA/0.png = trainA/again.bmp = trainA/third.tif" in findings.report()
+
+
+def test_transparent_pictures_are_compared_as_training_sees_them(healthy):
+    alpha = np.zeros((32, 40), np.uint8)
+    alpha[:16] = 255
+    top = noise(16, 40, 3, seed=99)
+    for index, below in enumerate((0, 77)):  # different colours where nobody sees them
+        pixels = np.concatenate([top, np.full((16, 40, 3), below, np.uint8)])
+        put(healthy / "trainB" / f"clear{index}.png", pixels, alpha)
+    assert found(check(find_data(healthy)), healthy) == [
+        ("twice", ("trainB/clear0.png", "trainB/clear1.png"))
+    ]
+
+
+def test_small_and_flat_pictures(healthy):
+    even = np.zeros((32, 40, 3), np.uint8)
+    even[:, :] = (200, 30, 90)  # bands differ, none varies
+    put(healthy / "trainA" / "even.png", even)
+    put(healthy / "trainB" / "low.png", noise(31, 40, 3))
+    findings = check(find_data(healthy), crop=32)
+    assert found(findings, healthy) == [
+        ("small", ("trainB/low.png",)),
+        ("flat", ("trainA/even.png",)),
+    ]
+    assert findings.findings[0].reason == "40 x 31, the crop is 32"
+    assert findings.findings[1].reason == "standard deviation 0.0 of 255"
+    assert findings.train_b.smallest == (31, 40)
+    assert [finding.kind for finding in check(find_data(healthy)).findings] == ["flat"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_flat_is_a_matter_of_the_deviation_of_the_most_varied_band(healthy, dtype):
+    unit = np.iinfo(dtype).max / 255
+    expected = []
+    for index, (amplitude, share) in enumerate(
+        [(1, 0.5), (3.8, 0.5), (4.2, 0.5), (200, 0.0001), (200, 0.01), (60, 0.001), (90, 0.004)]
+    ):
+        pixels = np.full((97, 101, 1), round(20 * unit), dtype)
+        chosen = np.random.default_rng(index).random((97, 101)) < share
+        chosen[0, 0] = True  # a sample of the quick look
+        pixels[chosen] += round(amplitude * unit)
+        put(healthy / "trainA" / f"f{index}.png", pixels)
+        if pixels.std() / np.iinfo(dtype).max < FLAT:
+            expected.append(f"trainA/f{index}.png")
+    flat = [paths[0] for kind, paths in found(check(find_data(healthy)), healthy) if kind == "flat"]
+    assert flat == expected
+    assert 2 <= len(flat) <= 5
+
+
+def test_bands_and_depth_of_grey_colour_and_many_bands(tmp_path):
+    pytest.importorskip("rasterio")
+    for index in range(3):
+        put(tmp_path / "trainA" / f"{index}.png", noise(20, 20, 1, seed=index))
+        put(tmp_path / "trainB" / f"{index}.tif", noise(20, 20, 6, seed=index, dtype=np.uint16))
+    findings = check(find_data(tmp_path))
+    assert (findings.train_a.bands, findings.train_a.depth) == (1, 8)
+    assert (findings.train_b.bands, findings.train_b.depth) == (6, 16)
+    assert findings.stopping == ()
+
+    put(tmp_path / "trainA" / "colour.png", noise(20, 20, 3, dtype=np.uint16))
+    findings = check(find_data(tmp_path))
+    assert (findings.train_a.bands, findings.train_a.depth) == (3, 16)
+    assert findings.findings == ()
+
+    put(tmp_path / "trainB" / "rgb.png", noise(20, 20, 3, seed=8))
+    put(tmp_path / "testA" / "seven.tif", noise(20, 20, 7, seed=9))
+    findings = check(find_data(tmp_path))
+    assert found(findings, tmp_path) == [
+        ("mixed bands", ("testA/seven.tif",)),
+        ("mixed bands", ("trainB/rgb.png",)),
+    ]
+    assert findings.stopping == findings.findings
+    assert findings.findings[0].reason == "7 bands, where most have 3"
+    assert (findings.train_a.bands, findings.train_b.bands) == (3, 6)
+
+
+def test_findings_and_fingerprint_do_not_depend_on_threads_place_or_time(healthy, tmp_path):
+    shutil.copy(healthy / "trainA" / "0.png", healthy / "trainA" / "copy.png")
+    (healthy / "trainB" / "bad.png").write_bytes(b"no")
+    first = check(find_data(healthy), threads=1)
+    calls: list[tuple[int, int]] = []
+    assert check(find_data(healthy), threads=4, progress=lambda *call: calls.append(call)) == first
+    assert calls == [(done, 10) for done in range(1, 11)]
+    moved = tmp_path / "elsewhere" / "train"
+    for side in "AB":  # another layout of the same pictures
+        shutil.copytree(healthy / f"train{side}", moved / side)
+    os.utime(moved / "A" / "0.png", (1, 1))
+    assert check(find_data(moved.parent)).fingerprint == first.fingerprint
+
+
+def test_fingerprint_is_of_names_and_bytes_of_train_only(healthy):
+    def fingerprint() -> str:
+        return check(find_data(healthy)).fingerprint
+
+    def by_hand() -> str:
+        digest = hashlib.sha256()
+        for side in "ab":
+            folder = healthy / f"train{side.upper()}"
+            names = sorted(path.name for path in folder.iterdir())
+            digest.update(f"train_{side} {len(names)}\n".encode())
+            for name in names:
+                content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+                digest.update(f"{name}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    seen = [fingerprint()]
+    assert seen[0] == by_hand()
+    put(healthy / "testA" / "more.png", noise(20, 20, 3))
+    (healthy / "trainA" / "notes.txt").write_text("about")
+    assert fingerprint() == seen[0]
+    (healthy / "trainA" / "notes.txt").unlink()
+
+    (healthy / "trainA" / "0.png").rename(healthy / "trainA" / "00.png")
+    seen.append(fingerprint())
+    (healthy / "trainB" / "0.png").write_bytes((healthy / "trainB" / "1.png").read_bytes())
+    seen.append(fingerprint())
+    (healthy / "trainA" / "1.png").rename(healthy / "trainB" / "9.png")
+    seen.append(fingerprint())
+    assert len(set(seen)) == 4
+    assert seen[-1] == by_hand()
+
+
+def test_reports_tell_the_folder_whatever_way_it_was_given(tmp_path, monkeypatch):
+    put(tmp_path / "summer" / "1.png", noise(20, 20, 3))
+    (tmp_path / "summer" / "2.png").touch()
+    put(tmp_path / "winter" / "3.png", noise(20, 20, 3, seed=1))
+    monkeypatch.chdir(tmp_path / "winter")
+    for data in (
+        (tmp_path / "summer", tmp_path / "winter"),
+        (tmp_path / "summer", Path(".")),
+        (Path("../summer").resolve(), Path(".")),
+    ):
+        assert "\n  summer/2.png: the file is empty" in check(find_data(data)).report()
+
+
+def test_long_lists_are_shortened_unless_asked(tmp_path):
+    for index in range(12):
+        put(tmp_path / "trainA" / f"{index:02}.png", noise(20, 20, 3, seed=index))
+    put(tmp_path / "trainB" / "x.png", noise(64, 64, 3, seed=77))
+    findings = check(find_data(tmp_path), crop=32)
+    short, full = findings.report(), findings.report(full=True)
+    assert "small: 12 are smaller than the crop" in short
+    assert short.endswith("\n  and 7 more")
+    assert short.count("the crop is 32") == 5
+    assert full.count("the crop is 32") == 12
+    assert "more" not in full
+
+
+def test_reports_print_whatever_the_names_are(healthy):
+    names = ["line\nbreak.png", "é.png"]
+    names += [os.fsdecode(b"\xff.png")] if sys.platform == "linux" else []
+    for name in names:
+        (healthy / "trainA" / name).write_bytes(b"no")
+    findings = check(find_data(healthy))
+    assert len(findings.stopping) == len(names)
+    report = findings.report()
+    report.encode()
+    assert "line\\nbreak.png" in report
+    assert "é.png: not a picture" in report
+    assert sum("not a picture (" in line for line in report.splitlines()) == len(names)
+
+
+def test_an_interrupt_ends_the_check_at_once(healthy):
+    for index in range(300):
+        shutil.copy(healthy / "trainA" / "0.png", healthy / "trainA" / f"c{index}.png")
+    done = []
+
+    def interrupt(count: int, _: int) -> None:
+        done.append(count)
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(find_data(healthy), progress=interrupt)
+    assert done == [1, 2, 3]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared/data beside the checkout")
+def test_the_leaks_of_summer2winter_are_found():
+    root = SHARED / "summer2winter_yosemite"
+    findings = check(find_data(root))
+    assert findings.stopping == ()
+    assert findings.train_a == Facts(1231, 3, 8, (256, 256))
+    by_bytes: dict[str, list[str]] = {}
+    for path in sorted(root.glob("*/*.jpg")):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        by_bytes.setdefault(digest, []).append(path.relative_to(root).as_posix())
+    expected = {frozenset(paths) for paths in by_bytes.values() if len(paths) > 1}
+    repeated = {
+        frozenset(paths)
+        for kind, paths in found(findings, root)
+        if kind in ("twice", "in both domains", "in train and test")
+    }
+    # One more pair differs in its metadata, but not in its pixels.
+    (pair,) = repeated - expected
+    first, second = (np.asarray(PIL.Image.open(root / path)) for path in pair)
+    np.testing.assert_array_equal(first, second)
+    assert repeated >= expected
+    assert sum(len(paths) - 1 for paths in repeated) == 182
+    for side, count in (("A", 26), ("B", 15)):
+        leaks = [
+            path
+            for kind, paths in found(findings, root)
+            if kind == "in train and test" and any(p.startswith(f"train{side}/") for p in paths)
+            for path in paths
+            if path.startswith(f"test{side}/")
+        ]
+        assert len(leaks) == count
