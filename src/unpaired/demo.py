@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -171,17 +172,21 @@ def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Repo
                 baseline.name,
                 {direction: baselines[direction][baseline.name] for direction in DIRECTIONS},
                 baseline.uses_pairs,
-                "32 levels a band" if baseline.uses_pairs else "",
+                "uses pairs, 32 levels a band" if baseline.uses_pairs else "",
             )
             for baseline in BASELINES
         ],
-        examples={way: _examples(pairs, made[way], way) for way in DIRECTIONS},
+        examples={
+            direction: _examples(pairs, made[direction], direction) for direction in DIRECTIONS
+        },
         journal=journal,
         facts=_facts(run, pairs, journal),
         config=run.config.to_toml(),
         swatches={
-            name: (tuple(a), tuple(b))
-            for name, a, b in zip(CLASSES, palette("a"), palette("b"), strict=True)
+            name: (a, b)
+            for name, a, b in zip(
+                CLASSES, palette("a").tolist(), palette("b").tolist(), strict=True
+            )
         },
     )
 
@@ -207,14 +212,16 @@ def _examples(pairs: _Pairs, made: Pictures, direction: Direction) -> dict[str, 
 
 
 def _journal(folder: Path) -> Journal:
-    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    """The lines of metrics.jsonl; none where somebody removed it."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]
 
 
 def _training_seconds(journal: Journal) -> float:
     """Time of the training by the journal, whose clock begins anew when a run is resumed."""
     clock = [line["seconds"] for line in journal if "seconds" in line]
-    ends = [now for now, then in zip(clock, clock[1:], strict=False) if then < now]
+    ends = [now for now, then in pairwise(clock) if then < now]
     return sum(ends) + (clock[-1] if clock else 0)
 
 
@@ -228,7 +235,7 @@ def _facts(run: Run, pairs: _Pairs, journal: Journal) -> dict[str, str]:
     weights = {"ema": f"running mean, decay {recipe.ema:g}", "last": "of the last step"}
     return {
         "data": f"{DATA}: {of_a} and {of_b} to train on, {width} × {height}, no scene in both",
-        "test": f"n = {len(pairs.names)} held-out scenes, each painted in both domains; not resized",
+        "test": f"n = {len(pairs.names)} held-out scenes, each painted in both domains",
         "training": f"preset {recipe.preset}, {steps}, seed {recipe.seed}, {took}",
         "weights": weights[header.weights],
         "baselines": (
@@ -311,29 +318,27 @@ def _as_json(report: Report, run: Run) -> dict[str, object]:
 
 
 def _plain(scores: TruthScores) -> dict[str, object]:
-    """As JSON can hold it: an infinite PSNR is a string, what is not defined is null."""
-    strange = {True: None, False: "Infinity"}
-    return {
-        name: strange[math.isnan(value)]
-        if isinstance(value, float) and not math.isfinite(value)
-        else value
-        for name, value in dataclasses.asdict(scores).items()
-    }
+    """As JSON can hold it: infinity (the PSNR of equal pictures) as a string, NaN as null."""
+    values = dataclasses.asdict(scores)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[name] = None if math.isnan(value) else "Infinity"
+    return values
 
 
 def _as_text(report: Report) -> str:
     """The table of the page and its verdict, for a terminal."""
     lines = []
-    marks = {method.name: f"{method.name} *" for method in report.baselines if method.uses_pairs}
-    width = max(map(len, marks.values()), default=0) + 2
+    methods = (report.model, *report.baselines)
+    labels = [f"  {method.name}{' *' if method.uses_pairs else ''}" for method in methods]
+    width = max(map(len, labels))
     for direction in DIRECTIONS:
         heads = "".join(f"{figure.name:>9}" for figure in FIGURES)
         lines.append(f"\n{' -> '.join(report.ends(direction)):{width}}{heads}")
-        for method in (report.model, *report.baselines):
+        for label, method in zip(labels, methods, strict=True):
             values = (figure.show(figure.of(method.scores[direction])) for figure in FIGURES)
-            cells = "".join(f"{value:>9}" for value in values)
-            lines.append(f"  {marks.get(method.name, method.name):{width - 2}}{cells}")
-    lines += [f"  * uses pairs, {m.note}" for m in report.baselines if m.uses_pairs]
+            lines.append(f"{label:{width}}{''.join(f'{value:>9}' for value in values)}")
+    lines += [f"  * {method.note}" for method in methods if method.uses_pairs]
     found = verdict(report)
     lines += ["", found.headline, *(f"  {detail}" for detail in found.details)]
     return "\n".join(lines)

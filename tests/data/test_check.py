@@ -166,9 +166,13 @@ def test_flat_is_a_matter_of_the_deviation_of_the_most_varied_band(healthy, dtyp
         put(healthy / "trainA" / f"f{index}.png", pixels)
         if pixels.std() / np.iinfo(dtype).max < FLAT:
             expected.append(f"trainA/f{index}.png")
+    grid = np.full((97, 101, 1), round(20 * unit), dtype)
+    grid[::8, ::8] += round(12 * unit)  # stands out in the quick look and hardly in all
+    put(healthy / "trainA" / "grid.png", grid)
+    expected.append("trainA/grid.png")
     flat = [paths[0] for kind, paths in found(check(find_data(healthy)), healthy) if kind == "flat"]
     assert flat == expected
-    assert 2 <= len(flat) <= 5
+    assert 3 <= len(flat) <= 6
 
 
 def test_bands_and_depth_of_grey_colour_and_many_bands(tmp_path):

@@ -24,6 +24,7 @@ import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 import PIL.WebPImagePlugin
 
+from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.header import Format, Header, parse_header, read_header, reason_of
 from unpaired.data.wide import read_samples, write_samples
 from unpaired.errors import ImageError, MissingExtra, TooLarge
@@ -46,9 +47,6 @@ __all__ = [
 ]
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-DEFAULT_MAX_PIXELS = 178_956_970
-"""Where Pillow itself stops by default: an RGB picture of 512 MiB."""
 
 SUFFIXES: dict[str, Format] = {
     ".jpg": "JPEG",

@@ -29,7 +29,8 @@ def read_samples(path: str | Path, format: Format) -> Samples:
     """
     rasterio = _import_rasterio(f"reading {path}, which has 16-bit colour or many bands,")
     with _without_georeferencing(rasterio):
-        dataset = rasterio.open(path, driver=_driver(format))
+        # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
+        dataset = rasterio.open(Path(path).absolute(), driver=_driver(format))
     with dataset:
         samples: Samples = np.moveaxis(dataset.read(), 0, 2)
         return samples
@@ -55,9 +56,8 @@ def write_samples(path: Path, samples: Samples, format: Format, alpha: bool) -> 
         }
     with (
         _without_georeferencing(rasterio),
-        rasterio.Env(GDAL_PAM_ENABLED=False),  # no .aux.xml beside the file
         rasterio.open(
-            path,
+            path.absolute(),
             "w",
             driver=_driver(format),
             width=width,

@@ -13,52 +13,57 @@ import psutil
 from unpaired.config import Recipe
 from unpaired.engines.seam import Direction
 from unpaired.errors import TooLarge
+from unpaired.translation.sizes import padded_size_of, working_size_of
 
-__all__ = ["free", "need", "require"]
+__all__ = ["fits", "free", "need", "require"]
 
-# Bytes a pixel and unit of `Recipe.width` at a generator's peak, which is in its last step up:
-# transposed: two and a half full-resolution activations of `width` channels; resize: four and a
-# half, since the enlarged tensor is padded. Measured 10.0 to 10.2 and 18.0 to 18.3 in fp32; bf16
-# saves nothing here and costs more for resize (21.0 to 21.3), fp64 is twice fp32.
+# Bytes a pixel and unit of `Recipe.width` at a generator's peak, which is in its last step up.
+# transposed: two and a half activations of full resolution and `width` channels; resize: four and
+# a half, since the enlarged tensor is padded. bf16 saves nothing, for it is widened on the way.
+# fp64 has no fast convolution: the 7x7 head is unrolled, 49 times 8 bytes, beside the rest.
 _NETWORK = {
     ("transposed", "fp32"): 10.5,
-    ("transposed", "bf16"): 10.5,
-    ("transposed", "fp64"): 21.0,
+    ("transposed", "bf16"): 11.0,
+    ("transposed", "fp64"): 430.0,
     ("resize", "fp32"): 18.5,
     ("resize", "bf16"): 21.5,
-    ("resize", "fp64"): 37.0,
+    ("resize", "fp64"): 430.0,
 }
-_BATCH = 1.5  # each picture of a batch beside others costs up to that much more than one alone
+_BATCH = 1.5  # in a batch a picture needs up to that much more than alone
 _FIXED = 40e6  # bytes of scratch and packed kernels, whatever the size
+_MODEST = 100e6  # bytes: a picture of 256 x 256 pixels under the recipe of 2017
+_MARGIN = 0.9  # of the free memory, for a working size that is advised
 
 
 def need(
     recipe: Recipe,
     direction: Direction,
     size: tuple[int, int],
-    working: tuple[int, int],
+    working_size: int | None = None,
     *,
     batch: int = 1,
     network: bool = True,
 ) -> int:
-    """Bytes that `batch` pictures of `size` (height, width) need, translated at size `working`.
+    """Bytes that `batch` pictures of `size` (height, width) need while they are translated.
 
-    `network` is false where the networks run in another memory than the machine's own.
+    `working_size` is as for `Model.translate`; `network` is false where the networks have another
+    memory than the machine's own. What the weights take is not counted: they are there already.
     """
     before, after = (
         (recipe.bands_a, recipe.bands_b) if direction == "ab" else (recipe.bands_b, recipe.bands_a)
     )
-    pixels, worked = math.prod(size), math.prod(working)
-    # A picture and its result, each once more in its decoder or encoder, 16-bit at the most.
-    total = 4.0 * (before + after) * pixels
-    # The network's input, its output, and two passing copies of that, in fp32.
-    total += 4.0 * (before + 3 * after) * worked
-    if working != size:
-        total += 16.0 * pixels  # bands in floating point, one at a time, on their way back
+    working = working_size_of(size, working_size)
+    pixels, worked = math.prod(size), math.prod(padded_size_of(working))
+    # A picture, its result, and each once more in the decoder or encoder; up to 16 bits a sample.
+    files = 4.0 * (before + after) * pixels
+    # Where sizes differ, one band in fp32 and one passing copy of it.
+    scaling = 8.0 * pixels if working != size else 0.0
+    # What goes into the network, and its peak or, after it, its result with two passing copies.
+    peak = 12.0 * after
     if network:
         dear = _BATCH if batch > 1 else 1.0
-        total += dear * _NETWORK[recipe.upsample, recipe.precision] * recipe.width * worked
-    return round(batch * total + _FIXED)
+        peak = max(peak, dear * _NETWORK[recipe.upsample, recipe.precision] * recipe.width)
+    return round(batch * (files + scaling + (4.0 * before + peak) * worked) + _FIXED)
 
 
 def free() -> int:
@@ -66,11 +71,16 @@ def free() -> int:
     return min([psutil.virtual_memory().available, *_free_of_groups(Path("/"))])
 
 
+def fits(needed: int) -> bool:
+    """Whether so many bytes are free; a modest number is not worth asking the system."""
+    return needed <= _MODEST or needed <= free()
+
+
 def require(
     recipe: Recipe,
     direction: Direction,
     size: tuple[int, int],
-    working: tuple[int, int],
+    working_size: int | None = None,
     *,
     network: bool = True,
     name: str,
@@ -80,13 +90,19 @@ def require(
     Raises:
         TooLarge: it does; the message has both figures and a working size that would do.
     """
-    needed, there = need(recipe, direction, size, working, network=network), free()
-    if needed <= there:
+    needed = need(recipe, direction, size, working_size, network=network)
+    if fits(needed):
         return
-    fitting = int(max(working) * math.sqrt(0.8 * there / needed)) // 4 * 4
+    there = free()
+    fitting = max(working_size_of(size, working_size))
+    while fitting >= 64 and (
+        need(recipe, direction, size, fitting, network=network) > _MARGIN * there
+    ):
+        fitting = fitting * 19 // 20
+    advice = f"--working-size {fitting}" if fitting >= 64 else "free some, or cut the picture"
     raise TooLarge(
         f"{name}: {size[1]} x {size[0]} pixels need about {needed / 1e9:.1f} GB of memory and "
-        f"{there / 1e9:.1f} GB are free: translate it smaller with --working-size {max(fitting, 8)}"
+        f"{there / 1e9:.1f} GB are free: {advice}"
     )
 
 

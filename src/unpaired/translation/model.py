@@ -30,7 +30,13 @@ from unpaired.data.image import (
 from unpaired.engines.seam import Direction, Translator, make_translator
 from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
 from unpaired.translation import memory
-from unpaired.translation.sizes import pad, padded_size_of, resize, working_size_of
+from unpaired.translation.sizes import (
+    pad,
+    padded_size_of,
+    require_working_size,
+    resize,
+    working_size_of,
+)
 
 __all__ = ["Model", "load"]
 
@@ -238,7 +244,7 @@ class Model:
         results: dict[int, Image] = {}
         for padded, indices in alike.items():
             largest = max((images[index].size for index in indices), key=np.prod)
-            together = self._batch_limit(direction, largest, padded, batch_size)
+            together = self._batch_limit(direction, largest, working_size, batch_size)
             for start in range(0, len(indices), together):
                 chosen = indices[start : start + together]
                 batch = np.empty((len(chosen), *padded, self._source_bands(direction)), np.float32)
@@ -266,6 +272,7 @@ class Model:
             ImageError: bands that do not fit the domain it is translated from.
             TooLarge: it needs more memory than is free.
         """
+        require_working_size(working_size)
         expected = self._source_bands(direction)
         if bands != expected and {bands, expected} != {1, 3}:
             source = self.name_a if direction == "ab" else self.name_b
@@ -273,22 +280,24 @@ class Model:
                 f"{name}: has {bands} bands where {source} has {expected}: only grey and RGB "
                 "convert into each other"
             )
-        padded = padded_size_of(working_size_of(size, working_size))
-        memory.require(self.config.recipe, direction, size, padded, network=self._on_cpu, name=name)
+        memory.require(
+            self.config.recipe, direction, size, working_size, network=self._on_cpu, name=name
+        )
 
     def _source_bands(self, direction: Direction) -> int:
         recipe = self.config.recipe
         return recipe.bands_a if direction == "ab" else recipe.bands_b
 
     def _batch_limit(
-        self, direction: Direction, size: tuple[int, int], padded: tuple[int, int], most: int
+        self, direction: Direction, size: tuple[int, int], working_size: int | None, most: int
     ) -> int:
         """How many pictures to translate at once."""
+        height, width = padded_size_of(working_size_of(size, working_size))
         pixels = _PIXELS_ON_CPU if self._on_cpu else _PIXELS_ELSEWHERE
-        together = max(min(most, pixels // (padded[0] * padded[1])), 1)
-        there = memory.free() if together > 1 else 0
-        while together > 1 and there < memory.need(
-            self.config.recipe, direction, size, padded, batch=together, network=self._on_cpu
+        together = max(min(most, pixels // (height * width)), 1)
+        recipe, network = self.config.recipe, self._on_cpu
+        while together > 1 and not memory.fits(
+            memory.need(recipe, direction, size, working_size, batch=together, network=network)
         ):
             together //= 2
         return together

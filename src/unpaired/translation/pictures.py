@@ -28,6 +28,7 @@ from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
 from unpaired.storage import explain_os_error
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
+from unpaired.translation.sizes import require_working_size
 
 __all__ = ["Summary", "translate_files"]
 
@@ -75,6 +76,7 @@ def translate_files(
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size is {batch_size}: it must be at least 1")
+    require_working_size(working_size)
     direction = model.direction(to)
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
     total = len(jobs) + len(failed)

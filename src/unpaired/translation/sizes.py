@@ -6,17 +6,25 @@ import PIL.Image
 
 from unpaired.errors import ConfigError
 
-__all__ = ["pad", "padded_size_of", "resize", "working_size_of"]
+__all__ = ["pad", "padded_size_of", "require_working_size", "resize", "working_size_of"]
 
 Floats = npt.NDArray[np.float32]
+
+
+def require_working_size(longer: int | None) -> None:
+    """Refuses a working size that is under what the networks are defined for.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if longer is not None and longer < 8:
+        raise ConfigError(f"--working-size is {longer}: it must be at least 8")
 
 
 def working_size_of(size: tuple[int, int], longer: int | None) -> tuple[int, int]:
     """`size` (height, width) scaled so that its longer side is `longer`; as it is for None."""
     if longer is None:
         return size
-    if longer < 8:
-        raise ConfigError(f"--working-size is {longer}: it must be at least 8")
     scale = longer / max(size)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
@@ -38,7 +46,10 @@ def pad(signed: Floats, size: tuple[int, int]) -> Floats:
 
 
 def resize(band: Floats, size: tuple[int, int]) -> Floats:
-    """One band (height, width) at another size: bicubic, antialiased where it shrinks."""
+    """One band (height, width) in [-1, 1] at another size: bicubic, antialiased where it shrinks.
+
+    What bicubic interpolation throws beyond the range beside edges is cut off.
+    """
     plane = PIL.Image.fromarray(np.ascontiguousarray(band))
-    resized = plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    resized: Floats = np.array(plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
+    return resized.clip(-1, 1, out=resized)

@@ -1,0 +1,316 @@
+"""The configuration: presets value by value, the schedule against its formula, TOML and errors."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unpaired.cli import main
+from unpaired.config import (
+    PRESETS,
+    SETTLED,
+    Config,
+    Recipe,
+    Runtime,
+    differences,
+    override,
+    preset,
+)
+from unpaired.errors import ConfigError
+
+PAPER = {
+    "preset": "paper",
+    "load_size": 286,
+    "image_size": 256,
+    "flip": True,
+    "width": 64,
+    "blocks": 9,
+    "upsample": "transposed",
+    "discriminator_width": 64,
+    "discriminator_layers": 3,
+    "cycle": 10.0,
+    "identity": 0.5,
+    "pool_size": 50,
+    "batch_size": 1,
+    "steps": 0,
+    "schedule": "epochs",
+    "learning_rate": 2e-4,
+    "discriminator_rate": 2e-4,
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "ema": 0.0,
+    "precision": "fp32",
+    "seed": 0,
+    "name_a": "a",
+    "name_b": "b",
+    "bands_a": 0,
+    "bands_b": 0,
+    "depth_a": 0,
+    "depth_b": 0,
+    "epoch_steps": 0,
+    "data_fingerprint": "",
+}
+
+
+def refusal(**values):
+    """The one line that a recipe with these values is refused with."""
+    with pytest.raises(ConfigError) as error:
+        preset("paper", values)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- presets ------------------------------------------------------------------------------
+
+
+def test_preset_paper_is_the_recipe_of_2017():
+    assert dataclasses.asdict(PRESETS["paper"]) == PAPER
+
+
+def test_the_paper_is_the_default():
+    assert Recipe() == PRESETS["paper"]
+    assert Config.from_toml("", "config.toml") == Config(Recipe(), Runtime())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_know_their_names_and_leave_the_data_open(name):
+    recipe = preset(name)
+    assert recipe.preset == name
+    for field in SETTLED:
+        assert getattr(recipe, field) == PAPER[field]
+
+
+def test_preset_with_other_values():
+    recipe = preset("tiny", {"seed": 5, "cycle": 3})
+    assert differences(PRESETS["tiny"], recipe) == ["--cycle 10.0 -> 3.0", "--seed 0 -> 5"]
+    assert type(recipe.cycle) is float
+
+
+def test_no_such_preset():
+    with pytest.raises(ConfigError, match="no preset 'papre': choose one of paper, small, tiny"):
+        preset("papre")
+
+
+def test_identity_weight_is_times_the_cycle_weight_and_off_where_bands_differ():
+    assert preset("paper").identity_weight == 5.0
+    assert preset("paper", {"cycle": 4.0, "identity": 0.25}).identity_weight == 1.0
+    assert preset("paper", {"bands_a": 1, "bands_b": 3}).identity_weight == 0.0
+
+
+# ---- schedule -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epoch_steps", [1, 7, 1231])
+def test_schedule_of_200_epochs_is_that_of_the_authors(epoch_steps):
+    recipe = preset("paper", {"steps": 200 * epoch_steps, "epoch_steps": epoch_steps})
+    for epoch in range(1, 201):
+        expected = 1 - max(0, epoch + 1 - 100) / 101
+        first = (epoch - 1) * epoch_steps
+        last = epoch * epoch_steps - 1
+        assert recipe.rate_factor(first) == recipe.rate_factor(last) == expected
+    # where it begins to fall, and where it ends
+    assert recipe.rate_factor(99 * epoch_steps - 1) == 1
+    assert recipe.rate_factor(99 * epoch_steps) == 100 / 101
+    assert recipe.rate_factor(200 * epoch_steps - 1) == 0
+
+
+def test_schedule_of_a_few_epochs_by_hand():
+    recipe = preset("paper", {"steps": 10, "epoch_steps": 2})  # 5 epochs: 3 constant, 2 fall
+    factors = [recipe.rate_factor(step) for step in range(10)]
+    assert factors == [1, 1, 1, 1, *[1 - 1 / 3] * 2, *[1 - 2 / 3] * 2, 0, 0]
+
+
+def test_one_epoch_is_constant():
+    recipe = preset("paper", {"steps": 3, "epoch_steps": 4})
+    assert [recipe.rate_factor(step) for step in range(3)] == [1, 1, 1]
+
+
+def test_linear_schedule_in_closed_form():
+    recipe = preset("paper", {"schedule": "linear", "steps": 20})
+    expected = [1.0] * 11 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert [recipe.rate_factor(step) for step in range(20)] == pytest.approx(expected, rel=1e-12)
+
+
+@settings(deadline=None)
+@given(
+    steps=st.integers(1, 300),
+    epoch_steps=st.integers(1, 50),
+    schedule=st.sampled_from(["epochs", "linear"]),
+)
+def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps, schedule):
+    recipe = preset(
+        "paper", {"steps": steps, "epoch_steps": epoch_steps, "schedule": schedule, "pool_size": 0}
+    )
+    factors = [recipe.rate_factor(step) for step in range(steps)]
+    assert factors[0] == 1 or (schedule == "epochs" and steps <= 2 * epoch_steps)
+    assert all(0 <= later <= earlier <= 1 for earlier, later in zip(factors, factors[1:], strict=False))
+
+
+# ---- TOML ---------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    name_a=st.text(),
+    name_b=st.text('"\\\n\r\t\b\x00\x1f\x7f\x85\u2028\ue001\U000e0001\U0001f600é#\'[]'),
+    cycle=st.floats(0, 1e300),
+    rate=st.floats(0, 1),
+    seed=st.integers(0, 2**63),
+    flip=st.booleans(),
+    threads=st.integers(0, 64),
+    tensorboard=st.booleans(),
+)
+def test_config_comes_back_from_toml(
+    name_a, name_b, cycle, rate, seed, flip, threads, tensorboard
+):
+    values = {
+        "name_a": name_a, "name_b": name_b, "cycle": cycle, "learning_rate": rate, "seed": seed,
+        "flip": flip,
+    }  # fmt: skip
+    config = Config(preset("small", values), Runtime(threads=threads, tensorboard=tensorboard))
+    assert Config.from_toml(config.to_toml(), "config.toml") == config
+
+
+def test_toml_is_complete_and_explains_itself():
+    lines = Config(Recipe(), Runtime()).to_toml().splitlines()
+    for table in (Recipe, Runtime):
+        for item in dataclasses.fields(table):
+            (line,) = [line for line in lines if line.startswith(f"{item.name} = ")]
+            assert line.endswith(f"  # {item.metadata['help']}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[recipe\n", "run.toml is not valid TOML: "),
+        ("[recipes]\n", "run.toml has an unknown table [recipes]"),
+        ("seed = 1\n", "run.toml has an unknown table [seed]"),
+        ("[recipe]\nimagesize = 8\n", "unknown key 'imagesize' in run.toml: did you mean 'image_"),
+        ("[runtime]\nlog_evry = 8\n", "unknown key 'log_evry' in run.toml: did you mean 'log_ev"),
+        ("[runtime]\nseed = 8\n", "unknown key 'seed' in run.toml"),
+        ("[recipe]\nxyzzy = 8\n", "unknown key 'xyzzy' in run.toml, which has preset, load_size,"),
+        ("[recipe]\nseed = '8'\n", "seed in run.toml is '8': it must be of type int"),
+        ("[recipe]\nseed = true\n", "seed in run.toml is True: it must be of type int"),
+        ("[recipe]\nseed = 8.0\n", "seed in run.toml is 8.0: it must be of type int"),
+        ("[recipe]\nflip = 1\n", "flip in run.toml is 1: it must be of type bool"),
+        ("[recipe]\ncycle = true\n", "cycle in run.toml is True: it must be of type float"),
+        ("[recipe]\nname_a = 1\n", "name_a in run.toml is 1: it must be of type str"),
+        ("[recipe]\nupsample = 1\n", "--upsample is 1: choose one of transposed, resize"),
+        ("[runtime]\nengine = 'caffe'\n", "--engine is 'caffe': choose torch"),
+    ],
+)
+def test_a_wrong_file_is_one_line(text, told):
+    with pytest.raises(ConfigError) as error:
+        Config.from_toml(text, "run.toml")
+    assert str(error.value).startswith(told)
+    assert "\n" not in str(error.value)
+
+
+# ---- values out of range ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("load_size", 7),
+        ("image_size", 4),
+        ("width", 0),
+        ("blocks", -1),
+        ("discriminator_width", 0),
+        ("discriminator_layers", 0),
+        ("cycle", -0.1),
+        ("cycle", math.nan),
+        ("identity", -1.0),
+        ("identity", math.inf),
+        ("pool_size", -1),
+        ("batch_size", 0),
+        ("steps", -1),
+        ("learning_rate", -1e-9),
+        ("learning_rate", math.inf),
+        ("discriminator_rate", math.nan),
+        ("beta1", 1.0),
+        ("beta1", -0.5),
+        ("beta2", math.nan),
+        ("ema", 1.0),
+        ("seed", -1),
+        ("bands_a", -1),
+        ("bands_b", -1),
+        ("depth_a", 12),
+        ("depth_b", 32),
+        ("epoch_steps", -1),
+        ("upsample", "bilinear"),
+        ("schedule", "cosine"),
+        ("precision", "fp16"),
+        ("image_size", 250),  # no multiple of 4
+    ],
+)
+def test_out_of_range_names_the_flag_and_the_value(name, value):
+    flag = "--" + name.replace("_", "-")
+    assert refusal(**{name: value}).startswith((f"{flag} is {value}: ", f"{flag} is {value!r}: "))
+
+
+def test_the_crop_must_fit_into_the_picture():
+    assert refusal(load_size=100).startswith("--load-size 100 is under --image-size 256: ")
+
+
+@pytest.mark.parametrize(("layers", "smallest"), [(1, 8), (2, 12), (3, 24), (5, 96)])
+def test_the_crop_must_fit_the_discriminator(layers, smallest):
+    values = {"discriminator_layers": layers, "load_size": smallest, "image_size": smallest}
+    assert preset("paper", values).smallest_crop() == smallest
+    if smallest > 8:
+        told = refusal(**values | {"image_size": smallest - 4})
+        assert told.startswith(f"--image-size {smallest - 4} is too small for a discriminator of ")
+        assert f"at least {smallest}" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threads", -1),
+        ("workers", 0),
+        ("log_every", 0),
+        ("sample_every", -1),
+        ("checkpoint_every", 0),
+        ("keep", 0),
+        ("engine", "caffe"),
+    ],
+)
+def test_runtime_out_of_range_names_the_flag(name, value):
+    with pytest.raises(ConfigError) as error:
+        override(Runtime(), {name: value}, "the runtime")
+    flag = "--" + name.replace("_", "-")
+    assert str(error.value).startswith((f"{flag} is {value}: ", f"{flag} is {value!r}: "))
+    assert "\n" not in str(error.value)
+
+
+# ---- differences, help --------------------------------------------------------------------
+
+
+def test_differences_name_flags_in_order():
+    assert differences(Recipe(), Recipe()) == []
+    other = preset("paper", {"seed": 3, "image_size": 128, "upsample": "resize"})
+    assert differences(Recipe(), other) == [
+        "--image-size 256 -> 128",
+        "--upsample transposed -> resize",
+        "--seed 0 -> 3",
+    ]
+
+
+def test_every_value_has_a_flag_and_its_explanation(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit) as exit:
+        main(["train", "--help"])
+    assert exit.value.code == 0
+    told = capsys.readouterr().out
+    words = set(told.split())
+    for table in (Recipe, Runtime):
+        for item in dataclasses.fields(table):
+            assert item.metadata["help"].strip(), item.name
+            flag = "--" + item.name.replace("_", "-")
+            if item.name in ("epoch_steps", "data_fingerprint"):  # nobody but the data settles them
+                assert flag not in words
+            else:
+                assert flag in words
+                assert item.name == "preset" or item.metadata["help"] in told

@@ -1,0 +1,71 @@
+"""A model file, and a translator in plain numpy in the place of a framework."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unpaired import checkpoint
+from unpaired.config import Config, Runtime, preset
+
+
+class Inverter:
+    """Turns every picture into its negative, in the bands of the other domain."""
+
+    def __init__(self, recipe, runtime):
+        self.bands = {"a": recipe.bands_a, "b": recipe.bands_b}
+        self.runtime = runtime
+        self.loaded: dict[str, np.ndarray] = {}
+        self.shapes: list[tuple[int, ...]] = []
+        self.error: Exception | None = None
+
+    def load(self, arrays):
+        self.loaded.update(arrays)
+
+    def translate(self, images, direction):
+        self.shapes.append(images.shape)
+        assert images.dtype == np.float32
+        assert -1 <= images.min() <= images.max() <= 1
+        assert images.shape[1] % 4 == images.shape[2] % 4 == 0
+        assert min(images.shape[1:3]) >= 8
+        assert images.shape[3] == self.bands[direction[0]]
+        if self.error:
+            raise self.error
+        bands = self.bands[direction[1]]
+        if bands == images.shape[3]:
+            return -images
+        return np.repeat(-images[..., :1], bands, axis=3)
+
+
+@pytest.fixture
+def inverters(monkeypatch: pytest.MonkeyPatch) -> list[Inverter]:
+    """Puts Inverter in the place of a framework; those made are in the list."""
+    made: list[Inverter] = []
+
+    def make(recipe, runtime):
+        made.append(Inverter(recipe, runtime))
+        return made[-1]
+
+    monkeypatch.setattr("unpaired.translation.model.make_translator", make)
+    return made
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a model file; keyword arguments go into the recipe."""
+
+    def write(*, arrays=None, kind="model", step=12, path=tmp_path / "model.safetensors", **recipe):
+        settled = {
+            "name_a": "summer", "name_b": "winter", "bands_a": 3, "bands_b": 3, "depth_a": 8,
+            "depth_b": 8,
+        }  # fmt: skip
+        if arrays is None:
+            arrays = {
+                f"generator_{way}.stem.weight": np.ones(3, np.float32) for way in ("ab", "ba")
+            }
+        config = Config(preset("tiny", settled | recipe), Runtime())
+        checkpoint.write(path, checkpoint.Header(kind, config, step), arrays)
+        return path
+
+    return write

@@ -1,0 +1,145 @@
+"""The memory foretold, against what a fresh process takes; and what control groups leave."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from unpaired.config import preset
+from unpaired.errors import TooLarge
+from unpaired.translation import memory
+
+RECIPE = preset("tiny", {"bands_a": 3, "bands_b": 3, "depth_a": 8, "depth_b": 8})
+
+MEASURE = """
+import sys
+import numpy as np
+from unpaired.translation.model import load
+
+def resident(kind):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(kind))
+
+model = load(sys.argv[1], device="cpu", threads=1)
+model.translate(np.zeros((32, 32, 3), np.uint8), to="b")
+picture = np.random.default_rng(0).integers(0, 256, (640, 800, 3), np.uint8)
+before = resident("VmRSS")
+model.translate(picture, to="b")
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+@pytest.mark.parametrize("upsample", ["resize", "transposed"])
+def test_a_fresh_process_takes_what_was_foretold(model_file, upsample):
+    torch = pytest.importorskip("torch")
+    from unpaired.engines.torch_networks import Generator
+
+    torch.manual_seed(0)
+    network = Generator(3, 3, width=16, blocks=4, upsample=upsample)
+    arrays = {
+        f"generator_ab.{name}": tensor.numpy().copy(order="C")
+        for name, tensor in network.state_dict().items()
+    }
+    path = model_file(arrays=arrays, upsample=upsample)
+    ran = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    measured = int(ran.stdout)
+    foretold = memory.need(dataclasses.replace(RECIPE, upsample=upsample), "ab", (640, 800))
+    assert measured <= foretold <= 1.7 * measured
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_need_grows_with_all_it_depends_on(upsample, precision):
+    recipe = dataclasses.replace(RECIPE, upsample=upsample, precision=precision)
+    alone = memory.need(recipe, "ab", (512, 512))
+    assert alone > 512 * 512 * 4 * 2.5 * recipe.width  # the activations of the last step up
+    assert memory.need(recipe, "ab", (512, 1024)) > 1.8 * (alone - 40e6)
+    assert memory.need(recipe, "ab", (512, 512), batch=2) > 1.8 * (alone - 40e6)
+    assert memory.need(dataclasses.replace(recipe, width=32), "ab", (512, 512)) > alone
+    assert memory.need(recipe, "ab", (512, 512), 256) < alone
+    assert memory.need(recipe, "ab", (512, 512), 1024) > alone
+    assert memory.need(recipe, "ab", (512, 512), network=False) < 0.8 * alone
+
+
+def test_both_directions_count_their_own_bands():
+    recipe = dataclasses.replace(RECIPE, bands_b=30)
+    out = memory.need(recipe, "ab", (512, 512), network=False)
+    back = memory.need(recipe, "ba", (512, 512), network=False)
+    assert out > back > memory.need(RECIPE, "ab", (512, 512), network=False)
+
+
+def test_free_is_at_most_what_the_machine_has():
+    assert 0 < memory.free() <= psutil.virtual_memory().total
+
+
+def test_require_has_both_figures_and_what_to_do(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: 1_500_000_000)
+    recipe = preset("paper", {"bands_a": 3, "bands_b": 3})
+    memory.require(recipe, "ab", (1024, 1024), name="small.png")
+    needed = memory.need(recipe, "ab", (4000, 6000)) / 1e9
+    with pytest.raises(TooLarge) as caught:
+        memory.require(recipe, "ab", (4000, 6000), name="large.png")
+    line = str(caught.value)
+    assert line.startswith("large.png: 6000 x 4000 pixels")
+    assert f"{needed:.1f} GB" in line
+    assert "1.5 GB are free: --working-size " in line
+    assert "\n" not in line
+
+
+def test_a_modest_need_does_not_ask_the_system(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: pytest.fail("asked"))
+    memory.require(RECIPE, "ab", (64, 64), name="small.png")
+
+
+def write_group(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_a_control_group_of_version_2(tmp_path):
+    write_group(tmp_path / "proc/self", cgroup="0::/job/step\n")
+    write_group(
+        tmp_path / "sys/fs/cgroup/job/step",
+        memory__max="1000000\n",
+        memory__current="700000\n",
+        memory__stat="anon 1\ninactive_file 50000\n",
+    )
+    assert memory._free_of_groups(tmp_path) == [350_000]
+
+
+def test_a_control_group_mounted_as_the_root_of_a_container(tmp_path):
+    write_group(tmp_path / "proc/self", cgroup="0::/\n")
+    write_group(
+        tmp_path / "sys/fs/cgroup",
+        memory__max="500\n",
+        memory__current="800\n",
+        memory__stat="inactive_file 0\n",
+    )
+    assert memory._free_of_groups(tmp_path) == [0]
+
+
+def test_a_control_group_of_version_1(tmp_path):
+    write_group(tmp_path / "proc/self", cgroup="9:name=systemd:/\n4:memory:/box\n0::/\n")
+    write_group(
+        tmp_path / "sys/fs/cgroup/memory/box",
+        memory__limit_in_bytes="9000\n",
+        memory__usage_in_bytes="4000\n",
+        memory__stat="inactive_file 10\ntotal_inactive_file 1000\n",
+    )
+    assert memory._free_of_groups(tmp_path) == [6000]
+
+
+def test_no_limit_and_no_groups(tmp_path):
+    assert memory._free_of_groups(tmp_path) == []
+    write_group(tmp_path / "proc/self", cgroup="0::/\n")
+    assert memory._free_of_groups(tmp_path) == []
+    write_group(
+        tmp_path / "sys/fs/cgroup", memory__max="max\n", memory__current="1\n", memory__stat=""
+    )
+    assert memory._free_of_groups(tmp_path) == []
