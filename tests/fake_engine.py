@@ -7,6 +7,7 @@ from unpaired.engines.seam import LOSSES
 
 class FakeEngine:
     shard = (0, 1)
+    memory = "host"
 
     def __init__(self, recipe, runtime):
         self.recipe = recipe

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -145,7 +146,7 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
     )
     factors = [recipe.rate_factor(step) for step in range(steps)]
     assert factors[0] == 1 or (schedule == "epochs" and steps <= 2 * epoch_steps)
-    assert all(0 <= later <= earlier <= 1 for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(0 <= later <= earlier <= 1 for earlier, later in pairwise(factors))
 
 
 # ---- TOML ---------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
 @settings(deadline=None, max_examples=200)
 @given(
     name_a=st.text(),
-    name_b=st.text('"\\\n\r\t\b\x00\x1f\x7f\x85\u2028\ue001\U000e0001\U0001f600é#\'[]'),
+    name_b=st.text("\"\\\n\r\t\b\x00\x1f\x7f\x85\u2028\ue001\U000e0001\U0001f600é#'[]"),
     cycle=st.floats(0, 1e300),
     rate=st.floats(0, 1),
     seed=st.integers(0, 2**63),
@@ -162,9 +163,7 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
     threads=st.integers(0, 64),
     tensorboard=st.booleans(),
 )
-def test_config_comes_back_from_toml(
-    name_a, name_b, cycle, rate, seed, flip, threads, tensorboard
-):
+def test_config_comes_back_from_toml(name_a, name_b, cycle, rate, seed, flip, threads, tensorboard):
     values = {
         "name_a": name_a, "name_b": name_b, "cycle": cycle, "learning_rate": rate, "seed": seed,
         "flip": flip,

@@ -98,7 +98,8 @@ def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
     metadata = {"unpaired": json.dumps(written)}
     with atomic_path(path) as temporary:
         try:
-            save_file(dict(arrays), temporary, metadata)
+            # The library would write arrays of another memory order wrongly, without a word.
+            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, metadata)
         except SafetensorError as error:
             # The library wraps the system's refusal and keeps its text alone.
             raise explain_os_error(OSError(_errno(str(error)), str(error)), path) from error

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import SMALL
 from PIL import Image
 
+from conftest import SMALL
 from unpaired.config import preset
 from unpaired.data.batches import (
     POOL_A,
@@ -234,7 +234,9 @@ def test_crop_of_8_bit_equals_resizing_the_whole(size, corner, bands):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("corner", CORNERS)
-@pytest.mark.parametrize(("bands", "kind"), [(1, "u2"), (3, "u2"), (4, "u2"), (2, "u1"), (13, "u1")])
+@pytest.mark.parametrize(
+    ("bands", "kind"), [(1, "u2"), (3, "u2"), (4, "u2"), (2, "u1"), (13, "u1")]
+)
 def test_crop_of_other_pictures_equals_resizing_the_whole(size, corner, bands, kind):
     pixels = picture_of(size, bands, kind)
     made = load_square(pixels, 20, corner, 12)
@@ -254,7 +256,7 @@ def test_bicubic_overshoot_stays_within_the_range():
 
 
 def test_shrinking_is_antialiased():
-    """A chequer of single pixels becomes grey; without antialiasing it would stay black and white."""
+    """A chequer of single pixels becomes grey; without antialiasing it stayed black and white."""
     chequer = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[:, :, np.newaxis]
     assert np.abs(load_square(chequer, 16, (0, 0), 16)[2:-2, 2:-2]).max() < 0.1
 
@@ -303,7 +305,9 @@ def test_transparency_is_laid_over_white(tmp_path):
 
 def plans(recipe, name, first, last):
     made = [pool_plan(recipe, name, step, ALL) for step in range(first, last)]
-    return (np.stack([getattr(plan, field) for plan in made]) for field in ("slot", "store", "swap"))
+    return (
+        np.stack([getattr(plan, field) for plan in made]) for field in ("slot", "store", "swap")
+    )
 
 
 def test_the_pool_fills_in_order():
@@ -473,9 +477,8 @@ def test_prefetch_abandoned_half_way_leaves_no_threads():
 
 
 def test_prefetch_raises_the_error_in_its_turn():
-    done = []
+    ahead = prefetch(Slow(fails_at=12), 0, 40, 3)
+    assert [next(ahead) for _ in range(12)] == list(range(12))
     with pytest.raises(ImageError, match=r"^12\.png: damaged$"):
-        for step in prefetch(Slow(fails_at=12), 0, 40, 3):
-            done.append(step)
-    assert done == list(range(12))
+        next(ahead)
     assert wait_for_no_loaders()

@@ -8,10 +8,13 @@ import pytest
 
 from unpaired import checkpoint
 from unpaired.config import Config, Runtime, preset
+from unpaired.translation.model import load
 
 
 class Inverter:
     """Turns every picture into its negative, in the bands of the other domain."""
+
+    memory = "host"
 
     def __init__(self, recipe, runtime):
         self.bands = {"a": recipe.bands_a, "b": recipe.bands_b}
@@ -69,3 +72,18 @@ def model_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def model(inverters, model_file):
+    return load(model_file(), device="cpu", threads=1)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return tmp_path / "photos"

@@ -15,7 +15,7 @@ from pathlib import Path
 from unpaired.data.image import SUFFIXES
 from unpaired.errors import DataError
 
-__all__ = ["DataSet", "Folder", "find_data"]
+__all__ = ["DataSet", "Folder", "find_data", "list_folder"]
 
 _UNDERSTOOD = (
     "trainA + trainB (or train_a + train_b, also under Images), train/A + train/B, A + B,"
@@ -115,7 +115,7 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
     for split in ("train", "test"):
         if f"{split}_a" in roots and f"{split}_b" in roots:
             _require_apart(roots[f"{split}_a"], roots[f"{split}_b"])
-    found = {key: _list(root) for key, root in roots.items()}
+    found = {key: list_folder(root) for key, root in roots.items()}
     if need_train:
         for side in ("a", "b"):
             if f"train_{side}" not in found:
@@ -134,8 +134,12 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
     )
 
 
-def _list(root: Path) -> Folder:
-    """All files under `root`; links to folders are followed, each folder is entered once."""
+def list_folder(root: Path) -> Folder:
+    """All pictures under `root`; links to folders are followed, each folder is entered once.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error

@@ -60,6 +60,10 @@ INIT_STD = 0.02
 class Translator(Protocol):
     """Two generators, ready to translate."""
 
+    @property
+    def memory(self) -> Literal["host", "device"]:
+        """Whether the networks work in the machine's own memory or in that of a device."""
+
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes `generator_ab.*` and `generator_ba.*` (one of the two suffices to go one way)."""
 

@@ -5,6 +5,7 @@ Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code fo
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,6 +44,11 @@ class TorchTranslator:
                 for x, y in ("ab", "ba")
             }
         )
+
+    @property
+    def memory(self) -> Literal["host", "device"]:
+        """See seam.Translator.memory."""
+        return "host" if self.device.type == "cpu" else "device"
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes the weights of the generators; one of the two may be absent."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unpaired.data.domains import _list as list_folder
+from unpaired.data.domains import list_folder
 from unpaired.data.image import SUFFIXES
 from unpaired.errors import ConfigError, DataError
 
@@ -63,8 +63,8 @@ def plan(
                 + (", or without --format" if format is not None else "")
             )
     if not jobs:
-        given = ", ".join(str(item) for item in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
-        raise DataError(f"no pictures in {given or 'nothing'}: need {', '.join(SUFFIXES)}")
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in failed[:3])
+        raise DataError(f"nothing to translate: {reasons or 'give files, folders or patterns'}")
     sources = {identity: job for job in jobs.values() for identity in _identities(job.source)}
     places: dict[Path, bool] = {}
     possible = []
@@ -88,7 +88,7 @@ def _found(
             found = list(_below(path, out))
             yield from found
             if not found:
-                failed.append((path, "no pictures in it"))
+                failed.append((path, f"no pictures in it ({', '.join(SUFFIXES)})"))
         elif glob.has_magic(str(item)) and not path.exists():
             found = list(_matches(str(item), out))
             yield from found

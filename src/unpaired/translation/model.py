@@ -120,8 +120,7 @@ class Model:
         self.weights = weights
         self.directions = directions
         self._translator = translator
-        # On a device of its own the networks do not take the memory of the machine.
-        self._on_cpu = str(getattr(translator, "device", "cpu")) == "cpu"
+        self._on_cpu = translator.memory == "host"
 
     @property
     def name_a(self) -> str:

@@ -1,0 +1,26 @@
+"""Small pictures of noise on disk, and what an inverting translator makes of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from unpaired.data.image import Image, read_image, write_image
+
+
+def noise(height: int, width: int, bands: int = 3, dtype: type = np.uint8, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, bands), dtype)
+
+
+def put(path: Path, *, size=(8, 8), seed=0, dtype=np.uint8, bands=3, alpha=None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, Image(noise(*size, bands, dtype, seed), alpha))
+    return path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def assert_negative(target: Path, source: Path) -> None:
+    np.testing.assert_array_equal(read_image(target).pixels, 255 - read_image(source).pixels)

@@ -1,0 +1,315 @@
+"""Weights files: what goes in comes out to the last bit, or nothing does."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from unpaired.checkpoint import (
+    FORMAT,
+    Header,
+    checkpoint_path,
+    checkpoints,
+    latest_good,
+    prune,
+    read,
+    read_header,
+    write,
+)
+from unpaired.config import Config, Runtime, preset
+from unpaired.errors import CheckpointError
+
+CONFIG = Config(
+    preset("tiny", {"name_a": 'é "quoted" \\ \n', "cycle": 0.1, "seed": 2**40}), Runtime(threads=3)
+)
+HEADER = Header("checkpoint", CONFIG, 7, "ema", '{"losses": [{"x": 0.1}]}', "torch 9, cpu, x86")
+
+
+def odd_arrays():
+    rng = np.random.default_rng(0)
+    plain = rng.normal(size=(4, 3, 2))
+    return {
+        "none": np.array(2.5),
+        "none_int": np.array(-3, np.int64),
+        "empty": np.zeros((0, 3), np.float32),
+        "empty_inside": np.zeros((2, 0, 5), np.float32),
+        "double": plain,
+        "single": plain.astype(np.float32),
+        "half": plain.astype(np.float16),
+        "bytes": rng.integers(0, 256, 7, dtype=np.uint8),
+        "words": rng.integers(0, 2**16, (2, 2), dtype=np.uint16),
+        "signs": np.array([[True], [False]]),
+        "strange": np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324]),
+        "läufer.0.weight": np.ones(1, np.float32),
+    }
+
+
+def assert_same(arrays, expected):
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        assert (array.dtype, array.shape) == (expected[name].dtype, expected[name].shape), name
+        assert array.tobytes() == expected[name].tobytes(), name
+
+
+def foreign(path, header, arrays=None):
+    """Writes a weights file by hand, its header as given."""
+    metadata = header if isinstance(header, str) else json.dumps(header)
+    save_file(arrays or {"x": np.zeros(3)}, path, {"unpaired": metadata})
+
+
+# ---- there and back -----------------------------------------------------------------------
+
+
+def test_arrays_come_back_to_the_last_bit(tmp_path):
+    arrays = odd_arrays()
+    write(tmp_path / "x.safetensors", HEADER, arrays)
+    _, back = read(tmp_path / "x.safetensors")
+    assert_same(back, arrays)
+
+
+PLAIN = np.arange(24.0).reshape(4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [PLAIN.T, np.asfortranarray(PLAIN), PLAIN[::2, ::-1], np.broadcast_to(np.float32(3), (2, 3))],
+    ids=["turned", "fortran", "steps", "spread"],
+)
+def test_arrays_of_any_memory_layout(tmp_path, array):
+    write(tmp_path / "x.safetensors", HEADER, {"x": array})
+    assert_same(read(tmp_path / "x.safetensors")[1], {"x": array})
+
+
+def test_no_arrays_at_all(tmp_path):
+    write(tmp_path / "x.safetensors", HEADER, {})
+    assert read(tmp_path / "x.safetensors") == (HEADER, {})
+
+
+@pytest.mark.parametrize(
+    "header", [HEADER, Header("model", Config(preset("paper"), Runtime()), 0), Header(
+        "checkpoint", CONFIG, 10**9)], ids=["full", "defaults", "late"]
+)  # fmt: skip
+def test_headers_come_back(tmp_path, header):
+    write(tmp_path / "x.safetensors", header, odd_arrays())
+    assert read_header(tmp_path / "x.safetensors") == header
+    assert read(tmp_path / "x.safetensors")[0] == header
+
+
+def test_the_library_alone_reads_the_file_too(tmp_path):
+    """Any reader of safetensors gets the arrays, and the header as one entry of JSON."""
+    arrays = odd_arrays()
+    write(tmp_path / "x.safetensors", HEADER, arrays)
+    with safe_open(tmp_path / "x.safetensors", framework="numpy") as file:
+        assert_same({name: file.get_tensor(name) for name in file.keys()}, arrays)  # noqa: SIM118
+        metadata = file.metadata()
+    assert metadata.keys() == {"unpaired"}
+    told = json.loads(metadata["unpaired"])
+    assert told["format"] == FORMAT == 1
+    assert (told["kind"], told["step"], told["weights"]) == ("checkpoint", 7, "ema")
+    assert Config.from_toml(told["config"], "header") == CONFIG
+
+
+def test_what_is_read_does_not_lean_on_the_file(tmp_path):
+    path, arrays = tmp_path / "x.safetensors", odd_arrays()
+    write(path, HEADER, arrays)
+    _, back = read(path)
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    path.unlink()
+    assert_same(back, arrays)
+    for array in back.values():
+        array[...] = 1  # may be written to
+
+
+def test_equal_content_is_equal_bytes(tmp_path):
+    arrays = odd_arrays()
+    write(tmp_path / "one.safetensors", HEADER, arrays)
+    write(tmp_path / "other.safetensors", HEADER, dict(reversed(arrays.items())))
+    content = (tmp_path / "one.safetensors").read_bytes()
+    assert (tmp_path / "other.safetensors").read_bytes() == content
+    write(tmp_path / "other.safetensors", HEADER, arrays | {"half": arrays["half"] + 1})
+    assert (tmp_path / "other.safetensors").read_bytes() != content
+
+
+def test_writing_does_not_change_what_is_written(tmp_path):
+    arrays, kept = odd_arrays(), odd_arrays()
+    write(tmp_path / "x.safetensors", HEADER, arrays)
+    assert_same(arrays, kept)
+
+
+# ---- refused ------------------------------------------------------------------------------
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as error:
+        read(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.xfail(strict=True, reason="in the configuration's text it is a ConfigError")
+def test_any_flipped_bit_is_found(tmp_path):
+    """In the length, the library's header, ours, the numbers: every 5th byte, each bit in turn.
+
+    As a CheckpointError, which is what sends a training back to the checkpoint before.
+    """
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, {"x": np.arange(12.0).reshape(3, 4), "n": np.array(3)})
+    content = path.read_bytes()
+    for place in [*range(8), *range(8, len(content), 5)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        refusal(path)
+
+
+def test_any_cut_is_found(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, {"x": np.arange(12.0)})
+    content = path.read_bytes()
+    for length in [*range(0, len(content), 61), len(content) - 1]:
+        path.write_bytes(content[:length])
+        refusal(path)
+    path.write_bytes(content + b"\0")
+    refusal(path)
+
+
+@pytest.mark.parametrize("format", [2, 0, "1", None])
+def test_an_unknown_format_is_refused(tmp_path, format):
+    path = tmp_path / "x.safetensors"
+    foreign(path, HEADER.to_json() | {"format": format})
+    assert f"has format {format}, this version reads format 1" in refusal(path)
+    with pytest.raises(CheckpointError, match="has format"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("missing", ["format", "kind", "config", "step", "weights", "checksum"])
+def test_a_header_that_lacks_something_is_refused(tmp_path, missing):
+    path = tmp_path / "x.safetensors"
+    header = {k: v for k, v in HEADER.to_json().items() if k != missing}
+    foreign(path, header)
+    refusal(path)
+
+
+UNTOLD = pytest.mark.xfail(strict=True, reason="an AttributeError, with its traceback")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "", "no JSON", '{"format": 1}',
+        pytest.param("[]", marks=UNTOLD), pytest.param("7", marks=UNTOLD),
+    ],
+)  # fmt: skip
+def test_a_strange_header_is_refused(tmp_path, header):
+    foreign(tmp_path / "x.safetensors", header)
+    refusal(tmp_path / "x.safetensors")
+
+
+def test_other_files_and_none_are_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    assert "is not there" in refusal(path)
+    assert "is not there" in refusal(tmp_path)  # a folder
+    save_file({"x": np.zeros(3)}, path)
+    assert "has no header of unpaired" in refusal(path)
+    path.write_text("no weights")
+    assert "damaged or not a weights file" in refusal(path)
+
+
+def test_an_array_exchanged_between_two_files_is_found(tmp_path):
+    """Each file is whole in itself; the header of one does not go with the numbers of the other."""
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, {"x": np.zeros(3)})
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()["unpaired"]
+    foreign(path, header, {"x": np.zeros(3)})
+    assert_same(read(path)[1], {"x": np.zeros(3)})
+    for arrays in ({"x": np.ones(3)}, {"y": np.zeros(3)}, {"x": np.zeros((3, 1))},
+                   {"x": np.zeros(3, np.int64)}, {"x": np.zeros(3), "y": np.zeros(0)}):  # fmt: skip
+        foreign(path, header, arrays)
+        assert "its content does not fit its checksum" in refusal(path)
+
+
+def test_the_checksum_in_words(tmp_path):
+    """CRC-32 over the header's JSON, then per array, in order of names, its name and its bytes."""
+    path, arrays = tmp_path / "x.safetensors", {"b": np.arange(3), "a": np.array([[1.5]])}
+    write(path, HEADER, arrays)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["unpaired"])
+    told = header.pop("checksum")
+    text = json.dumps(header, sort_keys=True).encode()
+    text += b"a float64 (1, 1)" + arrays["a"].tobytes() + b"b int64 (3,)" + arrays["b"].tobytes()
+    assert told == f"crc32:{zlib.crc32(text):08x}"
+
+
+# ---- the checkpoints of a run -------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with four checkpoints."""
+    for step in (9, 10, 200, 1000):
+        header = Header("checkpoint", CONFIG, step)
+        write(checkpoint_path(tmp_path, step), header, {"x": np.full(2, step)})
+    return tmp_path
+
+
+def steps_of(run):
+    return [int(path.stem.removeprefix("step-")) for path in checkpoints(run)]
+
+
+def test_checkpoints_are_in_order_of_steps(run):
+    assert steps_of(run) == [9, 10, 200, 1000]
+    assert checkpoints(run)[0] == run / "checkpoints" / "step-00000009.safetensors"
+    assert checkpoints(run / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [(1, [1000]), (3, [10, 200, 1000]), (9, [9, 10, 200, 1000])]
+)
+def test_prune_keeps_the_newest(run, keep, left):
+    prune(run, keep)
+    assert steps_of(run) == left
+
+
+def test_prune_removes_what_killed_writers_left_and_nothing_else(run):
+    folder = run / "checkpoints"
+    (folder / ".step-00000010-x8y9.tmp.safetensors").write_bytes(b"half")
+    for name in ("mine.safetensors", "notes.txt", ".hidden"):
+        (folder / name).write_bytes(b"")
+    prune(run, 4)
+    assert {path.name for path in folder.iterdir()} == {
+        *(path.name for path in checkpoints(run)), "mine.safetensors", "notes.txt", ".hidden",
+    }  # fmt: skip
+    assert steps_of(run) == [9, 10, 200, 1000]
+
+
+def test_the_latest_good_one(run):
+    path, header, arrays, errors = latest_good(run)
+    assert (path, header.step, arrays["x"].tolist(), errors) == (
+        checkpoints(run)[-1], 1000, [1000, 1000], [],
+    )  # fmt: skip
+    for newest in checkpoints(run)[2:]:
+        newest.write_bytes(newest.read_bytes()[:-1])
+    path, header, _, errors = latest_good(run)
+    assert (path, header.step, len(errors)) == (checkpoints(run)[1], 10, 2)
+    assert "step-00001000" in str(errors[0])
+
+
+def test_none_good_and_none_at_all(run, tmp_path):
+    assert latest_good(tmp_path / "new") is None
+    for path in checkpoints(run):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="none of the 4 checkpoints") as error:
+        latest_good(run)
+    assert "\n" not in str(error.value)
+    assert all(path.exists() for path in checkpoints(run))
+
+
+def test_no_temporary_file_is_taken_for_a_checkpoint(run):
+    (run / "checkpoints" / ".step-00009999-abc.tmp.safetensors").write_bytes(b"half")
+    assert steps_of(run)[-1] == 1000
+    assert latest_good(run)[1].step == 1000

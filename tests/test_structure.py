@@ -1,0 +1,296 @@
+"""The house: imports run down, frameworks stay in their rooms, and what must not be there is not.
+
+All is read from the syntax trees of the files, imports inside functions included.
+"""
+
+import ast
+import graphlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import unpaired
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "unpaired"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# From the top down. What shares a floor does not know each other.
+FLOORS = (
+    ("__main__",),
+    ("__init__", "cli"),
+    ("demo",),
+    ("training", "translation", "evaluation"),
+    ("engines",),
+    ("data", "checkpoint"),
+    ("storage", "progress"),
+    ("config",),
+    ("errors",),
+)
+OPTIONAL = {"torch", "jax", "rasterio", "tensorboard"}
+FRAMEWORK = re.compile(r"unpaired\.engines\.(torch|jax)_\w+")
+
+
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path):
+    """`unpaired.data.image` of the file of that module; packages by their own name."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def room(module):
+    """The part of the house that a module is in: a file or a folder directly in `unpaired`."""
+    return module.split(".")[1]
+
+
+def imported(node):
+    """The full names a statement imports: modules, or names in them."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports name their module in full"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def imports_of(path, nodes=None):
+    return [name for node in nodes or ast.walk(tree_of(path)) for name in imported(node)]
+
+
+def our_imports(path):
+    """The modules of `unpaired` that a file imports, anywhere in it."""
+    found = set()
+    for name in imports_of(path):
+        if name.split(".")[0] == "unpaired":
+            while name not in MODULES:
+                assert "." in name, f"{path.name} imports from the package's front door"
+                name = name.rpartition(".")[0]
+            found.add(name)
+    return found
+
+
+def foreign(names):
+    """The packages among imported names that are neither Python's nor ours."""
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"unpaired"}
+
+
+def in_a_fresh_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# ---- imports ------------------------------------------------------------------------------
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in MODULES} == {name for floor in FLOORS for name in floor}
+
+
+def test_imports_run_down():
+    height = {name: -level for level, floor in enumerate(FLOORS) for name in floor}
+    up = [
+        f"{module} imports {other}"
+        for module, path in MODULES.items()
+        for other in our_imports(path)
+        if room(module) != room(other) and height[room(other)] >= height[room(module)]
+    ]
+    assert up == []
+
+
+def test_imports_make_no_circles():
+    """The seam's door is left out: `make_engine` enters the rooms of the frameworks by function."""
+    graph = {module: our_imports(path) for module, path in MODULES.items()}
+    graph["unpaired.engines.seam"] -= {m for m in MODULES if FRAMEWORK.match(m)}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_the_check_of_imports_sees_what_is_there():
+    """Guards the tests above: known imports, of the module, in functions, and of modules."""
+    assert "unpaired.errors" in our_imports(SOURCE / "config.py")
+    assert "unpaired.training.loop" in our_imports(SOURCE / "cli.py")
+    assert "unpaired.checkpoint" in our_imports(SOURCE / "translation" / "model.py")
+    assert "unpaired.engines.torch_engine" in our_imports(SOURCE / "engines" / "seam.py")
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_frameworks_stay_in_their_own_files(framework):
+    outside = [
+        str(path.relative_to(SOURCE))
+        for path in FILES
+        if framework in foreign(imports_of(path))
+        and not (path.parent.name == "engines" and path.name.startswith(f"{framework}_"))
+    ]
+    assert outside == []
+
+
+def test_the_rooms_of_frameworks_are_entered_by_the_seam_alone():
+    for module, path in MODULES.items():
+        rooms = {m for m in our_imports(path) if FRAMEWORK.match(m)}
+        if not rooms or FRAMEWORK.match(module):
+            continue
+        assert module == "unpaired.engines.seam"
+        assert not rooms & set(imports_of(path, tree_of(path).body))  # only inside functions
+
+
+def test_optional_packages_are_imported_inside_functions():
+    at_once = {
+        str(path.relative_to(SOURCE)): found
+        for path in FILES
+        if (found := foreign(imports_of(path, tree_of(path).body)) & OPTIONAL)
+    }
+    assert all(
+        re.fullmatch(rf"engines/{package}_\w+\.py", path)
+        for path, found in at_once.items()
+        for package in found
+    )
+
+
+def test_every_package_imported_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    import_names = {"pillow": "PIL"}
+
+    def names(requirements):
+        found = {re.match(r"[\w-]+", line)[0] for line in requirements}
+        return {import_names.get(name, name) for name in found}
+
+    base = names(project["dependencies"])
+    extras = names(line for extra in project["optional-dependencies"].values() for line in extra)
+    used = {package for path in FILES for package in foreign(imports_of(path))}
+    assert used - OPTIONAL <= base
+    assert used & OPTIONAL <= extras
+    assert OPTIONAL.isdisjoint(base)
+    assert base <= used
+
+
+# ---- a fresh process ----------------------------------------------------------------------
+
+LOADED = "import json, sys; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+
+
+def test_import_is_quick():
+    loaded = in_a_fresh_process(f"import unpaired\n{LOADED}")
+    assert "unpaired" in loaded
+    assert not {"torch", "jax", "PIL", "numpy", "tyro", "rich", "safetensors"} & set(loaded)
+
+
+def test_training_and_translation_are_imported_without_a_framework():
+    loaded = in_a_fresh_process(f"import unpaired; unpaired.train, unpaired.load\n{LOADED}")
+    assert "PIL" in loaded
+    assert not OPTIONAL & set(loaded)
+
+
+def test_a_base_install_imports_every_module():
+    """Where no optional package is installed, all but the files of the frameworks import."""
+    modules = [m for m in MODULES if not FRAMEWORK.match(m) and not m.endswith("__init__")]
+    code = f"""
+import importlib, json, sys
+for package in {sorted(OPTIONAL)}:
+    sys.modules[package] = None
+for module in {modules}:
+    importlib.import_module(module)
+print(json.dumps("done"))
+"""
+    assert in_a_fresh_process(code) == "done"
+
+
+def test_public_names():
+    assert unpaired.__all__ == ["Config", "errors", "load", "train"]
+    for name in unpaired.__all__:
+        assert getattr(unpaired, name).__name__.split(".")[-1] == name
+    with pytest.raises(AttributeError, match="module 'unpaired' has no attribute 'translte'"):
+        _ = unpaired.translte
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith("__")])
+def test_all_lists_what_is_there(module):
+    (listed,) = (
+        ast.literal_eval(node.value)
+        for node in tree_of(MODULES[module]).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    bound = {name for node in tree_of(MODULES[module]).body for name in names_bound_by(node)}
+    assert set(listed) <= bound
+    assert len(set(listed)) == len(listed)
+
+
+def names_bound_by(node):
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [ast.unparse(target) for target in node.targets]
+    if isinstance(node, ast.AnnAssign):
+        return [ast.unparse(node.target)]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    return []
+
+
+# ---- what must not be there ---------------------------------------------------------------
+
+
+def test_no_file_is_long():
+    long = {path.name: count for path in FILES if (count := lines(path)) > 500}
+    assert long == {}
+
+
+def lines(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_file_is_a_drawer_for_everything():
+    names = {path.stem for path in FILES} | {path.name for path in SOURCE.rglob("*/")}
+    assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "base", "core"}
+
+
+def test_every_file_says_what_it_holds():
+    assert [path.name for path in FILES if not ast.get_docstring(tree_of(path))] == []
+
+
+def test_nothing_is_unpickled_or_evaluated():
+    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for path in FILES:
+        assert not {name.split(".")[0] for name in imports_of(path)} & pickles, path
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "compile", "__import__"), path
+            assert called not in ("torch.load", "torch.jit.load", "torch.save"), path
+            allowed = {k.arg: ast.unparse(k.value) for k in node.keywords}.get("allow_pickle")
+            assert allowed in (None, "False"), path
+
+
+def test_no_module_is_imported_by_a_name_in_a_string():
+    where = {
+        path.name
+        for path in FILES
+        for name in imports_of(path)
+        if name == "importlib" or name == "importlib.import_module"
+    }
+    assert where == {"__init__.py"}  # the public names, at their first use
+
+
+def test_no_base_classes_and_no_arguments_passed_through():
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef):
+                assert not re.match(r"_?Base[A-Z]|Abstract[A-Z]|\w+Base$", node.name), path
+            if isinstance(node, ast.FunctionDef) and node.args.kwarg:
+                rest = node.args.kwarg.arg
+                passed = [k for call in ast.walk(node) if isinstance(call, ast.Call)
+                          for k in call.keywords if k.arg is None]  # fmt: skip
+                assert rest not in map(ast.unparse, (k.value for k in passed)), path
