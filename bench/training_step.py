@@ -17,7 +17,6 @@ import torch
 
 sys.path.insert(0, "tests")
 import plain
-
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
 from unpaired.engines.seam import initial_state
@@ -36,7 +35,9 @@ def ours(size, precision, runtime):
     pictures = rng.uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
     everything = slice(None)
     batch = Batch(
-        *pictures, pool_plan(recipe, POOL_A, 0, everything), pool_plan(recipe, POOL_B, 0, everything)
+        *pictures,
+        pool_plan(recipe, POOL_A, 0, everything),
+        pool_plan(recipe, POOL_B, 0, everything),
     )
     swapping = dataclasses.replace(batch)
 

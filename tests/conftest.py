@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from PIL import Image
+
+from fake_engine import FakeEngine
 
 SMALL = {
     "load_size": 12, "image_size": 8, "width": 2, "blocks": 1, "discriminator_width": 2,

@@ -476,6 +476,26 @@ def test_prefetch_abandoned_half_way_leaves_no_threads():
     assert len(slow.asked) <= 11 + 2 * 4 + 1
 
 
+def test_prefetch_abandoned_drops_what_nobody_has_begun():
+    gate = threading.Event()
+
+    class Gated(Slow):
+        def __getitem__(self, step):
+            self.asked.append(step)
+            return step if step == 0 else gate.wait(5)
+
+    gated = Gated()
+    ahead = prefetch(gated, 0, 1000, 2)
+    assert next(ahead) == 0
+    until = time.monotonic() + 5
+    while len(gated.asked) < 3 and time.monotonic() < until:
+        time.sleep(0.002)
+    ahead.close()
+    gate.set()
+    assert wait_for_no_loaders()
+    assert sorted(gated.asked) == [0, 1, 2]  # those that waited in line are not made
+
+
 def test_prefetch_raises_the_error_in_its_turn():
     ahead = prefetch(Slow(fails_at=12), 0, 40, 3)
     assert [next(ahead) for _ in range(12)] == list(range(12))

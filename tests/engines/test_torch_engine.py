@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-import plain
 import pytest
 import torch
 
+import plain
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state

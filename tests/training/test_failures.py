@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK, SMALL
-from fake_engine import FakeEngine
 
 import unpaired.training.loop as loop
+from conftest import QUICK, SMALL
+from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, latest_good, read
 from unpaired.errors import CheckpointError, DataError, Diverged, RunError
 from unpaired.storage import exclusive
@@ -135,9 +135,7 @@ def test_a_picture_lost_on_the_way_saves_the_state(data, tmp_path, monkeypatch):
     assert header.step == arrays["updates"] > 0
 
 
-def test_unreadable_pictures_stop_with_the_list_or_are_skipped(
-    fake_engine, data, tmp_path, capsys
-):
+def test_unreadable_pictures_stop_with_the_list_or_are_skipped(fake_engine, data, tmp_path, capsys):
     (data / "trainA" / "broken.png").write_bytes((data / "trainA" / "00.png").read_bytes()[:60])
     (data / "trainB" / "text.jpg").write_text("not a picture")
     with pytest.raises(DataError) as error:

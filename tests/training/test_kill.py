@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from conftest import SMALL, write_pictures
 from training.test_resume import assert_equal_runs
 

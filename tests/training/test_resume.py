@@ -5,10 +5,10 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import QUICK, SMALL, write_pictures
-from fake_engine import FakeEngine
 
 import unpaired.training.loop as loop
+from conftest import QUICK, SMALL, write_pictures
+from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, read
 from unpaired.errors import ConfigError, Interrupted, RunError
 from unpaired.training.journal import TIMES
@@ -171,9 +171,7 @@ def test_extending_nothing_is_refused(fake_engine, data, tmp_path):
 
 def test_epochs_are_passes_over_the_larger_domain(fake_engine, data, tmp_path):
     recipe = {name: value for name, value in SMALL.items() if name != "steps"}
-    run = loop.train(
-        data, out=tmp_path / "run", preset="tiny", recipe=recipe, epochs=3, quiet=True
-    )
+    run = loop.train(data, out=tmp_path / "run", preset="tiny", recipe=recipe, epochs=3, quiet=True)
     assert run.config.recipe.epoch_steps == 4  # 7 pictures, two a step
     assert run.step == 12
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from unpaired.checkpoint import checkpoints
 from unpaired.config import Config, Recipe
-from unpaired.config import preset as preset_named
 from unpaired.data.batches import Batches, load_square, prefetch
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.image import DEFAULT_MAX_PIXELS, over_white, read_image, with_bands
@@ -23,6 +22,7 @@ from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
     Start,
     Wish,
+    crop_of,
     find_start,
     machine,
     save,
@@ -85,11 +85,11 @@ def train(
 
     folder = Path(out)
     wish = Wish(preset, recipe or {}, runtime or {}, epochs, minutes, extend)
-    with exclusive(folder), stop_on_signals() as stop:
+    with exclusive(folder):
         intake = take_in(
             data,
             folder,
-            image_size=preset_named(preset or "paper", wish.recipe).image_size,
+            image_size=crop_of(folder, wish),
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
             threads=2,
@@ -116,7 +116,8 @@ def train(
                 )
         say(_announcement(start, engine, intake.data))
         write_config(folder, start.config)
-        _steps(engine, batches, start, folder, stop, quiet)
+        with stop_on_signals() as stop:
+            _steps(engine, batches, start, folder, stop, quiet)
     say(f"{folder} is finished: translate with `unpaired translate {folder} PICTURES --to ...`")
     return Run(folder, start.config, start.config.recipe.steps)
 

@@ -1,5 +1,6 @@
 """The run folder: born, gone on with, or refused."""
 
+import contextlib
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping
@@ -9,14 +10,22 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.checkpoint import Header, checkpoint_path, latest_good, prune, write
+from unpaired.checkpoint import (
+    Header,
+    checkpoint_path,
+    checkpoints,
+    latest_good,
+    prune,
+    read_header,
+    write,
+)
 from unpaired.config import SETTLED, Config, Recipe, Runtime, differences, override, preset
 from unpaired.engines.seam import Engine
-from unpaired.errors import ConfigError, Diverged, RunError
+from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError
 from unpaired.storage import explain_os_error, write_text
 from unpaired.training.intake import Facts
 
-__all__ = ["Start", "Wish", "find_start", "save", "settle_steps", "write_config"]
+__all__ = ["Start", "Wish", "crop_of", "find_start", "save", "settle_steps", "write_config"]
 
 Say = Callable[[str], None]
 
@@ -63,6 +72,14 @@ class Start:
     extended_from: int | None = None
 
 
+def crop_of(folder: Path, wish: Wish) -> int:
+    """Side of the crop in pixels: of the run in `folder` where there is one, else as asked."""
+    for path in reversed(checkpoints(folder)):
+        with contextlib.suppress(CheckpointError):  # find_start tells of damaged ones
+            return read_header(path).config.recipe.image_size
+    return preset(wish.preset or "paper", wish.recipe).image_size
+
+
 def find_start(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     """Goes on with the run in `folder` where there is one, begins one otherwise.
 
@@ -106,8 +123,6 @@ def save(folder: Path, config: Config, engine: Engine, step: int, pending: str) 
                 "start anew with a lower --learning-rate or --precision fp32"
             )
     made_on = machine(engine)
-    header = Header("checkpoint", config, step, pending=pending, made_on=made_on)
-    write(checkpoint_path(folder, step), header, state)
     weights: Literal["ema", "last"] = "ema" if config.recipe.ema else "last"
     prefix = "ema." if config.recipe.ema else ""
     model = {name: state[prefix + name] for name in state if name.startswith("generator_")}
@@ -116,6 +131,9 @@ def save(folder: Path, config: Config, engine: Engine, step: int, pending: str) 
         Header("model", config, step, weights=weights, made_on=made_on),
         model,
     )
+    # Last, so that a run that ends here has its model: what was killed before is done again.
+    header = Header("checkpoint", config, step, pending=pending, made_on=made_on)
+    write(checkpoint_path(folder, step), header, state)
     prune(folder, config.runtime.keep)
 
 
