@@ -129,7 +129,6 @@ def test_permissions_are_as_umask_says(tmp_path, umask):
     assert after == umask
 
 
-@pytest.mark.xfail(strict=True, reason="it is set to 0 and back, and another thread may read the 0")
 def test_the_umask_of_the_process_is_left_alone(tmp_path, monkeypatch):
     """Pictures are written by several threads at once, and the umask belongs to all of them."""
     touched = []

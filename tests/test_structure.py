@@ -112,9 +112,7 @@ def test_imports_run_down():
 
 
 def test_imports_make_no_circles():
-    """The seam's door is left out: `make_engine` enters the rooms of the frameworks by function."""
     graph = {module: our_imports(path) for module, path in MODULES.items()}
-    graph["unpaired.engines.seam"] -= {m for m in MODULES if FRAMEWORK.match(m)}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
@@ -123,7 +121,7 @@ def test_the_check_of_imports_sees_what_is_there():
     assert "unpaired.errors" in our_imports(SOURCE / "config.py")
     assert "unpaired.training.loop" in our_imports(SOURCE / "cli.py")
     assert "unpaired.checkpoint" in our_imports(SOURCE / "translation" / "model.py")
-    assert "unpaired.engines.torch_engine" in our_imports(SOURCE / "engines" / "seam.py")
+    assert "unpaired.engines.torch_engine" in our_imports(SOURCE / "engines" / "choice.py")
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax"])
@@ -137,12 +135,12 @@ def test_frameworks_stay_in_their_own_files(framework):
     assert outside == []
 
 
-def test_the_rooms_of_frameworks_are_entered_by_the_seam_alone():
+def test_the_rooms_of_frameworks_are_entered_by_choice_alone():
     for module, path in MODULES.items():
         rooms = {m for m in our_imports(path) if FRAMEWORK.match(m)}
         if not rooms or FRAMEWORK.match(module):
             continue
-        assert module == "unpaired.engines.seam"
+        assert module == "unpaired.engines.choice"
         assert not rooms & set(imports_of(path, tree_of(path).body))  # only inside functions
 
 

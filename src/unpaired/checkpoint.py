@@ -66,16 +66,7 @@ class Header:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any], path: Path) -> "Header":
-        """The header of the file at `path`.
-
-        Raises:
-            CheckpointError: of a format this version does not know.
-        """
-        if written.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path} has format {written.get('format')}, this version reads format {FORMAT}: "
-                "use the version of unpaired that wrote it"
-            )
+        """The header of the file at `path`."""
         return cls(
             kind=written["kind"],
             config=Config.from_toml(written["config"], f"the header of {path}"),
@@ -112,13 +103,12 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
         CheckpointError: missing, damaged, truncated, foreign, or of an unknown format.
     """
     with _opened(path) as (written, file):
-        header = Header.from_json(written, path)
         # Copies: arrays must not lean on a file that may be replaced.
         arrays = {name: np.array(array) for name, array in _tensors(file)}
         rest = {key: value for key, value in written.items() if key != "checksum"}
         if _checksum(rest, arrays) != written.get("checksum"):
             raise CheckpointError(f"{path} is damaged: its content does not fit its checksum")
-    return header, arrays
+        return Header.from_json(written, path), arrays
 
 
 def read_header(path: Path) -> Header:
@@ -183,10 +173,26 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], safe_open]]:
                     f"{path} has no header of unpaired: give a run folder or a model.safetensors "
                     "that `unpaired train` wrote"
                 )
-            yield json.loads(metadata["unpaired"]), file
-    except UnpairedError:
+            written = json.loads(metadata["unpaired"])
+            if not isinstance(written, dict):
+                raise CheckpointError(f"{path} is damaged: its header is not a table")
+            if written.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path} has format {written.get('format')}, this version reads format "
+                    f"{FORMAT}: use the version of unpaired that wrote it"
+                )
+            yield written, file
+    except CheckpointError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (
+        SafetensorError,
+        UnpairedError,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:
         raise CheckpointError(f"{path} is damaged or not a weights file: {error}") from error
 
 

@@ -71,7 +71,11 @@ def _optional(kind: str, help: str, default: str = "") -> Any:
 Data = Annotated[
     tuple[str, ...],
     Positional,
-    arg(metavar="DATA", help="a folder, a name of the catalogue, or two folders"),
+    arg(
+        metavar="DATA",
+        help="a folder, a name of the catalogue, or two folders",
+        help_behavior_hint="",
+    ),
 ]
 MaxPixels = Annotated[
     int, arg(help="refuse pictures of more pixels than this, before they are decoded")
@@ -145,13 +149,12 @@ def translate(
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Translate pictures, folders and globs to the other domain."""
-    from unpaired.progress import Meter
+    from unpaired.progress import Meter, counted
     from unpaired.translation.model import load
     from unpaired.translation.pictures import translate_files
 
     loaded = load(model, device=device, threads=threads)
-    meter = Meter("pictures")
-    try:
+    with Meter("pictures") as meter:
         summary = translate_files(
             loaded,
             inputs,
@@ -164,12 +167,10 @@ def translate(
             max_pixels=max_pixels,
             progress=meter.show,
         )
-    finally:
-        meter.close()
-    print(f"{len(summary.done)} pictures translated into {out}")
+    print(f"{counted(len(summary.done), 'picture')} translated into {out}")
     if summary.failed:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in summary.failed)
-        raise SomeFailed(f"{len(summary.failed)} pictures failed:\n{listed}")
+        raise SomeFailed(f"{counted(len(summary.failed), 'picture')} failed:\n{listed}")
 
 
 def demo(
@@ -199,9 +200,9 @@ def data_make(
     from unpaired.data.catalogue import obtain
     from unpaired.progress import Meter
 
-    meter = Meter(name, unit="scenes")
-    print(obtain(name, progress=meter.show))
-    meter.close()
+    with Meter(name, unit="scenes") as meter:
+        folder = obtain(name, progress=meter.show)
+    print(folder)
 
 
 def data_fetch(
@@ -212,11 +213,8 @@ def data_fetch(
     from unpaired.data.catalogue import fetch
     from unpaired.progress import Meter
 
-    meter = Meter(name, unit="bytes")
-    try:
+    with Meter(name, unit="bytes") as meter:
         fetched = fetch(name, url=url, progress=meter.show)
-    finally:
-        meter.close()
     print(f"{fetched.folder}\npictures: {fetched.counts}\nsha256: {fetched.sha256 or 'unknown'}")
 
 
@@ -230,16 +228,15 @@ def data_check(
 ) -> None:
     """List pictures that are unreadable, none at all, nearly flat, or there twice."""
     from unpaired.data.check import check
-    from unpaired.progress import Meter
+    from unpaired.progress import Meter, counted
     from unpaired.training.intake import find_source
 
     found = find_source(_source(data), need_train=False)
-    meter = Meter("pictures")
-    findings = check(found, crop=image_size, max_pixels=max_pixels, progress=meter.show)
-    meter.close()
+    with Meter("pictures") as meter:
+        findings = check(found, crop=image_size, max_pixels=max_pixels, progress=meter.show)
     print(findings.report(full=full))
     if findings.stopping:
-        raise SomeFailed(f"{len(findings.stopping)} findings would stop a training")
+        raise SomeFailed(f"{counted(len(findings.stopping), 'finding')} would stop a training")
 
 
 def data() -> None:

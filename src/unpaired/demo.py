@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,19 +107,8 @@ class _Pairs:
 
 def _obtain() -> Path:
     """The data set, made where it is not here yet."""
-    meters: list[Meter] = []
-
-    def progress(done: int, total: int | None) -> None:
-        if not meters:
-            print(f"making {DATA}: {total} scenes", file=sys.stderr, flush=True)
-            meters.append(Meter("scenes", unit="scenes"))
-        meters[0].show(done, total)
-
-    try:
-        return obtain(DATA, progress=progress)
-    finally:
-        for meter in meters:
-            meter.close()
+    with Meter(f"making {DATA}, scenes", unit="scenes") as meter:
+        return obtain(DATA, progress=meter.show)
 
 
 def _read_pairs(folder: Path) -> _Pairs:

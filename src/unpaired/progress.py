@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-__all__ = ["Meter", "duration"]
+__all__ = ["Meter", "counted", "duration"]
 
 LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 
@@ -60,7 +60,10 @@ class Meter:
             line = f"{self.title} {done}/{total or '?'}, {', '.join(parts)}"
             print(line, file=sys.stderr, flush=True)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Takes the bar away."""
         if self.bar:
             self.bar.stop()
@@ -72,6 +75,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: 1 picture, 2 pictures."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _short(number: float) -> str:

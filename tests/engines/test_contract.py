@@ -10,7 +10,8 @@ from conftest import SMALL
 from fake_engine import FakeEngine
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
-from unpaired.engines.seam import LOSSES, initial_state, make_engine, make_translator
+from unpaired.engines.choice import make_engine, make_translator
+from unpaired.engines.seam import LOSSES, initial_state
 from unpaired.errors import MissingExtra
 
 CPU = Runtime(device="cpu", threads=1)

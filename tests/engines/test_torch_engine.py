@@ -235,7 +235,7 @@ def test_newborn_weights_have_the_right_spread_and_differ():
 def test_a_state_that_does_not_fit_is_refused():
     engine = newborn(little())
     state = engine.state()
-    with pytest.raises(CheckpointError, match="generator_ab.stem.weight has shape"):
+    with pytest.raises(CheckpointError, match=r"generator_ab\.stem\.weight has shape"):
         engine.load(state | {"generator_ab.stem.weight": np.zeros((1, 2))})
     with pytest.raises(CheckpointError, match="surplus is unexpected"):
         engine.load(state | {"surplus": np.zeros(1)})

@@ -239,7 +239,6 @@ def test_no_tensorboard_without_asking(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-@pytest.mark.xfail(strict=True, reason="the journal is opened first, and its file left open")
 def test_tensorboard_not_installed_is_one_line_and_nothing_is_begun(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
         monkeypatch.delitem(sys.modules, name)

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from unpaired.config import Recipe
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.image import over_white, read_image, to_signed, with_bands
+from unpaired.errors import ConfigError
 
 __all__ = ["Batch", "Batches", "PoolPlan", "load_square", "pool_plan", "prefetch", "stream"]
 
@@ -81,10 +82,19 @@ class Batches:
     def __init__(
         self, data: DataSet, recipe: Recipe, *, shard: tuple[int, int] = (0, 1), max_pixels: int
     ) -> None:
+        """`shard` is (index, count): this process makes one of `count` parts of every batch.
+
+        Raises:
+            ConfigError: the batch does not divide into so many parts.
+        """
         self.data = data
         self.recipe = recipe
         self.max_pixels = max_pixels
         index, count = shard
+        if recipe.batch_size % count:
+            raise ConfigError(
+                f"--batch-size {recipe.batch_size} does not divide among {count} processes"
+            )
         share = recipe.batch_size // count
         self.lanes = slice(index * share, (index + 1) * share)
 

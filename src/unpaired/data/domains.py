@@ -74,7 +74,10 @@ def _two_folders(a: Path, b: Path) -> DataSet:
     for folder in (a, b):
         _require_folder(folder)
     _require_apart(a, b)
-    name_a, name_b = a.resolve().name, b.resolve().name
+    # Names of folders need not be UTF-8, names of domains have to be.
+    name_a, name_b = (
+        folder.resolve().name.encode(errors="backslashreplace").decode() for folder in (a, b)
+    )
     # "a" and "b" always mean the sides, so no domain may bear the other side's name.
     if not name_a or not name_b or name_a.lower() in (name_b.lower(), "b") or name_b.lower() == "a":
         name_a, name_b = "a", "b"

@@ -1,4 +1,4 @@
-"""The seam between plain numpy and the frameworks: what an engine is, and how one is made.
+"""The seam between plain numpy and the frameworks: what an engine is, and its first state.
 
 Rules that keep it tight:
 1. Only numpy arrays, floats and the recipe cross it. Images are NHWC in [-1, 1].
@@ -17,9 +17,7 @@ from typing import Literal, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, stream
-from unpaired.errors import MissingExtra
 
 __all__ = [
     "LOSSES",
@@ -31,8 +29,6 @@ __all__ = [
     "Losses",
     "Translator",
     "initial_state",
-    "make_engine",
-    "make_translator",
 ]
 
 Direction = Literal["ab", "ba"]
@@ -101,39 +97,6 @@ class Engine(Protocol):
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes what `state` gave, from this or another engine."""
-
-
-def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
-    """The engine that `runtime` names; its state means nothing before `load`.
-
-    Raises:
-        MissingExtra: the framework is not installed.
-        ConfigError: the device is not there.
-    """
-    match runtime.engine:
-        case "torch":
-            try:
-                from unpaired.engines.torch_engine import TorchEngine
-            except ModuleNotFoundError as error:
-                raise _missing(error, "torch") from error
-            return TorchEngine(recipe, runtime)
-
-
-def make_translator(recipe: Recipe, runtime: Runtime) -> Translator:
-    """The generators alone, for translating with `model.safetensors`. Raises as `make_engine`."""
-    match runtime.engine:
-        case "torch":
-            try:
-                from unpaired.engines.torch_engine import TorchTranslator
-            except ModuleNotFoundError as error:
-                raise _missing(error, "torch") from error
-            return TorchTranslator(recipe, runtime)
-
-
-def _missing(error: ModuleNotFoundError, framework: str) -> Exception:
-    if error.name != framework:
-        return error
-    return MissingExtra(framework, framework, f"the {framework} engine")
 
 
 def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:

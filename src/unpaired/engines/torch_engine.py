@@ -75,7 +75,7 @@ class TorchTranslator:
 
     def _to_device(self, images: Images) -> Tensor:
         """NHWC numpy to channels-last NCHW on the device: a view, then a copy at most."""
-        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        tensor = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         return tensor.to(self.device, self.dtype, non_blocking=True).permute(0, 3, 1, 2)
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -352,4 +352,4 @@ def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> No
                     f"the state does not fit the recipe: {name} has shape {arrays[name].shape}, "
                     f"expected {tuple(tensor.shape)}"
                 )
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
+            tensor.copy_(torch.from_numpy(np.require(arrays[name], requirements=["C", "W"])))

@@ -13,7 +13,7 @@ from unpaired.data.catalogue import entries, resolve
 from unpaired.data.check import Findings, check
 from unpaired.data.domains import DataSet, Folder, find_data
 from unpaired.errors import DataError
-from unpaired.progress import Meter
+from unpaired.progress import Meter, counted
 from unpaired.storage import write_text
 
 __all__ = ["Facts", "Intake", "Source", "find_source", "take_in"]
@@ -87,15 +87,14 @@ def take_in(
     cache = folder / "data.json"
     listing = _listing(data, skip_unreadable)
     if (facts := _remembered(cache, listing)) is None:
-        meter = Meter("checking pictures", quiet=quiet)
-        findings = check(
-            data,
-            crop=image_size,
-            max_pixels=max_pixels,
-            threads=threads,
-            progress=meter.show,
-        )
-        meter.close()
+        with Meter("checking pictures", quiet=quiet) as meter:
+            findings = check(
+                data,
+                crop=image_size,
+                max_pixels=max_pixels,
+                threads=threads,
+                progress=meter.show,
+            )
         facts = _facts(data, findings, image_size, skip_unreadable, max_pixels, say)
         write_text(cache, json.dumps({"listing": listing, "facts": dataclasses.asdict(facts)}))
     return Intake(_without(data, facts.left_out), facts)
@@ -113,7 +112,7 @@ def _facts(
     if stopping and not skip_unreadable:
         listed = "\n".join(f"  {path}: {item.reason}" for item in stopping for path in item.paths)
         raise DataError(
-            f"{len(stopping)} pictures cannot be trained on: mend or remove them, "
+            f"{counted(len(stopping), 'picture')} cannot be trained on: mend or remove them, "
             f"or give --skip-unreadable\n{listed}"
         )
     left_out = tuple(str(path) for item in stopping for path in item.paths)

@@ -35,12 +35,12 @@ class Journal:
         self.waiting: list[Losses] = json.loads(pending).get("losses", [])
         self.began = self.last = time.monotonic()
         self.since = 0
+        self.board = _board(folder) if tensorboard else None
         self._cut_back(step)
         try:
             self.file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise explain_os_error(error, self.path) from error
-        self.board = _board(folder) if tensorboard else None
 
     def note(self, losses: Losses) -> None:
         """Takes the losses of one step."""

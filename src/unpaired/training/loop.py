@@ -13,7 +13,8 @@ from unpaired.config import Config, Recipe
 from unpaired.data.batches import Batches, load_square, prefetch
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.image import DEFAULT_MAX_PIXELS, over_white, read_image, with_bands
-from unpaired.engines.seam import Engine, Images, initial_state, make_engine
+from unpaired.engines.choice import make_engine
+from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.progress import Meter
 from unpaired.storage import exclusive
@@ -131,36 +132,36 @@ def _steps(
     journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
     if start.extended_from:
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
-    meter = Meter("step", first=start.step, quiet=quiet)
     last_losses: dict[str, float] = {}
     done = saved = start.step
     try:
-        for batch in prefetch(batches, start.step, recipe.steps, runtime.workers):
-            journal.note(engine.train_step(batch, recipe.rate_factor(done)))
-            done += 1
-            at_end = done == recipe.steps or stop.asked
+        with Meter("step", first=start.step, quiet=quiet) as meter:
+            for batch in prefetch(batches, start.step, recipe.steps, runtime.workers):
+                journal.note(engine.train_step(batch, recipe.rate_factor(done)))
+                done += 1
+                finished = done == recipe.steps
 
-            if _due(done, runtime.log_every) or done == recipe.steps:
-                last_losses = journal.means()
-                require_finite(last_losses, done, _last_good(folder))
-                journal.write(done, last_losses)
-            if _due(done, runtime.sample_every) or done == recipe.steps:
-                write_samples(folder / "samples" / f"step-{done:08d}.png", engine, recipe, pictures)
-            if _due(done, runtime.checkpoint_every) or at_end:
-                save(folder, start.config, engine, done, journal.pending())
-                saved = done
-            meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
-            if stop.asked and done < recipe.steps:
-                raise Interrupted(
-                    f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
-                    "the same command goes on from there"
-                )
+                if finished or _due(done, runtime.log_every):
+                    last_losses = journal.means()
+                    require_finite(last_losses, done, _last_good(folder))
+                    journal.write(done, last_losses)
+                if finished or _due(done, runtime.sample_every):
+                    sample = folder / "samples" / f"step-{done:08d}.png"
+                    write_samples(sample, engine, recipe, pictures)
+                if finished or stop.asked or _due(done, runtime.checkpoint_every):
+                    save(folder, start.config, engine, done, journal.pending())
+                    saved = done
+                meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
+                if stop.asked and not finished:
+                    raise Interrupted(
+                        f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
+                        "the same command goes on from there"
+                    )
     except DataError:
         if done > saved:
             save(folder, start.config, engine, done, journal.pending())
         raise
     finally:
-        meter.close()
         journal.close()
 
 

@@ -42,6 +42,7 @@ class Wish:
     extend: int = 0
 
     def __post_init__(self) -> None:
+        override(Runtime(), self.runtime, "the runtime")  # refused before any work
         asked = [
             flag
             for flag, value in {

@@ -27,7 +27,8 @@ from unpaired.data.image import (
     to_signed,
     with_bands,
 )
-from unpaired.engines.seam import Direction, Translator, make_translator
+from unpaired.engines.choice import make_translator
+from unpaired.engines.seam import Direction, Translator
 from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
 from unpaired.translation import memory
 from unpaired.translation.sizes import (
