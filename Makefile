@@ -18,6 +18,9 @@ lint: .venv/installed
 nightly: .venv/installed
 	$(BIN)/python -m pytest -m nightly tests
 
+bench: .venv/installed
+	$(BIN)/python -m bench.training_step
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

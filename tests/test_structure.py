@@ -292,3 +292,11 @@ def test_no_base_classes_and_no_arguments_passed_through():
                 passed = [k for call in ast.walk(node) if isinstance(call, ast.Call)
                           for k in call.keywords if k.arg is None]  # fmt: skip
                 assert rest not in map(ast.unparse, (k.value for k in passed)), path
+
+
+def test_the_readme_shows_every_file():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1]
+    shown = re.findall(r"^ +(\w+\.py) ", tree, re.MULTILINE)
+    there = [path.name for path in FILES if path.stat().st_size]
+    there += [path.name for path in (ROOT / "bench").glob("*.py")]
+    assert sorted(shown) == sorted(there)
