@@ -1,5 +1,10 @@
 """What many tests share: small domains of pictures, a small recipe, the fake engine."""
 
+import os
+
+# Tests run side by side, one to a core: their arithmetic must not spread over all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from PIL import Image

@@ -147,6 +147,7 @@ def test_unreadable_pictures_stop_with_the_list_or_are_skipped(fake_engine, data
     run = train(data, tmp_path / "run", skip_unreadable=True, quiet=False)
     assert "broken.png" in capsys.readouterr().err
     assert run.config.recipe.epoch_steps == 4
+    train(data, tmp_path / "run", extend=4)  # the flag need not be repeated
 
 
 def test_domains_smaller_than_the_crop_are_refused(fake_engine, data, tmp_path):

@@ -85,7 +85,7 @@ def take_in(
     """
     data = find_source(source)
     cache = folder / "data.json"
-    listing = _listing(data, skip_unreadable)
+    listing = _listing(data)
     if (facts := _remembered(cache, listing)) is None:
         with Meter("checking pictures", quiet=quiet) as meter:
             findings = check(
@@ -159,9 +159,9 @@ def _splits(data: DataSet) -> list[Folder]:
     return [f for f in (data.train_a, data.train_b, data.test_a, data.test_b) if f]
 
 
-def _listing(data: DataSet, skip_unreadable: bool) -> str:
+def _listing(data: DataSet) -> str:
     """A hash of the names, sizes and times of all files: the same means nothing was changed."""
-    total = hashlib.sha256(str(skip_unreadable).encode())
+    total = hashlib.sha256()
     for folder in _splits(data):
         for name in folder.names:
             stat = os.stat(folder.root / name)
