@@ -271,18 +271,6 @@ def test_prune_keeps_the_newest(run, keep, left):
     assert steps_of(run) == left
 
 
-def test_prune_removes_what_killed_writers_left_and_nothing_else(run):
-    folder = run / "checkpoints"
-    (folder / ".step-00000010-x8y9.tmp.safetensors").write_bytes(b"half")
-    for name in ("mine.safetensors", "notes.txt", ".hidden"):
-        (folder / name).write_bytes(b"")
-    prune(run, 4)
-    assert {path.name for path in folder.iterdir()} == {
-        *(path.name for path in checkpoints(run)), "mine.safetensors", "notes.txt", ".hidden",
-    }  # fmt: skip
-    assert steps_of(run) == [9, 10, 200, 1000]
-
-
 def test_the_latest_good_one(run):
     path, header, arrays, errors = latest_good(run)
     assert (path, header.step, arrays["x"].tolist(), errors) == (

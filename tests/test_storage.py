@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from unpaired.errors import RunError
-from unpaired.storage import atomic_path, exclusive, explain_os_error, write_text
+from unpaired.storage import atomic_path, exclusive, explain_os_error, sweep, write_text
 
 
 @pytest.fixture
@@ -214,3 +214,23 @@ def test_the_lock_of_a_folder_that_cannot_be(old):
         exclusive(old / "run"),
     ):
         pass
+
+
+def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = (
+        ".model-0a1b2c3d.tmp.safetensors",
+        "checkpoints/.step-00000010-0a1b2c3d.tmp.safetensors",
+    )
+    mine = (
+        "model.safetensors",
+        "checkpoints/step-00000010.safetensors",
+        ".lock",
+        ".hidden",
+        "a.tmp",
+    )
+    for name in (*left, *mine):
+        (tmp_path / name).write_bytes(b"x")
+    sweep(tmp_path)
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert there == set(mine)

@@ -5,7 +5,6 @@ what `translate` needs. Both are written whole or not at all. No pickle is ever 
 """
 
 import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from unpaired.config import Config
 from unpaired.errors import CheckpointError, UnpairedError
-from unpaired.storage import atomic_path, explain_os_error
+from unpaired.storage import atomic_path
 
 __all__ = [
     "FORMAT",
@@ -87,13 +86,10 @@ def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
     written["checksum"] = _checksum(written, arrays)
     # One entry, since the library writes several in random order: equal states are equal files.
     metadata = {"unpaired": json.dumps(written)}
+    # Not the library's `save_file`: it has temporary files of its own, which a kill leaves behind.
+    content = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, metadata)
     with atomic_path(path) as temporary:
-        try:
-            # The library would write arrays of another memory order wrongly, without a word.
-            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, metadata)
-        except SafetensorError as error:
-            # The library wraps the system's refusal and keeps its text alone.
-            raise explain_os_error(OSError(_errno(str(error)), str(error)), path) from error
+        temporary.write_bytes(content)
 
 
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
@@ -153,10 +149,8 @@ def latest_good(
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints, and what killed writers left behind."""
+    """Removes all but the newest `keep` checkpoints of a run folder."""
     for path in checkpoints(folder)[:-keep]:
-        path.unlink(missing_ok=True)
-    for path in (folder / "checkpoints").glob(".step-*.tmp.safetensors"):
         path.unlink(missing_ok=True)
 
 
@@ -209,9 +203,3 @@ def _checksum(written: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
         total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
     return f"crc32:{total:08x}"
-
-
-def _errno(text: str) -> int:
-    """The system's error number out of a text such as '... (os error 28)', or 0."""
-    found = re.search(r"os error (\d+)", text)
-    return int(found[1]) if found else 0

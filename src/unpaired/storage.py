@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from unpaired.errors import RunError
 
-__all__ = ["atomic_path", "exclusive", "explain_os_error", "write_text"]
+__all__ = ["atomic_path", "exclusive", "explain_os_error", "sweep", "write_text"]
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:
@@ -57,6 +57,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes, in `folder` and below, the temporary files that killed writers left behind.
+
+    Only for a folder that nobody else writes to: hold its lock.
+    """
+    for path in folder.rglob(".*.tmp*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -72,7 +72,7 @@ def test_killed_at_random_moments(kills, tmp_path):
     print(f"{sum(half for _, half in fates)} of {kills} died while they wrote a checkpoint")
     finish(killed)
     assert_equal_runs(tmp_path / "one", tmp_path / "killed")
-    assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))
+    assert [path.name for path in (tmp_path / "killed").rglob(".*")] == [".lock"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

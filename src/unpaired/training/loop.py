@@ -17,7 +17,7 @@ from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.progress import Meter
-from unpaired.storage import exclusive
+from unpaired.storage import exclusive, sweep
 from unpaired.training.intake import Source, take_in
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
@@ -87,6 +87,7 @@ def train(
     folder = Path(out)
     wish = Wish(preset, recipe or {}, runtime or {}, epochs, minutes, extend)
     with exclusive(folder):
+        sweep(folder)
         intake = take_in(
             data,
             folder,
