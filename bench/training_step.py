@@ -7,7 +7,6 @@ All are timed in turn, round by round, so that a drift of the machine meets all 
 """
 
 import argparse
-import dataclasses
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ import torch
 sys.path.insert(0, "tests")
 import plain
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.data.batches import Batch, PoolPlan
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch_engine import TorchEngine
 
@@ -33,16 +32,11 @@ def ours(size, precision, runtime):
     engine.load(initial_state(engine.state(), 0))
     rng = np.random.default_rng(0)
     pictures = rng.uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
-    everything = slice(None)
-    batch = Batch(
-        *pictures,
-        pool_plan(recipe, POOL_A, 0, everything),
-        pool_plan(recipe, POOL_B, 0, everything),
-    )
-    swapping = dataclasses.replace(batch)
+    swap = PoolPlan(np.array([0]), np.array([True]), np.array([True]))
+    batch = Batch(*pictures, swap, swap)
 
     def step():
-        losses = engine.train_step(swapping, 1.0)
+        losses = engine.train_step(batch, 1.0)
         return [float(loss) for loss in losses.values()]
 
     return step

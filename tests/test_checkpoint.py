@@ -267,8 +267,14 @@ def test_checkpoints_are_in_order_of_steps(run):
     ("keep", "left"), [(1, [1000]), (3, [10, 200, 1000]), (9, [9, 10, 200, 1000])]
 )
 def test_prune_keeps_the_newest(run, keep, left):
-    prune(run, keep)
+    prune(run, keep, newest=1000)
     assert steps_of(run) == left
+
+
+def test_prune_does_not_count_what_is_newer_than_the_run(run):
+    """Damaged ones, or the run would have gone on from them: they must not push out the good."""
+    prune(run, 1, newest=10)
+    assert steps_of(run) == [10, 200, 1000]
 
 
 def test_the_latest_good_one(run):

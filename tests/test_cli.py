@@ -142,10 +142,10 @@ def test_nothing_asked_is_help(words, capsys):
         (["train", "here", "--out", "run", "--steps", "many"], "many"),
         (["train", "here", "--out", "run", "--preset", "huge"], "huge"),
         (["train", "here", "--out", "run", "--upsample", "bilinear"], "bilinear"),
-        (["train", "here", "--out", "run", "--flip", "perhaps"], "perhaps"),
+        (["train", "here", "--out", "run", "--no-flip", "perhaps"], "perhaps"),
         (["translate", "run", "x.png", "--out", "there"], "--to"),
         (["translate", "run", "x.png", "--to", "b", "--out", "there", "--format", "gif"], "gif"),
-        (["data", "make"], "STR"),
+        (["data", "make"], "NAME"),
     ],
 )
 def test_usage_errors(words, told, capsys, tmp_path, monkeypatch):
@@ -239,12 +239,12 @@ def test_interrupted_training_and_its_resume_without_the_flags(data, tmp_path, s
 
 def test_train_with_every_flag_it_was_given(fake_engine, data, tmp_path, said):
     run = tmp_path / "run"
-    more = {"flip": False, "learning_rate": 1e-3, "beta1": 0.25, "keep": 1, "name_a": "night sky"}
-    code, out, err = said("train", data, "--out", run, *SMALL_RUN, *flags(more))
+    more = {"learning_rate": 1e-3, "beta1": 0.25, "keep": 1, "name_a": "night sky"}
+    code, out, err = said("train", data, "--out", run, *SMALL_RUN, *flags(more), "--no-flip")
     assert (code, out) == (0, "")
-    assert f"{run} is finished: translate with `unpaired translate {run} " in err
+    assert f"finished: unpaired translate {run} PICTURES --to b --out" in err
     config = read_header(run / "model.safetensors").config
-    for name, value in (SMALL | QUICK | more).items():
+    for name, value in (SMALL | QUICK | more | {"flip": False}).items():
         home = config.recipe if hasattr(config.recipe, name) else config.runtime
         assert getattr(home, name) == value, name
     assert config.recipe.preset == "tiny"

@@ -165,8 +165,8 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
 )
 def test_config_comes_back_from_toml(name_a, name_b, cycle, rate, seed, flip, threads, tensorboard):
     values = {
-        "name_a": name_a, "name_b": name_b, "cycle": cycle, "learning_rate": rate, "seed": seed,
-        "flip": flip,
+        "name_a": "1" + name_a, "name_b": "2" + name_b, "cycle": cycle,
+        "learning_rate": rate, "seed": seed, "flip": flip,
     }  # fmt: skip
     config = Config(preset("small", values), Runtime(threads=threads, tensorboard=tensorboard))
     assert Config.from_toml(config.to_toml(), "config.toml") == config
@@ -291,6 +291,7 @@ def test_differences_name_flags_in_order():
     assert differences(Recipe(), Recipe()) == []
     other = preset("paper", {"seed": 3, "image_size": 128, "upsample": "resize"})
     assert differences(Recipe(), other) == [
+        "--load-size 286 -> 143",
         "--image-size 256 -> 128",
         "--upsample transposed -> resize",
         "--seed 0 -> 3",
@@ -308,6 +309,8 @@ def test_every_value_has_a_flag_and_its_explanation(capsys, monkeypatch):
         for item in dataclasses.fields(table):
             assert item.metadata["help"].strip(), item.name
             flag = "--" + item.name.replace("_", "-")
+            if item.default is True:
+                flag = flag.replace("--", "--no-")
             if item.name in ("epoch_steps", "data_fingerprint"):  # nobody but the data settles them
                 assert flag not in words
             else:

@@ -231,6 +231,6 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path):
     )
     for name in (*left, *mine):
         (tmp_path / name).write_bytes(b"x")
-    sweep(tmp_path)
+    sweep(tmp_path, tmp_path / "checkpoints")
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert there == set(mine)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from unpaired.config import Config
-from unpaired.errors import CheckpointError, UnpairedError
+from unpaired.errors import CheckpointError, RunError, UnpairedError
 from unpaired.storage import atomic_path
 
 __all__ = [
@@ -148,9 +148,13 @@ def latest_good(
     return None
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints of a run folder."""
-    for path in checkpoints(folder)[:-keep]:
+def prune(folder: Path, keep: int, newest: int) -> None:
+    """Removes all but the `keep` newest checkpoints up to step `newest` of a run folder.
+
+    What is of a later step is damaged, or it would have been gone on with: it does not count.
+    """
+    last = checkpoint_path(folder, newest)
+    for path in [path for path in checkpoints(folder) if path <= last][:-keep]:
         path.unlink(missing_ok=True)
 
 
@@ -159,6 +163,10 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], safe_open]]:
     """A weights file's header and the open file; the library's errors turned into ours."""
     if not path.is_file():
         raise CheckpointError(f"{path} is not there: give a run folder or a weights file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -34,10 +34,11 @@ def _flags(kind: type, leave_out: set[str]) -> Any:
         if item.name in leave_out:
             continue
         hint: Any = hints[item.name]
+        if hint is bool:
+            fields.append(_switch(item))
+            continue
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         metavar = "{" + ",".join(choices) + "}" if choices else hint.__name__.upper()
-        if hint is bool:
-            metavar = "{True,False}"
         told = arg(
             help=item.metadata["help"], metavar=metavar, help_behavior_hint=_default(kind, item)
         )
@@ -45,14 +46,21 @@ def _flags(kind: type, leave_out: set[str]) -> Any:
     return dataclasses.make_dataclass(kind.__name__ + "Flags", fields, frozen=True)
 
 
+def _switch(item: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
+    """The flag that turns a field on, or off where it is on by default."""
+    name, verb = (f"no_{item.name}", "do not ") if item.default else (item.name, "")
+    told = arg(help=verb + item.metadata["help"], help_behavior_hint="")
+    return name, Annotated[bool, FlagCreatePairsOff, told], dataclasses.field(default=False)
+
+
 def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
     """What holds where a flag is not given; for the recipe, by preset."""
     if kind is Runtime:
-        return f"(default {item.default})"
+        return f"(default: {item.default})"
     values = {name: getattr(recipe, item.name) for name, recipe in PRESETS.items()}
     if len(set(values.values())) > 1:
         return "(" + ", ".join(f"{name} {value}" for name, value in values.items()) + ")"
-    return "" if "(0:" in item.metadata["help"] else f"(default {item.default})"
+    return "" if "(0:" in item.metadata["help"] else f"(default: {item.default})"
 
 
 if TYPE_CHECKING:
@@ -128,7 +136,9 @@ def train(
 
 
 def translate(
-    model: Annotated[Path, Positional, arg(help="a run folder or a model.safetensors")],
+    model: Annotated[
+        Path, Positional, arg(metavar="MODEL", help="a run folder or a model.safetensors")
+    ],
     inputs: Annotated[
         tuple[str, ...], Positional, arg(metavar="INPUT...", help="files, folders or globs")
     ],
@@ -142,7 +152,9 @@ def translate(
         Literal["png", "jpg", "webp", "tiff", "bmp"] | None,
         _optional("{png,jpg,webp,tiff,bmp}", "file format of the results", "(as the inputs)"),
     ] = None,
-    overwrite: Annotated[bool, arg(help="replace files that exist, the inputs too")] = False,
+    overwrite: Annotated[
+        bool, FlagCreatePairsOff, arg(help="replace files that exist, the inputs too")
+    ] = False,
     batch_size: Annotated[int, arg(help="pictures of one size translated together")] = 8,
     device: Device = "auto",
     threads: Threads = 0,
@@ -194,7 +206,7 @@ def data_list() -> None:
 
 
 def data_make(
-    name: Annotated[str, Positional, arg(help="seasons-lite or seasons")],
+    name: Annotated[str, Positional, arg(metavar="NAME", help="seasons-lite or seasons")],
 ) -> None:
     """Make a data set that is drawn on this machine."""
     from unpaired.data.catalogue import obtain
@@ -206,7 +218,7 @@ def data_make(
 
 
 def data_fetch(
-    name: Annotated[str, Positional, arg(help="a name of `unpaired data list`")],
+    name: Annotated[str, Positional, arg(metavar="NAME", help="a name of `unpaired data list`")],
     url: Annotated[str | None, _optional("URL", "another address of the same zip file")] = None,
 ) -> None:
     """Download, verify and unpack a named data set; a broken download goes on."""
@@ -223,7 +235,7 @@ def data_check(
     image_size: Annotated[
         int | None, _optional("INT", "also list pictures smaller than this crop")
     ] = None,
-    full: Annotated[bool, arg(help="list everything, however long")] = False,
+    full: Annotated[bool, FlagCreatePairsOff, arg(help="list everything, however long")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """List pictures that are unreadable, none at all, nearly flat, or there twice."""
@@ -285,13 +297,20 @@ def _dispatch(words: list[str]) -> None:
     else:
         told = (
             "Unpaired image-to-image translation: learn from two folders of unrelated pictures, "
-            "translate both ways."
+            "translate both ways. `unpaired --version` tells the version."
         )
         subcommand_cli_from_dict(VERBS, prog="unpaired", description=told, args=words or ["--help"])
 
 
 def _given(flags: Any) -> dict[str, object]:
-    return {name: value for name, value in vars(flags).items() if value is not None}
+    """What the user gave, by the names of the recipe or runtime."""
+    given: dict[str, object] = {}
+    for name, value in vars(flags).items():
+        if value is True and name.startswith("no_"):
+            given[name.removeprefix("no_")] = False
+        elif value is not None and value is not False:
+            given[name] = value
+    return given
 
 
 def _source(data: tuple[str, ...]) -> str | tuple[str, str]:

@@ -94,7 +94,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, low in _AT_LEAST.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= low):
+            if not math.isfinite(value):
+                raise ConfigError(f"{_flag(name)} is {value}: it must be a number")
+            if value < low:
                 raise ConfigError(f"{_flag(name)} is {value}: it must be at least {low}")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
@@ -119,6 +121,12 @@ class Recipe:
                 f"--image-size {self.image_size} is too small for a discriminator of "
                 f"{self.discriminator_layers} layers: at least {smallest}, "
                 "or fewer --discriminator-layers"
+            )
+        a, b = self.name_a.casefold(), self.name_b.casefold()
+        if not a or not b or a == b or a == "b" or b == "a":
+            raise ConfigError(
+                f"--name-a {self.name_a!r} and --name-b {self.name_b!r} do not tell the domains "
+                "apart: give two different names, and neither the other side's letter"
             )
         for name in ("depth_a", "depth_b"):
             if getattr(self, name) not in (0, 8, 16):
@@ -154,8 +162,8 @@ class Recipe:
 
 
 _AT_LEAST: Mapping[str, float] = {
-    "load_size": 8,
     "image_size": 8,
+    "load_size": 8,
     "width": 1,
     "blocks": 0,
     "discriminator_width": 1,
@@ -262,12 +270,18 @@ PRESETS: Mapping[str, Recipe] = {
 def preset(name: str, overrides: Mapping[str, object] | None = None) -> Recipe:
     """The recipe of a preset, with some values replaced.
 
+    With an `image_size` alone, `load_size` keeps its proportion to it.
+
     Raises:
         ConfigError: no such preset, an unknown name among `overrides`, or a value out of range.
     """
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
-    return override(PRESETS[name], overrides or {}, "the recipe")
+    base, overrides = PRESETS[name], dict(overrides or {})
+    side = overrides.get("image_size")
+    if "load_size" not in overrides and type(side) is int:
+        overrides["load_size"] = max(round(side * base.load_size / base.image_size), side)
+    return override(base, overrides, "the recipe")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.stem}-{secrets.token_hex(4)}.tmp{path.suffix}"
+        temporary = path.parent / f".{path.stem[:50]}-{secrets.token_hex(4)}.tmp{path.suffix}"
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise explain_os_error(error, path) from error
@@ -59,13 +60,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
-def sweep(folder: Path) -> None:
-    """Removes, in `folder` and below, the temporary files that killed writers left behind.
+def sweep(*folders: Path) -> None:
+    """Removes the temporary files that killed writers left right in these folders.
 
-    Only for a folder that nobody else writes to: hold its lock.
+    Only for folders that nobody else writes to: hold their lock.
     """
-    for path in folder.rglob(".*.tmp*"):
-        path.unlink(missing_ok=True)
+    for folder in folders:
+        for path in folder.glob(".*.tmp*"):
+            if re.fullmatch(r"\..+-[0-9a-f]{8}\.tmp(\.\w+)?", path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

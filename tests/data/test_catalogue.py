@@ -429,11 +429,10 @@ def test_resolve_takes_folders_and_names(small_seasons, home, tmp_path, monkeypa
     assert resolve("seasons-lite", home=home) == home / "seasons-lite"
 
 
-def test_a_folder_wins_over_a_name_and_it_is_said(home, tmp_path, monkeypatch):
+def test_a_folder_wins_over_a_name(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maps").mkdir()
-    with pytest.warns(UserWarning, match=r"maps is taken as the folder"):
-        assert resolve("maps", home=home) == Path("maps")
+    assert resolve("maps", home=home) == Path("maps")
     assert resolve("./maps", home=home).resolve() == tmp_path / "maps"
     assert resolve(tmp_path / "maps", home=home) == tmp_path / "maps"
 

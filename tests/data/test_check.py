@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unpaired.data.check import FLAT, Facts, Findings, check
+from unpaired.data.check import FLAT, Findings, FolderFacts, check
 from unpaired.data.domains import find_data
 from unpaired.data.image import Image, write_image
 
@@ -48,8 +48,8 @@ def found(findings: Findings, root: Path) -> list[tuple[str, tuple[str, ...]]]:
 def test_a_healthy_set_has_no_findings_but_facts(healthy):
     findings = check(find_data(healthy), crop=32)
     assert findings.findings == findings.stopping == ()
-    assert findings.train_a == findings.train_b == Facts(3, 3, 8, (32, 40))
-    assert findings.test_a == findings.test_b == Facts(1, 3, 8, (48, 36))
+    assert findings.train_a == findings.train_b == FolderFacts(3, 3, 8, (32, 40))
+    assert findings.test_a == findings.test_b == FolderFacts(1, 3, 8, (48, 36))
     report = findings.report()
     assert report.splitlines() == [
         "train a: 3 pictures of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
@@ -308,7 +308,7 @@ def test_the_leaks_of_summer2winter_are_found():
     root = SHARED / "summer2winter_yosemite"
     findings = check(find_data(root))
     assert findings.stopping == ()
-    assert findings.train_a == Facts(1231, 3, 8, (256, 256))
+    assert findings.train_a == FolderFacts(1231, 3, 8, (256, 256))
     by_bytes: dict[str, list[str]] = {}
     for path in sorted(root.glob("*/*.jpg")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -22,9 +22,9 @@ def recipe_of(**changes):
     return preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3} | changes)
 
 
-def cell_of(sheet, row, column, side):
+def cell_of(sheet, row, column, side, shift=0):
     """The pixels of one cell, upper left cell 0, 0."""
-    left, top = GAP + column * (side + GAP), HEAD + row * (side + GAP)
+    left, top = shift + GAP + column * (side + GAP), HEAD + row * (side + GAP)
     return np.asarray(sheet)[top : top + side, left : left + side]
 
 
@@ -91,12 +91,12 @@ def test_samples_are_real_made_and_again_both_ways(tmp_path, bands_a, bands_b):
     again_a, again_b = engine.translate(made_b, "ba"), engine.translate(made_a, "ab")
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
-        assert sheet.size == (6 * (128 + GAP) + GAP, HEAD + 2 * (128 + GAP))
+        assert sheet.size == (6 * (128 + GAP) + 5 * GAP, HEAD + 2 * (128 + GAP))
         for column, images in enumerate((a, made_b, again_a, b, made_a, again_b)):
             for row in range(2):
                 expected = np.rint((np.clip(images[row], -1, 1) + 1) * 127.5)
-                assert np.array_equal(cell_of(sheet, row, column, 128), expected.repeat(
-                    3 // expected.shape[2], axis=2))  # fmt: skip
+                shown = cell_of(sheet, row, column, 128, column // 3 * 4 * GAP)
+                assert np.array_equal(shown, expected.repeat(3 // expected.shape[2], axis=2))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -69,7 +69,8 @@ def test_killed_at_random_moments(kills, tmp_path):
     chance = random.Random(kills)
     fates = [kill(killed, tmp_path / "killed" / "checkpoints", chance) for _ in range(kills)]
     assert all(died for died, _ in fates)  # the training is long enough for all
-    print(f"{sum(half for _, half in fates)} of {kills} died while they wrote a checkpoint")
+    if kills == 20:  # so many that some hit a checkpoint half written; three may all miss
+        assert any(half for _, half in fates)
     finish(killed)
     assert_equal_runs(tmp_path / "one", tmp_path / "killed")
     assert [path.name for path in (tmp_path / "killed").rglob(".*")] == [".lock"]

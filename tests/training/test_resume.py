@@ -128,7 +128,7 @@ def test_a_longer_log_than_its_checkpoint_is_cut_back(fake_engine, data, tmp_pat
 
 def test_a_run_of_another_recipe_is_refused(fake_engine, data, tmp_path):
     train(data, tmp_path / "run")
-    with pytest.raises(RunError, match=r"--cycle 10\.0 -> 5\.0; --seed 0 -> 3|--cycle.*--seed"):
+    with pytest.raises(RunError, match=r"--cycle 10\.0 -> 5\.0; --seed 0 -> 3"):
         train(data, tmp_path / "run", {"cycle": 5.0, "seed": 3})
     with pytest.raises(RunError, match="--preset tiny -> small"):
         loop.train(data, out=tmp_path / "run", preset="small", recipe=SMALL, quiet=True)
@@ -148,7 +148,7 @@ def test_flags_need_not_be_repeated(fake_engine, data, tmp_path, monkeypatch):
 def test_other_data_are_refused(fake_engine, data, tmp_path):
     train(data, tmp_path / "run")
     write_pictures(data / "trainA", 1, seed=99)  # the first picture becomes another
-    with pytest.raises(RunError, match="--data-fingerprint"):
+    with pytest.raises(RunError, match="a run on other pictures"):
         train(data, tmp_path / "run")
 
 

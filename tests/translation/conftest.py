@@ -1,6 +1,8 @@
 """A model file, and a translator in plain numpy in the place of a framework."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +89,25 @@ def out(tmp_path):
 @pytest.fixture
 def photos(tmp_path):
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def unprivileged(tmp_path):
+    """A context in which modes of files count: as another user where this one is root."""
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.lchown(path, 65534, 65534)
+        for folder in tmp_path.parents[:2]:
+            folder.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return become

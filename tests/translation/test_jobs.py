@@ -1,5 +1,7 @@
 """Which pictures are found, where they go, and what is refused before any work."""
 
+import errno
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -123,6 +125,65 @@ def test_what_is_missing_beside_others_is_listed(model, photos, out):
         (missing[1], "no pictures in it (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff)"),
         (Path(missing[2]), "no picture matches"),
     ]
+
+
+def test_a_link_that_leads_nowhere_fails_alone(model, photos, out):
+    put(photos / "a.png")
+    put(photos / "real/c.png", seed=3)
+    (photos / "b.png").symlink_to(photos / "gone.png")
+    (photos / "c.png").symlink_to(photos / "c.png")
+    (photos / "d.png").symlink_to(photos / "a.png" / "below")
+    inputs = [photos, photos / "real", photos / "b.png", f"{photos}/b.*"]
+    summary = translate_files(model, inputs, out, to="b")
+    assert {*summary.done} == {out / "a.png", out / "real/c.png"}
+    reasons = dict(summary.failed)
+    assert reasons.pop(photos / "c.png") == os.strerror(errno.ELOOP).lower()
+    assert reasons == dict.fromkeys(
+        [photos / "b.png", photos / "d.png"], "a link that leads nowhere"
+    )
+    with pytest.raises(DataError, match=r"nothing to translate: .*b\.png: a link that leads no"):
+        translate_files(model, [photos / "b.png"], out, to="b")
+
+
+def test_a_broken_link_takes_no_target_from_a_picture(model, photos, out):
+    put(photos / "y/a.png")
+    (photos / "x").mkdir()
+    (photos / "x/a.png").symlink_to("gone.png")
+    summary = translate_files(model, [photos / "x", photos / "y"], out, to="b")
+    assert summary.done == [out / "a.png"]
+    assert summary.failed == [(photos / "x/a.png", "a link that leads nowhere")]
+
+
+def test_what_may_not_be_read_fails_alone(model, photos, out, unprivileged):
+    put(photos / "open/a.png")
+    put(photos / "open/b.png").chmod(0)
+    listed, closed, hidden = photos / "listed", photos / "closed", photos / "tree/hidden"
+    for folder, mode in ((listed, 0o400), (closed, 0), (hidden, 0)):
+        put(folder / "c.png")
+        folder.chmod(mode)
+    inputs = [photos / "open", listed, f"{listed}/*", closed, closed / "c.png", photos / "tree"]
+    with unprivileged():
+        summary = translate_files(model, inputs, out, to="b")
+        with pytest.raises(DataError, match=r"^nothing to translate: .*c\.png: permission denied$"):
+            translate_files(model, [closed / "c.png"], out, to="b")
+    assert summary.done == [out / "a.png"]
+    assert dict(summary.failed) == {
+        photos / "open/b.png": "permission denied",
+        listed / "c.png": "permission denied",
+        closed: "permission denied",
+        closed / "c.png": "permission denied",
+        photos / "tree": f"{hidden}: permission denied",
+    }
+
+
+def test_names_that_no_system_has(model, photos, out):
+    put(photos / "a.png")
+    inputs = [photos / "a.png", photos / ("x" * 300), f"{photos}/a\0.png"]
+    summary = translate_files(model, inputs, out, to="b")
+    assert summary.done == [out / "a.png"]
+    (_, long), (_, null) = summary.failed
+    assert long == os.strerror(errno.ENAMETOOLONG).lower()
+    assert "null" in null
 
 
 def test_two_pictures_of_one_target_are_refused(model, photos, out):

@@ -13,7 +13,7 @@ import unpaired
 from small_pictures import noise
 from unpaired import checkpoint
 from unpaired.data.image import Image, read_image
-from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
+from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
 from unpaired.translation import model as model_module
 from unpaired.translation.model import load
 
@@ -71,6 +71,21 @@ def test_files_that_are_no_model_are_refused(inverters, model_file, tmp_path):
         load(model_file(arrays={"discriminator_a.w": np.zeros(1)}))
 
 
+@pytest.mark.parametrize("closed", ["parent", "run", "file"])
+def test_a_model_that_may_not_be_read(inverters, model_file, tmp_path, closed, unprivileged):
+    run = tmp_path / "parent/run"
+    run.mkdir(parents=True)
+    path = model_file(path=run / "model.safetensors")
+    {"parent": run.parent, "run": run, "file": path}[closed].chmod(0)
+    with unprivileged():
+        for given_path in (run, path):
+            with pytest.raises(RunError, match=r"^cannot read .*: permission denied$") as caught:
+                load(given_path)
+            assert str(run) in str(caught.value)
+    run.parent.chmod(0o700)
+    run.chmod(0o700)
+
+
 def test_a_domain_is_named_by_its_name_or_by_its_letter(inverters, model_file):
     model = load(model_file())
     assert [model.direction(to) for to in ("winter", "b", "summer", "a")] == [
@@ -84,7 +99,7 @@ def test_a_domain_is_named_by_its_name_or_by_its_letter(inverters, model_file):
 
 
 def test_a_and_b_always_mean_the_sides(inverters, model_file):
-    model = load(model_file(name_a="b", name_b="a"))
+    model = load(model_file(name_a="a", name_b="b"))
     assert (model.direction("a"), model.direction("b")) == ("ba", "ab")
 
 
@@ -197,6 +212,18 @@ def test_a_path_gives_a_picture_of_pillow(inverters, model_file, tmp_path):
         assert isinstance(result, PIL.Image.Image)
         assert result.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(result), 255 - pixels)
+
+
+def test_a_path_is_held_to_a_limit_that_can_be_raised(inverters, model_file, tmp_path):
+    pixels = noise(6, 9, 3)
+    PIL.Image.fromarray(pixels).save(path := tmp_path / "x.png")
+    model = load(model_file())
+    with pytest.raises(TooLarge, match=r"9 x 6 pixels are over the limit of 53"):
+        model.translate(path, to="b", max_pixels=53)
+    assert inverters[-1].shapes == []
+    np.testing.assert_array_equal(model.translate(path, to="b", max_pixels=54), 255 - pixels)
+    picture = PIL.Image.fromarray(pixels)
+    np.testing.assert_array_equal(model.translate(picture, to="b", max_pixels=1), 255 - pixels)
 
 
 def test_a_picture_of_pillow_gives_one(inverters, model_file):
@@ -350,7 +377,7 @@ def test_one_picture_of_a_batch_is_what_it_is_alone(model_file):
 
 def test_a_path_is_refused_by_its_header_alone(inverters, model_file, tmp_path, monkeypatch):
     monkeypatch.setattr(model_module.memory, "free", lambda: 3_000_000_000)
-    monkeypatch.setattr(model_module, "read_image", lambda path: pytest.fail("it was decoded"))
+    monkeypatch.setattr(model_module, "read_image", lambda *a, **k: pytest.fail("it was decoded"))
     PIL.Image.new("L", (9000, 6000)).save(path := tmp_path / "large.png")
     with pytest.raises(TooLarge, match=r"9000 x 6000 pixels need about \d+\.\d GB") as caught:
         load(model_file()).translate(path, to="b")

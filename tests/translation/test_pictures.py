@@ -149,6 +149,17 @@ def test_large_pictures_come_one_by_one(inverters, model, photos, out, monkeypat
 # ---- the system refuses -------------------------------------------------------------------------
 
 
+def test_a_name_that_is_too_long_fails_alone(model, photos, out):
+    for k, name in enumerate(["a.jpg", "b" * 251 + ".jpg", "c.jpg"]):
+        put(photos / name, seed=k)
+    summary = translate_files(model, [photos], out, to="b", format="webp", batch_size=1)
+    assert files(out) == {"a.webp", "c.webp"}
+    assert {*summary.done} == {out / "a.webp", out / "c.webp"}
+    ((path, reason),) = summary.failed
+    assert path.name == "b" * 251 + ".jpg"
+    assert os.strerror(errno.ENAMETOOLONG) in reason
+
+
 def test_a_full_disk_stops_at_once(inverters, model, photos, out, monkeypatch):
     for k in range(20):
         put(photos / f"{k:02d}.png", seed=k)

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from unpaired.data.download import (
     forget,
     sha256_of,
 )
+from unpaired.data.image import SUFFIXES
 from unpaired.data.paper import PAPER, Counts, Entry
 from unpaired.data.seasons import NAMED, write_seasons
 from unpaired.data.unpack import unpack
@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 _NOTE = ".fetched.json"
 """Beside the pictures of a fetched data set: what zip file they came in."""
 
@@ -125,25 +124,18 @@ def resolve(
 ) -> Path:
     """The folder meant by `data`: a folder, or a name of the catalogue (see `obtain`).
 
-    A folder wins over a name; a warning says so where `data` is both.
+    Where it is both, the folder wins: `obtain` takes names alone.
 
     Raises:
         DataError: it is neither, or a data set that is not here yet.
     """
     text = os.fspath(data)
     folder = Path(os.path.expanduser(text))
-    named = any(text == known.name for known in entries())
     if text and os.path.isdir(folder):
-        if named:
-            warnings.warn(
-                f"{text} is taken as the folder {folder.resolve()}, not as the data set of that "
-                f"name: write {os.path.join('.', text)} if that is meant",
-                stacklevel=2,
-            )
         return folder
     if os.path.isfile(folder):
         raise DataError(f"{folder} is a file: give the folder that holds the pictures")
-    if named:
+    if any(text == known.name for known in entries()):
         return obtain(text, home=home, progress=progress)
     raise DataError(
         f"{text!r} is neither a folder nor a data set{_did_you_mean(text)}: "
@@ -351,7 +343,7 @@ def _count(folder: Path) -> Counts:
 def _pictures_in(folder: Path, pattern: str = "*") -> int:
     """Pictures directly in a folder; none where there is no such folder."""
     return sum(
-        path.suffix.lower() in _PICTURES and not path.name.startswith(".")
+        path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         for path in folder.glob(pattern)
     )
 

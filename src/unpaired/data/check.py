@@ -16,7 +16,7 @@ from unpaired.data.header import format_of
 from unpaired.data.image import DEFAULT_MAX_PIXELS, Pixels, over_white, read_image
 from unpaired.errors import ImageError, MissingExtra
 
-__all__ = ["FLAT", "Facts", "Finding", "Findings", "Kind", "check"]
+__all__ = ["FLAT", "Finding", "Findings", "FolderFacts", "Kind", "check"]
 
 FLAT = 2 / 255
 """Below this standard deviation in every band, of a range of 1, a picture is nearly flat.
@@ -64,7 +64,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FolderFacts:
     """What the readable pictures of a folder have in common; all 0 where there are none."""
 
     pictures: int
@@ -79,10 +79,10 @@ class Findings:
 
     root: Path  # what all folders have in common; the report's paths start below it
     findings: tuple[Finding, ...]  # the gravest kinds first
-    train_a: Facts
-    train_b: Facts
-    test_a: Facts
-    test_b: Facts
+    train_a: FolderFacts
+    train_b: FolderFacts
+    test_a: FolderFacts
+    test_b: FolderFacts
     fingerprint: str  # SHA-256 over names and contents of the files to train on, in hexadecimal
 
     @property
@@ -98,7 +98,7 @@ class Findings:
         """The findings as text, by kind; of long lists the first five lines unless `full`."""
         lines = []
         for split in get_args(Split):
-            facts: Facts = getattr(self, split)
+            facts: FolderFacts = getattr(self, split)
             if facts.pictures:
                 height, width = facts.smallest
                 lines.append(
@@ -254,13 +254,13 @@ def _deviation_if_flat(pixels: Pixels) -> float | None:
     return deviation if deviation < FLAT else None
 
 
-def _facts(looks: list[_Look]) -> Facts:
+def _facts(looks: list[_Look]) -> FolderFacts:
     seen = [look for look in looks if look.trouble is None]
     if not seen:
-        return Facts(0, 0, 0, (0, 0))
+        return FolderFacts(0, 0, 0, (0, 0))
     heights, widths = zip(*(look.size for look in seen), strict=True)
     depth = max(look.depth for look in seen)
-    return Facts(len(seen), _common_bands(seen), depth, (min(heights), min(widths)))
+    return FolderFacts(len(seen), _common_bands(seen), depth, (min(heights), min(widths)))
 
 
 def _common_bands(looks: Iterable[_Look]) -> int:

@@ -1,5 +1,6 @@
 """The data of a training: found, checked, and the facts of it that the recipe needs."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unpaired.data.catalogue import entries, resolve
+from unpaired.checkpoint import checkpoints
+from unpaired.data.catalogue import Counts, data_home, entries, resolve
 from unpaired.data.check import Findings, check
 from unpaired.data.domains import DataSet, Folder, find_data
 from unpaired.errors import DataError
@@ -53,7 +55,7 @@ class Intake:
     facts: Facts
 
 
-def find_source(source: Source, *, need_train: bool = True) -> DataSet:
+def find_source(source: Source, *, need_train: bool = True, quiet: bool = False) -> DataSet:
     """The data set meant by `source`, its domains named by the catalogue where it is there.
 
     Raises:
@@ -61,14 +63,20 @@ def find_source(source: Source, *, need_train: bool = True) -> DataSet:
     """
     if isinstance(source, tuple):
         return find_data((Path(source[0]), Path(source[1])), need_train=need_train)
-    folder = resolve(source)
+    with Meter(f"making {source}", unit="scenes", quiet=quiet) as meter:
+        folder = resolve(source, progress=meter.show)
     data = find_data(folder, need_train=need_train)
+    splits = (data.train_a, data.train_b, data.test_a, data.test_b)
+    counts = Counts(*(len(split) if split else 0 for split in splits))
     known = {entry.name: entry for entry in entries()}.get(folder.resolve().name)
-    return replace(data, name_a=known.name_a, name_b=known.name_b) if known else data
+    # Elsewhere than in the data home the name alone may be anybody's folder.
+    if known and (known.counts == counts or folder.parent == data_home()):
+        return replace(data, name_a=known.name_a, name_b=known.name_b)
+    return data
 
 
 def take_in(
-    source: Source,
+    data: DataSet,
     folder: Path,
     *,
     image_size: int,
@@ -78,15 +86,19 @@ def take_in(
     say: Say,
     quiet: bool,
 ) -> Intake:
-    """Finds and checks the data of the run in `folder`; a check of the same files is not repeated.
+    """Checks the data of the run in `folder`; a check of the same files is not repeated.
+
+    Pictures that a run began without (`skip_unreadable`) are left out again when it goes on.
 
     Raises:
-        DataError: no data there, unreadable pictures (the list of them), or smaller than the crop.
+        DataError: unreadable pictures (the list of them), or all smaller than the crop.
     """
-    data = find_source(source)
     cache = folder / "data.json"
-    listing = _listing(data)
-    if (facts := _remembered(cache, listing)) is None:
+    listing = _listing(data, image_size, max_pixels)
+    facts = _remembered(cache, listing)
+    if facts and facts.left_out and not (skip_unreadable or checkpoints(folder)):
+        facts = None
+    if facts is None:
         with Meter("checking pictures", quiet=quiet) as meter:
             findings = check(
                 data,
@@ -97,6 +109,9 @@ def take_in(
             )
         facts = _facts(data, findings, image_size, skip_unreadable, max_pixels, say)
         write_text(cache, json.dumps({"listing": listing, "facts": dataclasses.asdict(facts)}))
+    if facts.left_out:
+        listed = "\n".join(f"  {path}" for path in facts.left_out)
+        say(f"left out as asked, {counted(len(facts.left_out), 'picture')}:\n{listed}")
     return Intake(_without(data, facts.left_out), facts)
 
 
@@ -130,7 +145,7 @@ def _facts(
     ):
         inside = {train.path(index) for index in range(len(train))}
         if inside and inside <= set(small):
-            side = min(facts.smallest) // 4 * 4
+            side = max(min(facts.smallest) // 4 * 4, 8)
             raise DataError(
                 f"{train.root}: all {len(inside)} pictures of {name} are smaller than the crop of "
                 f"{image_size} pixels: give --load-size {side} --image-size {side}, "
@@ -159,13 +174,15 @@ def _splits(data: DataSet) -> list[Folder]:
     return [f for f in (data.train_a, data.train_b, data.test_a, data.test_b) if f]
 
 
-def _listing(data: DataSet) -> str:
+def _listing(data: DataSet, image_size: int, max_pixels: int) -> str:
     """A hash of the names, sizes and times of all files: the same means nothing was changed."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(f"{image_size} {max_pixels}".encode())
     for folder in _splits(data):
         for name in folder.names:
-            stat = os.stat(folder.root / name)
-            row = [str(folder.root), name, stat.st_size, stat.st_mtime_ns]
+            row: list[object] = [str(folder.root.resolve()), name]
+            with contextlib.suppress(OSError):  # `check` tells what cannot be read
+                stat = os.stat(folder.root / name)
+                row += [stat.st_size, stat.st_mtime_ns]
             total.update(json.dumps(row).encode())
     return total.hexdigest()
 

@@ -38,7 +38,7 @@ class Journal:
         self.board = _board(folder) if tensorboard else None
         self._cut_back(step)
         try:
-            self.file = self.path.open("a", encoding="utf-8")
+            self.file = self.path.open("ab", buffering=0)  # nothing is left to fail at closing
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
@@ -91,8 +91,7 @@ class Journal:
 
     def _append(self, line: Mapping[str, object]) -> None:
         try:
-            self.file.write(json.dumps(line) + "\n")
-            self.file.flush()
+            self.file.write((json.dumps(line) + "\n").encode())
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
@@ -130,27 +129,36 @@ def write_samples(
     cycle_a, cycle_b = engine.translate(fake_b, "ba"), engine.translate(fake_a, "ab")
     names = (recipe.name_a, recipe.name_b)
     columns = [
-        (f"{names[0]}, real", a),
-        (f"made {names[1]}", fake_b),
-        (f"{names[0]} again", cycle_a),
-        (f"{names[1]}, real", b),
-        (f"made {names[0]}", fake_a),
-        (f"{names[1]} again", cycle_b),
+        (f"real {names[0]}", a),
+        (f"fake {names[1]}", fake_b),
+        (f"cycle {names[0]}", cycle_a),
+        (f"real {names[1]}", b),
+        (f"fake {names[0]}", fake_a),
+        (f"cycle {names[1]}", cycle_b),
     ]
     with atomic_path(path) as temporary:
-        draw_grid(columns).save(temporary, format="PNG")
+        sheet = draw_grid(columns, cell=max(128, recipe.image_size), halves=True)
+        sheet.save(temporary, format="PNG")
 
 
-def draw_grid(columns: list[tuple[str, Images]], *, cell: int = 128) -> Pillow.Image:
-    """Columns of pictures (N, H, W, bands) in [-1, 1] under their titles, in equal cells."""
+def draw_grid(
+    columns: list[tuple[str, Images]], *, cell: int = 128, halves: bool = False
+) -> Pillow.Image:
+    """Columns of pictures (N, H, W, bands) in [-1, 1] under their titles, in equal cells.
+
+    `cell` is their side in pixels; with `halves` a wider gap stands in the middle.
+    """
     gap, head = 4, 22
     rows = len(columns[0][1])
-    size = (len(columns) * (cell + gap) + gap, head + rows * (cell + gap))
+    middle = 4 * gap if halves else 0
+    size = (len(columns) * (cell + gap) + gap + middle, head + rows * (cell + gap))
     sheet = Pillow.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     for column, (title, images) in enumerate(columns):
-        left = gap + column * (cell + gap)
+        left = gap + column * (cell + gap) + (middle if 2 * column >= len(columns) else 0)
+        while draw.textlength(title, font) > cell:
+            title = title.rstrip("…")[:-1] + "…"
         draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
         for row, image in enumerate(images):
             picture = Pillow.fromarray(_shown(image))

@@ -1,5 +1,6 @@
 """Training, from two folders of pictures to a translator."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -18,9 +19,10 @@ from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.progress import Meter
 from unpaired.storage import exclusive, sweep
-from unpaired.training.intake import Source, take_in
+from unpaired.training.intake import Source, find_source, take_in
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
+    Say,
     Start,
     Wish,
     crop_of,
@@ -86,10 +88,10 @@ def train(
 
     folder = Path(out)
     wish = Wish(preset, recipe or {}, runtime or {}, epochs, minutes, extend)
+    found = find_source(data, quiet=quiet)
     with exclusive(folder):
-        sweep(folder)
         intake = take_in(
-            data,
+            found,
             folder,
             image_size=crop_of(folder, wish),
             skip_unreadable=skip_unreadable,
@@ -99,6 +101,7 @@ def train(
             quiet=quiet,
         )
         start = find_start(folder, wish, intake.facts, say)
+        sweep(folder, folder / "checkpoints", folder / "samples")
         if start.step and start.step >= start.config.recipe.steps:
             say(f"{folder} is finished: {start.step} steps; to go on give --extend STEPS")
             return Run(folder, start.config, start.step)
@@ -108,7 +111,7 @@ def train(
             intake.data, start.config.recipe, shard=engine.shard, max_pixels=max_pixels
         )
         if start.arrays is None:
-            start = _bear(engine, batches, start, wish, folder)
+            start = _bear(engine, batches, start, wish, folder, say)
         else:
             engine.load(start.arrays)
             if start.made_on != machine(engine):
@@ -118,9 +121,12 @@ def train(
                 )
         say(_announcement(start, engine, intake.data))
         write_config(folder, start.config)
-        with stop_on_signals() as stop:
+        start = replace(start, arrays=None)  # they are in the engine, and large
+        with stop_on_signals(say) as stop:
             _steps(engine, batches, start, folder, stop, quiet)
-    say(f"{folder} is finished: translate with `unpaired translate {folder} PICTURES --to ...`")
+    name = shlex.quote(start.config.recipe.name_b)
+    where = shlex.quote(str(folder))
+    say(f"finished: unpaired translate {where} PICTURES --to {name} --out FOLDER")
     return Run(folder, start.config, start.config.recipe.steps)
 
 
@@ -133,6 +139,7 @@ def _steps(
     journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
     if start.extended_from:
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
+        save(folder, start.config, engine, start.step, start.pending)
     last_losses: dict[str, float] = {}
     done = saved = start.step
     try:
@@ -141,6 +148,7 @@ def _steps(
                 journal.note(engine.train_step(batch, recipe.rate_factor(done)))
                 done += 1
                 finished = done == recipe.steps
+                stopping = stop.asked  # read once: a signal may come at any line below
 
                 if finished or _due(done, runtime.log_every):
                     last_losses = journal.means()
@@ -149,24 +157,28 @@ def _steps(
                 if finished or _due(done, runtime.sample_every):
                     sample = folder / "samples" / f"step-{done:08d}.png"
                     write_samples(sample, engine, recipe, pictures)
-                if finished or stop.asked or _due(done, runtime.checkpoint_every):
+                if finished or stopping or _due(done, runtime.checkpoint_every):
                     save(folder, start.config, engine, done, journal.pending())
                     saved = done
                 meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
-                if stop.asked and not finished:
+                if stopping and not finished:
+                    same = "the same command"
+                    again = f"{same} without --extend" if start.extended_from else same
                     raise Interrupted(
                         f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
-                        "the same command goes on from there"
+                        f"{again} goes on from there"
                     )
-    except DataError:
+    except DataError as error:
         if done > saved:
             save(folder, start.config, engine, done, journal.pending())
-        raise
+        raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
     finally:
         journal.close()
 
 
-def _bear(engine: Engine, batches: Batches, start: Start, wish: Wish, folder: Path) -> Start:
+def _bear(
+    engine: Engine, batches: Batches, start: Start, wish: Wish, folder: Path, say: Say
+) -> Start:
     """A run is born as a checkpoint: the first weights, and the steps settled."""
     recipe = start.config.recipe
     newborn = initial_state(engine.state(), recipe.seed)
@@ -174,6 +186,7 @@ def _bear(engine: Engine, batches: Batches, start: Start, wish: Wish, folder: Pa
 
     def seconds_per_step() -> float:
         warm, measured = 3, 20
+        say(f"measuring {measured} steps")
         began = 0.0
         ahead = prefetch(batches, 0, warm + measured, start.config.runtime.workers)
         for index, batch in enumerate(ahead):

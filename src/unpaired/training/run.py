@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,12 +23,15 @@ from unpaired.checkpoint import (
 from unpaired.config import SETTLED, Config, Recipe, Runtime, differences, override, preset
 from unpaired.engines.seam import Engine
 from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError
-from unpaired.storage import explain_os_error, write_text
+from unpaired.storage import write_text
 from unpaired.training.intake import Facts
 
-__all__ = ["Start", "Wish", "crop_of", "find_start", "save", "settle_steps", "write_config"]
+__all__ = ["Say", "Start", "Wish", "crop_of", "find_start", "save", "settle_steps", "write_config"]
 
 Say = Callable[[str], None]
+
+# Fields whose 0 leaves the choice to the data.
+UNSET = ("steps", "bands_a", "bands_b", "depth_a", "depth_b")
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Wish:
         asked = [
             flag
             for flag, value in {
-                "--steps": self.recipe.get("steps"),
+                "--steps": self.recipe.get("steps") or None,
                 "--epochs": self.epochs,
                 "--minutes": self.minutes,
             }.items()
@@ -55,7 +59,7 @@ class Wish:
         if len(asked) > 1:
             raise ConfigError(f"{' and '.join(asked)} say the same thing: give one of them")
         for flag, amount in (("--epochs", self.epochs), ("--minutes", self.minutes)):
-            if amount is not None and not amount > 0:
+            if amount is not None and not 0 < amount < math.inf:
                 raise ConfigError(f"{flag} is {amount}: it must be over 0")
         if self.extend < 0:
             raise ConfigError(f"--extend is {self.extend}: it must be at least 0")
@@ -90,7 +94,7 @@ def find_start(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     """
     found = latest_good(folder)
     if found is None:
-        return _begin(folder, wish, facts)
+        return _begin(folder, wish, facts, say)
     path, header, arrays, errors = found
     for error in errors:
         say(f"{error}; going on from {path.name} instead")
@@ -98,11 +102,16 @@ def find_start(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     now = _compare(folder, old, wish, facts)
     extended_from = None
     if wish.extend:
+        if header.step < old.steps:
+            raise RunError(
+                f"{folder} is not finished (step {header.step} of {old.steps}): "
+                "leave --extend away to go on with it"
+            )
         extended_from = now.steps
         now = dataclasses.replace(now, steps=now.steps + wish.extend)
     if wish.minutes:
         say(f"--minutes was settled when the run began: {old.steps} steps")
-    runtime = _runtime(folder, header.config.runtime, wish)
+    runtime = _runtime(folder, header.config, wish, say)
     return Start(
         Config(now, runtime), header.step, arrays, header.pending, header.made_on, extended_from
     )
@@ -135,7 +144,7 @@ def save(folder: Path, config: Config, engine: Engine, step: int, pending: str) 
     # Last, so that a run that ends here has its model: what was killed before is done again.
     header = Header("checkpoint", config, step, pending=pending, made_on=made_on)
     write(checkpoint_path(folder, step), header, state)
-    prune(folder, config.runtime.keep)
+    prune(folder, config.runtime.keep, step)
 
 
 def machine(engine: Engine) -> str:
@@ -154,53 +163,64 @@ def settle_steps(recipe: Recipe, wish: Wish, seconds_per_step: Callable[[], floa
         return dataclasses.replace(recipe, steps=_steps_of(wish.epochs, recipe))
     if wish.minutes is not None:
         steps = max(1, round(wish.minutes * 60 / seconds_per_step()))
-        return dataclasses.replace(recipe, steps=steps, schedule="linear")
+        # Steps by the clock are seldom whole epochs, so the rates fall step by step.
+        schedule = recipe.schedule if "schedule" in wish.recipe else "linear"
+        return dataclasses.replace(recipe, steps=steps, schedule=schedule)
     if recipe.steps == 0:
         return dataclasses.replace(recipe, steps=200 * recipe.epoch_steps)
     if "steps" in wish.recipe and "schedule" not in wish.recipe:
-        # A number of steps is seldom whole epochs, so the rates fall step by step.
         return dataclasses.replace(recipe, schedule="linear")
     return recipe
 
 
-def _begin(folder: Path, wish: Wish, facts: Facts) -> Start:
+def _begin(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     if wish.extend:
         raise RunError(f"{folder} has no run to extend: leave --extend away to begin one")
     recipe = preset(wish.preset or "paper", wish.recipe)
     settled = facts.settled(recipe.batch_size)
-    open_yet = {name: settled[name] for name in SETTLED if name not in wish.recipe}
+    for name, found in (("bands_a", facts.bands_a), ("bands_b", facts.bands_b)):
+        asked = getattr(recipe, name) or found
+        if asked != found and {asked, found} != {1, 3}:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is {asked}, the pictures have {found}: "
+                "only grey and RGB convert into each other"
+            )
+    open_yet = {name: settled[name] for name in SETTLED if not wish.recipe.get(name)}
     recipe = override(recipe, open_yet, "the facts of the data")
-    return Start(Config(recipe, _runtime(folder, Runtime(), wish)))
+    return Start(Config(recipe, _runtime(folder, Config(recipe, Runtime()), wish, say)))
 
 
 def _compare(folder: Path, old: Recipe, wish: Wish, facts: Facts) -> Recipe:
     """The run's recipe, if what is asked now and what the data are now agree with it."""
-    asked: dict[str, object] = dict(wish.recipe)
+    asked = {name: value for name, value in wish.recipe.items() if value or name not in UNSET}
     if wish.preset:
-        left_open = {*SETTLED, "steps", "schedule"} - set(wish.recipe)
-        chosen = dataclasses.asdict(preset(wish.preset, wish.recipe))
-        asked = {name: value for name, value in chosen.items() if name not in left_open}
+        asked["preset"] = wish.preset
     if wish.epochs is not None:
         asked["steps"] = _steps_of(wish.epochs, old)
-    asked["data_fingerprint"] = facts.data_fingerprint
-    changes = differences(old, override(old, asked, "the recipe"))
-    if changes:
+    if changes := differences(old, override(old, asked, "the recipe")):
         raise RunError(
             f"{folder} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or leave these flags away to go on with it"
         )
+    if facts.data_fingerprint != old.data_fingerprint:
+        raise RunError(
+            f"{folder} holds a run on other pictures, or they have changed since it began: "
+            "bring them back, or choose another --out"
+        )
     return old
 
 
-def _runtime(folder: Path, base: Runtime, wish: Wish) -> Runtime:
+def _runtime(folder: Path, base: Config, wish: Wish, say: Say) -> Runtime:
     """The runtime of the folder's config.toml (which people may edit), and the flags over it."""
     path = folder / "config.toml"
     try:
-        if path.exists():
-            base = Config.from_toml(path.read_text(encoding="utf-8"), str(path)).runtime
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-    return override(base, wish.runtime, "the runtime")
+        text = path.read_text(encoding="utf-8") if path.exists() else base.to_toml()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    edited = Config.from_toml(text, str(path))
+    if changes := differences(base.recipe, edited.recipe):
+        say(f"the [recipe] in {path} is not that of this run ({'; '.join(changes)}): not used")
+    return override(edited.runtime, wish.runtime, "the runtime")
 
 
 def _steps_of(epochs: float, recipe: Recipe) -> int:

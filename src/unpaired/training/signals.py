@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,8 +16,8 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request; a second one acts as it always does.
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a request and says so; a second one acts as it always does.
 
     Signals reach the main thread alone; called from another one this does nothing.
     """
@@ -29,6 +29,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
+        say("stopping after this step; once more stops at once and loses what is not saved")
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.data.domains import list_folder
+from unpaired.data.header import reason_of
 from unpaired.data.image import SUFFIXES
 from unpaired.errors import ConfigError, DataError
 
@@ -36,8 +37,9 @@ def plan(
     in `out` if that is inside them. With `format`, a key of SUFFIXES without its dot, names get
     that suffix unless theirs means the same.
 
-    Failures, and no reason to refuse the rest: a missing input, a target that exists already
-    where `overwrite` is false, a target that links of `out` would put elsewhere.
+    Failures, and no reason to refuse the rest: a missing input, one that the system gives no access
+    to, a link that leads nowhere, a target that exists already where `overwrite` is false, a target
+    that links of `out` would put elsewhere.
 
     Raises:
         ConfigError: an unknown format.
@@ -49,11 +51,17 @@ def plan(
         raise ConfigError(f"--format is {format!r}: choose one of {names}")
     failed: list[Failure] = []
     jobs: dict[str, Job] = {}  # by target
+    sources: dict[Identity, Job] = {}
     seen: set[str] = set()
     for source, relative in _found(inputs, out, failed):
         if (name := os.path.abspath(source)) in seen:
             continue
         seen.add(name)
+        try:
+            identities = _identities(source)
+        except OSError as error:
+            failed.append((source, _absence(source, error)))
+            continue
         job = Job(source, out / _renamed(relative, format))
         other = jobs.setdefault(os.path.normcase(job.target), job)
         if other is not job and not os.path.samefile(other.source, job.source):
@@ -62,10 +70,11 @@ def plan(
                 "in two calls with an --out each"
                 + (", or without --format" if format is not None else "")
             )
+        if other is job:
+            sources.update(dict.fromkeys(identities, job))
     if not jobs:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in failed[:3])
         raise DataError(f"nothing to translate: {reasons or 'give files, folders or patterns'}")
-    sources = {identity: job for job in jobs.values() for identity in _identities(job.source)}
     places: dict[Path, bool] = {}
     possible = []
     for job in jobs.values():
@@ -82,20 +91,28 @@ def _found(
     """Every picture of the inputs with its path below `out`; what is missing goes to `failed`."""
     for item in inputs:
         path = Path(item)
-        if path.is_file():
-            yield path, Path(path.name)
-        elif path.is_dir():
-            found = list(_below(path, out))
-            yield from found
-            if not found:
-                failed.append((path, f"no pictures in it ({', '.join(SUFFIXES)})"))
-        elif glob.has_magic(str(item)) and not path.exists():
-            found = list(_matches(str(item), out))
-            yield from found
-            if not found:
-                failed.append((path, "no picture matches"))
-        else:
-            failed.append((path, "neither a file nor a folder" if path.exists() else "not there"))
+        found: list[tuple[Path, Path]] = []
+        reason = ""
+        # Those of os.path, since the methods of a Path raise where the system denies access.
+        try:
+            if os.path.isfile(path):
+                found = [(path, Path(path.name))]
+            elif os.path.isdir(path):
+                found = list(_below(path, out))
+                reason = f"no pictures in it ({', '.join(SUFFIXES)})"
+            elif glob.has_magic(str(item)) and not os.path.exists(path):
+                found = list(_matches(str(item), out))
+                reason = "no picture matches"
+            else:
+                os.stat(path)
+                reason = "neither a file nor a folder"
+        except DataError as error:  # a folder that may not be read
+            reason = str(error).removeprefix(f"{path}: ")
+        except (OSError, ValueError) as error:
+            reason = _absence(path, error)
+        yield from found
+        if not found:
+            failed.append((path, reason))
 
 
 def _below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
@@ -119,7 +136,7 @@ def _matches(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
         relative = path.relative_to(base)
         if ".." in relative.parts:
             relative = Path(path.name)
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from ((file, relative / below) for file, below in _below(path, out))
         elif path.suffix.lower() in SUFFIXES and not (inside and _inside(path, out)):
             yield path, relative
@@ -160,7 +177,7 @@ def _obstacle(
                 f"{target} is itself an input: choose another --out"
                 + (", or --overwrite to replace it" if owner is job else "")
             )
-    if target.is_dir():
+    if os.path.isdir(target):
         return f"{target} is a folder"
     return None if overwrite else f"{target} exists already: --overwrite replaces it"
 
@@ -171,6 +188,13 @@ def _inside(path: Path, folder: Path) -> bool:
         return folder.resolve() in path.resolve().parents
     except (OSError, RuntimeError):  # a circle of links
         return False
+
+
+def _absence(path: Path, error: Exception) -> str:
+    """Why the system has no file of that name."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "a link that leads nowhere" if os.path.islink(path) else "not there"
+    return reason_of(error)
 
 
 def _identities(path: Path, *, follow: bool = True) -> list[Identity]:

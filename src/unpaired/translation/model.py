@@ -16,7 +16,9 @@ import PIL.Image
 
 from unpaired import checkpoint
 from unpaired.config import Config
+from unpaired.data.header import reason_of
 from unpaired.data.image import (
+    DEFAULT_MAX_PIXELS,
     Image,
     from_pil,
     from_signed,
@@ -29,7 +31,7 @@ from unpaired.data.image import (
 )
 from unpaired.engines.choice import make_translator
 from unpaired.engines.seam import Direction, Translator
-from unpaired.errors import CheckpointError, ConfigError, ImageError, TooLarge
+from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
 from unpaired.translation import memory
 from unpaired.translation.sizes import (
     pad,
@@ -61,15 +63,13 @@ def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model"
         CheckpointError: missing, damaged or foreign, or without a generator.
         ConfigError: no such device.
         MissingExtra: the framework is not installed.
+        RunError: the system gives no access to it.
     """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / "model.safetensors").is_file():
-            there = checkpoint.checkpoints(path)
-            hint = f"or give a checkpoint, such as {there[-1]}" if there else "or give another"
-            raise CheckpointError(f"{path} has no model.safetensors: finish its training, {hint}")
-        path = path / "model.safetensors"
-    header, arrays = checkpoint.read(path)
+    try:
+        path = _weights_file(Path(path))
+        header, arrays = checkpoint.read(path)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {reason_of(error)}") from error
     means = {
         name.removeprefix("ema."): array
         for name, array in arrays.items()
@@ -96,6 +96,17 @@ def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model"
         directions=directions,
         translator=translator,
     )
+
+
+def _weights_file(path: Path) -> Path:
+    """The file that holds the weights of a run folder, or `path` itself."""
+    if not path.is_dir():
+        return path
+    if not (path / "model.safetensors").is_file():
+        there = checkpoint.checkpoints(path)
+        hint = f"or give a checkpoint, such as {there[-1]}" if there else "or give another"
+        raise CheckpointError(f"{path} has no model.safetensors: finish its training, {hint}")
+    return path / "model.safetensors"
 
 
 class Model:
@@ -170,7 +181,12 @@ class Model:
 
     @overload
     def translate(
-        self, picture: str | Path | PIL.Image.Image, *, to: str, working_size: int | None = None
+        self,
+        picture: str | Path | PIL.Image.Image,
+        *,
+        to: str,
+        working_size: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> PIL.Image.Image: ...
 
     def translate(
@@ -179,6 +195,7 @@ class Model:
         *,
         to: str,
         working_size: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> npt.NDArray[Any] | PIL.Image.Image:
         """Translates one picture to the domain `to`: its name, or "a" or "b".
 
@@ -190,11 +207,13 @@ class Model:
 
         With `working_size` the longer side is brought to that many pixels for the network, down or
         up, and the result brought back to the picture's own size, both by bicubic interpolation.
+        Of a path, no picture of more than `max_pixels` pixels is decoded; arrays and pictures of
+        Pillow are in memory already and are not held to it.
 
         Raises:
             ConfigError: no such domain, or a working size under 8.
             ImageError: unreadable, of bands that do not fit, or a result that Pillow cannot hold.
-            TooLarge: more memory is needed than is free.
+            TooLarge: over `max_pixels`, or more memory is needed than is free.
         """
         direction = self.direction(to)
         if isinstance(picture, np.ndarray):
@@ -213,7 +232,7 @@ class Model:
                 working_size=working_size,
                 name=str(picture),
             )
-            image = read_image(picture)
+            image = read_image(picture, max_pixels=max_pixels)
         self._require_pillow_can_hold(direction, image.alpha is not None)
         (result,) = self.translate_many([image], direction, working_size=working_size)
         return to_pil(result)

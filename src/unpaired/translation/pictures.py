@@ -2,9 +2,10 @@
 
 While the network translates one handful of pictures, the next is decoded and the last one written
 by threads (Pillow works outside the interpreter's lock), so memory stays the same however many
-there are. One bad picture does not stop the others; a full disk stops all.
+there are. One bad picture, or one bad name, does not stop the others; a full disk stops all.
 """
 
+import errno
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,6 +74,7 @@ def translate_files(
         DataError: no picture among the inputs, or targets that collide; nothing was written.
         MissingExtra: the results need rasterio to be written, and it is not installed.
         RunError: the system refuses to write (full disk, no permission); what is written stays.
+            A name that is too long for the file system fails its picture alone.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size is {batch_size}: it must be at least 1")
@@ -174,15 +176,15 @@ class _Stages:
         """Waits for the files being written.
 
         Raises:
-            RunError: the system refuses to write: no other picture would fare better.
+            RunError: the system refuses to write, and no other picture would fare better.
         """
         for job, written in writing:
             try:
                 written.result()
                 self.summary.done.append(job.target)
-            except RunError:
-                raise
             except UnpairedError as error:
+                if isinstance(error, RunError) and not _of_its_name(error):
+                    raise
                 self._fail(job, error)
 
     def _fail(self, job: Job, error: UnpairedError) -> None:
@@ -190,6 +192,12 @@ class _Stages:
         for known in (job.source, job.target):
             reason = reason.removeprefix(f"{known}: ")
         self.summary.failed.append((job.source, reason))
+
+
+def _of_its_name(error: RunError) -> bool:
+    """Whether the system refuses a file for its long name, which others need not have."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG
 
 
 def _try_writing(out: Path, jobs: Sequence[Job], bands: int, depth: Literal[8, 16]) -> None:
