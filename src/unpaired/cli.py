@@ -140,7 +140,9 @@ def translate(
         Path, Positional, arg(metavar="MODEL", help="a run folder or a model.safetensors")
     ],
     inputs: Annotated[
-        tuple[str, ...], Positional, arg(metavar="INPUT...", help="files, folders or globs")
+        tuple[str, ...],
+        Positional,
+        arg(metavar="INPUT...", help="files, folders or globs", help_behavior_hint=""),
     ],
     to: Annotated[str, arg(help="the domain to translate to: its name, or a or b")],
     out: Annotated[Path, arg(help="the folder for the results; nothing is written elsewhere")],
@@ -280,6 +282,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"unpaired: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("unpaired: interrupted", file=sys.stderr)
         return 130
