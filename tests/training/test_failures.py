@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unpaired.training.loop as loop
-from conftest import QUICK, SMALL
+from conftest import QUICK, SMALL, let_everybody_in
 from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, latest_good, read
 from unpaired.errors import CheckpointError, DataError, Diverged, RunError
@@ -189,9 +189,7 @@ def in_a_process(data, out, prepare):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_folder_the_user_may_not_write(data, tmp_path):
-    for folder in (data, *data.parents):
-        if folder.is_relative_to(tmp_path.parents[1]):
-            folder.chmod(0o755)
+    let_everybody_in(data)
     (tmp_path / "run").mkdir(mode=0o755)
     told = in_a_process(data, tmp_path / "run", "os.setgid(65534); os.setuid(65534)")
     assert told.startswith("RunError: cannot write"), told

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import let_everybody_in
 from unpaired import checkpoint
 from unpaired.config import Config, Runtime, preset
 from unpaired.translation.model import load
@@ -102,8 +103,7 @@ def unprivileged(tmp_path):
             return
         for path in (tmp_path, *tmp_path.rglob("*")):
             os.lchown(path, 65534, 65534)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
+        let_everybody_in(tmp_path)
         os.seteuid(65534)
         try:
             yield
