@@ -1,8 +1,6 @@
 """What many tests share: small domains of pictures, a small recipe, the fake engine."""
 
 import os
-import tempfile
-from pathlib import Path
 
 # Tests run side by side, one to a core: their arithmetic must not spread over all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,15 +17,6 @@ SMALL = {
     "upsample": "resize", "schedule": "linear", "steps": 20,
 }  # fmt: skip
 QUICK = {"threads": 1, "log_every": 3, "sample_every": 10, "checkpoint_every": 4}
-
-
-def let_everybody_in(folder):
-    """Opens the temporary folders above `folder`, which pytest keeps for their owner."""
-    top = Path(tempfile.gettempdir()).resolve()
-    for above in (folder, *folder.parents):
-        if above.resolve() == top:
-            break
-        above.chmod(0o755)
 
 
 def write_pictures(folder, count, seed, size=(14, 10)):

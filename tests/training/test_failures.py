@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import unpaired.training.loop as loop
-from conftest import QUICK, SMALL, let_everybody_in
+from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
+from other_user import let_everybody_in
 from unpaired.checkpoint import checkpoints, latest_good, read
 from unpaired.errors import CheckpointError, DataError, Diverged, RunError
 from unpaired.storage import exclusive

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import let_everybody_in
+from other_user import let_everybody_in
 from unpaired import checkpoint
 from unpaired.config import Config, Runtime, preset
 from unpaired.translation.model import load

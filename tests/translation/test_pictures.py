@@ -209,7 +209,7 @@ def test_out_may_not_be_written(model, photos, out):
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[4])
+sys.path[:0] = [sys.argv[4], str(Path(sys.argv[4]).parent)]
 from conftest import Inverter
 import unpaired.translation.model as module
 from unpaired.translation.pictures import translate_files
