@@ -1,9 +1,13 @@
 """What many tests share: small domains of pictures, a small recipe, the fake engine."""
 
 import os
+import signal
 
 # Tests run side by side, one to a core: their arithmetic must not spread over all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Shells start what runs in the background with Ctrl-C ignored, and its children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest

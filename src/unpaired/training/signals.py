@@ -25,7 +25,11 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN  # as `nohup` and `&` want it
+    }
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
