@@ -16,7 +16,7 @@ from unpaired.engines.seam import Engine, Images, Losses
 from unpaired.errors import Diverged, MissingExtra
 from unpaired.storage import atomic_path, explain_os_error, write_text
 
-__all__ = ["Journal", "write_samples"]
+__all__ = ["Journal", "draw_grid", "require_finite", "write_samples"]
 
 TIMES = ("seconds", "pictures_per_second")  # the fields of a line that differ between equal runs
 
