@@ -5,6 +5,11 @@ import signal
 
 # Tests run side by side, one to a core: their arithmetic must not spread over all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# XLA: two devices on a CPU, for the tests of data parallelism, and half the time to compile.
+# What is compiled as users have it runs in processes of its own.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+)
 # Shells start what runs in the background with Ctrl-C ignored, and its children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

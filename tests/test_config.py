@@ -197,7 +197,7 @@ def test_toml_is_complete_and_explains_itself():
         ("[recipe]\ncycle = true\n", "cycle in run.toml is True: it must be of type float"),
         ("[recipe]\nname_a = 1\n", "name_a in run.toml is 1: it must be of type str"),
         ("[recipe]\nupsample = 1\n", "--upsample is 1: choose one of transposed, resize"),
-        ("[runtime]\nengine = 'caffe'\n", "--engine is 'caffe': choose torch"),
+        ("[runtime]\nengine = 'caffe'\n", "--engine is 'caffe': choose one of torch, jax"),
     ],
 )
 def test_a_wrong_file_is_one_line(text, told):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -88,6 +89,10 @@ Data = Annotated[
 MaxPixels = Annotated[
     int, arg(help="refuse pictures of more pixels than this, before they are decoded")
 ]
+Engine = Annotated[
+    Literal["auto", "torch", "jax"],
+    arg(help="framework that translates (auto: the one that trained, where it is installed)"),
+]
 Device = Annotated[str, arg(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")]
 Threads = Annotated[int, arg(help="threads of the arithmetic on a CPU (0: as many as cores)")]
 
@@ -158,6 +163,7 @@ def translate(
         bool, FlagCreatePairsOff, arg(help="replace files that exist, the inputs too")
     ] = False,
     batch_size: Annotated[int, arg(help="pictures of one size translated together")] = 8,
+    engine: Engine = "auto",
     device: Device = "auto",
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
@@ -167,7 +173,7 @@ def translate(
     from unpaired.translation.model import load
     from unpaired.translation.pictures import translate_files
 
-    loaded = load(model, device=device, threads=threads)
+    loaded = load(model, engine=engine, device=device, threads=threads)
     with Meter("pictures") as meter:
         summary = translate_files(
             loaded,
@@ -187,17 +193,80 @@ def translate(
         raise SomeFailed(f"{counted(len(summary.failed), 'picture')} failed:\n{listed}")
 
 
+def import_(
+    files: Annotated[
+        tuple[Path, ...],
+        Positional,
+        arg(
+            metavar="FILE...",
+            help="latest_net_G_A.pth, latest_net_G_B.pth and so on, or one generator",
+            help_behavior_hint="",
+        ),
+    ],
+    out: Annotated[Path, arg(help="the model file to write, such as model.safetensors")],
+    direction: Annotated[
+        Literal["ab", "ba"] | None,
+        _optional(
+            "{ab,ba}", "where a generator goes whose file has no G_A or G_B in its name", "(ab)"
+        ),
+    ] = None,
+    name_a: Annotated[str, arg(help="name of domain a")] = "a",
+    name_b: Annotated[str, arg(help="name of domain b")] = "b",
+    overwrite: Annotated[bool, FlagCreatePairsOff, arg(help="replace a file that exists")] = False,
+) -> None:
+    """Make a model of .pth files of the original PyTorch code (G_A goes from A to B)."""
+    from unpaired.translation.convert import import_original
+
+    networks = import_original(
+        files,
+        out,
+        direction=direction,
+        name_a=name_a,
+        name_b=name_b,
+        overwrite=overwrite,
+    )
+    for name, network in networks.items():
+        print(f"{name}: {network} ({network.source})")
+    to = name_b if "generator_ab" in networks else name_a
+    print(
+        f"written: unpaired translate {shlex.quote(str(out))} PICTURES --to {shlex.quote(to)} "
+        "--out FOLDER",
+        file=sys.stderr,
+    )
+
+
+def export(
+    model: Annotated[
+        Path, Positional, arg(metavar="MODEL", help="a run folder, a model or a checkpoint")
+    ],
+    format: Annotated[
+        Literal["original"],
+        arg(metavar="{original}", help="original: .pth files that the code of 2017 loads"),
+    ],
+    out: Annotated[Path, arg(help="the folder for latest_net_G_A.pth and so on")],
+    overwrite: Annotated[bool, FlagCreatePairsOff, arg(help="replace files that exist")] = False,
+) -> None:
+    """Write a model's weights for other code."""
+    from unpaired.translation.convert import export_original
+
+    for path in export_original(model, out, overwrite=overwrite):
+        print(path)
+
+
 def demo(
     out: Annotated[Path, arg(help="the folder for the run and its page")] = Path("runs/demo"),
     seed: Annotated[int, arg(help="seed of the training")] = 0,
     steps: Annotated[
         int | None, _optional("INT", "training steps", f"(default {PRESETS['tiny'].steps})")
     ] = None,
+    engine: Annotated[
+        Literal["torch", "jax"], arg(help="framework that trains and translates")
+    ] = "torch",
 ) -> None:
     """Make pictures of summer and winter, learn to translate them, score it, write a page."""
     from unpaired.demo import demo as run
 
-    run(out, seed=seed, steps=steps)
+    run(out, seed=seed, steps=steps, runtime={"engine": engine})
 
 
 def data_list() -> None:
@@ -262,6 +331,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "translate": translate,
+    "import": import_,
+    "export": export,
     "data": data,
 }
 DATA_VERBS: dict[str, Callable[..., None]] = {

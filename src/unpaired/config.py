@@ -204,7 +204,7 @@ class Runtime:
         ConfigError: a value is out of its range.
     """
 
-    engine: Literal["torch"] = _option("torch", "framework that trains and translates")
+    engine: Literal["torch", "jax"] = _option("torch", "framework that trains and translates")
     device: str = _option("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
     threads: int = _option(0, "threads of the arithmetic on a CPU (0: as many as cores)")
     workers: int = _option(2, "threads that load pictures")
@@ -215,8 +215,9 @@ class Runtime:
     tensorboard: bool = _option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
-        if self.engine not in ("torch",):
-            raise ConfigError(f"--engine is {self.engine!r}: choose torch")
+        engines = get_args(get_type_hints(Runtime)["engine"])
+        if self.engine not in engines:
+            raise ConfigError(f"--engine is {self.engine!r}: choose one of {', '.join(engines)}")
         for name, low in {
             "threads": 0,
             "workers": 1,

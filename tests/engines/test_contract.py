@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,20 +23,26 @@ NAME = re.compile(
 )
 
 
-@pytest.fixture(params=["fake", "torch"])
+@pytest.fixture(params=["fake", "torch", "jax"])
 def make(request):
     """Makes an engine of a recipe, its state not yet loaded."""
     if request.param == "fake":
         return lambda recipe: FakeEngine(recipe, CPU)
-    pytest.importorskip("torch", reason="the torch engine is not installed")
-    return lambda recipe: make_engine(recipe, CPU)
+    pytest.importorskip(request.param, reason=f"the {request.param} engine is not installed")
+    return lambda recipe: make_engine(recipe, runtime_of(request.param))
 
 
 @pytest.fixture
-def translator(make):
+def translator(request, make):
     """Makes the generators alone, of the same framework."""
-    fake = isinstance(make(recipe_of()), FakeEngine)
-    return lambda recipe: FakeEngine(recipe, CPU) if fake else make_translator(recipe, CPU)
+    name = request.node.callspec.params["make"]
+    if name == "fake":
+        return lambda recipe: FakeEngine(recipe, CPU)
+    return lambda recipe: make_translator(recipe, runtime_of(name))
+
+
+def runtime_of(engine):
+    return Runtime(engine=engine, device="cpu:0", threads=1)
 
 
 def recipe_of(**changes):
@@ -143,7 +150,7 @@ def test_a_state_carries_all_there_is(make):
     """A fresh engine with the state of another goes on as that one does."""
     recipe = recipe_of()
     one = trained(make, recipe, 3)
-    other = trained(make, recipe_of(seed=5), 2)  # it has a past of its own
+    other = trained(make, recipe, 2)  # it has a past of its own
     other.load(one.state())
     for step in range(3, 7):
         ours, theirs = (engine.train_step(batch_of(recipe, step), 0.7) for engine in (one, other))
@@ -256,12 +263,11 @@ def test_a_batch_is_not_changed(make):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"pool_size": 0},
-        {"batch_size": 1},
-        {"blocks": 0, "width": 1, "discriminator_width": 1},
-        {"discriminator_layers": 2, "image_size": 12},  # the smallest crop of two layers
-        {"discriminator_layers": 3, "image_size": 24, "load_size": 24},
-        {"bands_a": 13, "bands_b": 2},
+        {"pool_size": 0, "batch_size": 1},
+        {"blocks": 0, "width": 1, "discriminator_width": 1, "batch_size": 1},
+        # the smallest crop of two layers, and of three
+        {"discriminator_layers": 2, "image_size": 12, "bands_a": 13, "bands_b": 2},
+        {"discriminator_layers": 3, "image_size": 24, "load_size": 24, "batch_size": 1},
     ],
 )
 def test_recipes_at_their_limits_train(make, changes):
@@ -272,8 +278,9 @@ def test_recipes_at_their_limits_train(make, changes):
 # ---- what the networks say ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("bands_a", "bands_b"), [(3, 3), (1, 3), (4, 2)])
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("bands_a", "bands_b", "ema"), [(3, 3, 0.9), (1, 3, 0.9), (3, 1, 0.0), (4, 2, 0.0)]
+)
 def test_translate(make, bands_a, bands_b, ema):
     recipe = recipe_of(bands_a=bands_a, bands_b=bands_b, ema=ema)
     engine = trained(make, recipe)
@@ -357,11 +364,17 @@ def test_shard_and_signature(make):
 
 
 @pytest.mark.parametrize("factory", [make_engine, make_translator])
-def test_a_missing_framework_is_one_clear_line(factory, monkeypatch):
-    monkeypatch.delitem(sys.modules, "unpaired.engines.torch_engine", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)  # how Python says: not to be imported
+@pytest.mark.parametrize(
+    ("engine", "package"),
+    [("torch", "torch"), ("jax", "jax"), ("jax", "equinox"), ("jax", "optax")],
+)
+def test_a_missing_framework_is_one_clear_line(factory, engine, package, monkeypatch):
+    for module in [m for m in sys.modules if m.startswith(f"unpaired.engines.{engine}_")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)  # how Python says: not to be imported
     with pytest.raises(MissingExtra) as error:
-        factory(recipe_of(), CPU)
+        factory(recipe_of(), replace(CPU, engine=engine))
     assert str(error.value) == (
-        "the torch engine needs torch, which is not installed: pip install 'unpaired[torch]'"
+        f"the {engine} engine needs {package}, which is not installed: "
+        f"pip install 'unpaired[{engine}]'"
     )

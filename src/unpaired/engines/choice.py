@@ -1,10 +1,23 @@
 """The engine that the runtime names. A framework is imported here, when it is asked for."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
 from unpaired.config import Recipe, Runtime
-from unpaired.engines.seam import Engine, Translator
+from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
+from unpaired.engines.seam import Arrays, Engine, Translator
 from unpaired.errors import MissingExtra
 
-__all__ = ["make_engine", "make_translator"]
+__all__ = [
+    "dump_pth",
+    "make_engine",
+    "make_features",
+    "make_lpips",
+    "make_translator",
+    "read_pth",
+]
 
 
 def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
@@ -21,6 +34,12 @@ def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
             except ModuleNotFoundError as error:
                 raise _missing(error, "torch") from error
             return TorchEngine(recipe, runtime)
+        case "jax":
+            try:
+                from unpaired.engines.jax_engine import JaxEngine
+            except ModuleNotFoundError as error:
+                raise _missing(error, "jax") from error
+            return JaxEngine(recipe, runtime)
 
 
 def make_translator(recipe: Recipe, runtime: Runtime) -> Translator:
@@ -32,9 +51,76 @@ def make_translator(recipe: Recipe, runtime: Runtime) -> Translator:
             except ModuleNotFoundError as error:
                 raise _missing(error, "torch") from error
             return TorchTranslator(recipe, runtime)
+        case "jax":
+            try:
+                from unpaired.engines.jax_engine import JaxTranslator
+            except ModuleNotFoundError as error:
+                raise _missing(error, "jax") from error
+            return JaxTranslator(recipe, runtime)
 
 
-def _missing(error: ModuleNotFoundError, framework: str) -> Exception:
-    if error.name != framework:
+def read_pth(path: Path) -> Arrays:
+    """The tensors of a `.pth` file, read without running anything: see torch_pth.read.
+
+    Raises:
+        MissingExtra: PyTorch is not installed.
+        CheckpointError: damaged, foreign, or it holds anything besides tensors.
+        RunError: the system gives no access to it.
+    """
+    try:
+        from unpaired.engines.torch_pth import read
+    except ModuleNotFoundError as error:
+        raise _missing(error, "torch", "reading .pth files") from error
+    return read(path)
+
+
+def dump_pth(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a `.pth` file that holds `arrays`. Raises MissingExtra without PyTorch."""
+    try:
+        from unpaired.engines.torch_pth import dump
+    except ModuleNotFoundError as error:
+        raise _missing(error, "torch", "writing .pth files") from error
+    return dump(arrays)
+
+
+def make_features(path: Path | None, device: str, threads: int) -> FeatureNetwork:
+    """The network of features in the file `path`; None is the standard Inception.
+
+    Raises:
+        MissingExtra: PyTorch or, for Inception, torch-fidelity is not installed.
+        CheckpointError: the weights cannot be had or read, or are of no network known here.
+        ConfigError: the device is not there.
+    """
+    purpose = "figures on features of a network"
+    try:
+        if path is not None:
+            from unpaired.engines.torch_features import TorchFeatures
+
+            return TorchFeatures(path, device, threads)
+        from unpaired.engines.torch_fidelity_features import InceptionFeatures
+
+        return InceptionFeatures(device, threads)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch_fidelity", "torchvision"):
+            raise MissingExtra(
+                "torch-fidelity", "fid", "figures on features of Inception"
+            ) from error
+        raise _missing(error, "torch", purpose) from error
+
+
+def make_lpips(features: Path, heads: Path, device: str, threads: int) -> PairDistance:
+    """LPIPS with the weights of AlexNet and the heads in these files. Raises as `make_features`."""
+    try:
+        from unpaired.engines.torch_features import Lpips
+    except ModuleNotFoundError as error:
+        raise _missing(error, "torch", "LPIPS") from error
+    return Lpips(features, heads, device, threads)
+
+
+_PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "equinox", "optax")}
+
+
+def _missing(error: ModuleNotFoundError, framework: str, purpose: str = "") -> Exception:
+    if error.name not in _PACKAGES[framework]:
         return error
-    return MissingExtra(framework, framework, f"the {framework} engine")
+    return MissingExtra(error.name, framework, purpose or f"the {framework} engine")

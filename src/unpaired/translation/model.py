@@ -5,6 +5,7 @@ laid over white, brought to the bands of its domain, scaled to [-1, 1] and mirro
 right and below up to multiples of 4, which the networks need; the result is cropped back.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from unpaired import checkpoint
-from unpaired.config import Config
+from unpaired.config import Config, Recipe, Runtime
 from unpaired.data.header import reason_of
 from unpaired.data.image import (
     DEFAULT_MAX_PIXELS,
@@ -31,7 +32,14 @@ from unpaired.data.image import (
 )
 from unpaired.engines.choice import make_translator
 from unpaired.engines.seam import Direction, Translator
-from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
+from unpaired.errors import (
+    CheckpointError,
+    ConfigError,
+    ImageError,
+    MissingExtra,
+    RunError,
+    TooLarge,
+)
 from unpaired.translation import memory
 from unpaired.translation.sizes import (
     pad,
@@ -53,11 +61,18 @@ _PIXELS_ON_CPU = 256 * 256
 _PIXELS_ELSEWHERE = 1024 * 1024
 
 
-def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model":
+def load(
+    path: str | Path,
+    *,
+    engine: Literal["auto", "torch", "jax"] = "auto",
+    device: str = "auto",
+    threads: int = 0,
+) -> "Model":
     """Loads a run folder, its `model.safetensors`, or one of its checkpoints.
 
     Of a checkpoint the running mean of the weights is taken where there is one, as for
-    `model.safetensors`. `device` and `threads` are as in `Runtime`.
+    `model.safetensors`. Any engine translates with the weights of any other: "auto" is the one
+    that trained them where it is installed. `device` and `threads` are as in `Runtime`.
 
     Raises:
         CheckpointError: missing, damaged or foreign, or without a generator.
@@ -86,7 +101,11 @@ def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model"
     if not directions:
         raise CheckpointError(f"{path} holds no generator: give a run folder or its model")
     runtime = dataclasses.replace(header.config.runtime, device=device, threads=threads)
-    translator = make_translator(header.config.recipe, runtime)
+    if engine == "auto":
+        translator, runtime = _any_translator(header.config.recipe, runtime)
+    else:
+        runtime = dataclasses.replace(runtime, engine=engine)
+        translator = make_translator(header.config.recipe, runtime)
     translator.load(generators)
     return Model(
         path=path,
@@ -96,6 +115,18 @@ def load(path: str | Path, *, device: str = "auto", threads: int = 0) -> "Model"
         directions=directions,
         translator=translator,
     )
+
+
+def _any_translator(recipe: Recipe, runtime: Runtime) -> tuple[Translator, Runtime]:
+    """That of the runtime's engine, or of the other where the first is not installed."""
+    try:
+        return make_translator(recipe, runtime), runtime
+    except MissingExtra:
+        other: Literal["torch", "jax"] = "jax" if runtime.engine == "torch" else "torch"
+        instead = dataclasses.replace(runtime, engine=other)
+        with contextlib.suppress(MissingExtra):
+            return make_translator(recipe, instead), instead
+        raise
 
 
 def _weights_file(path: Path) -> Path:
@@ -160,7 +191,8 @@ class Model:
             (other,) = self.directions
             raise ConfigError(
                 f"{self.path} goes one way: it holds generator_{other} alone and translates to "
-                f"{self.name_b if other == 'ab' else self.name_a}, not to {to}"
+                f"{self.name_b if other == 'ab' else self.name_a}, not to {to}: "
+                f"for that give a model with generator_{direction}"
             )
         return direction
 
