@@ -1,0 +1,105 @@
+"""What the detectors cost: a probe and its findings against the training between two of them.
+
+python -m bench.detectors [--pictures 8] [--every 500] [--rounds 5] [--steps 10] [--threads N]
+    [--preset small] [--identity] [--device cpu]
+
+In every round some training steps, the networks' part of a probe and the numpy part of it are timed
+one after the other, so that a drift of the machine meets all alike.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from unpaired.config import Runtime, preset
+from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.engines.choice import make_engine
+from unpaired.engines.seam import initial_state
+from unpaired.evaluation.detectors import detect
+from unpaired.evaluation.probe import History, take_probe
+
+
+class Clocked:
+    """An engine that sums up the seconds its networks take."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.seconds = 0.0
+
+    def translate(self, images, direction):
+        return self._timed(self.engine.translate, images, direction)
+
+    def judge(self, images, domain):
+        return self._timed(self.engine.judge, images, domain)
+
+    def _timed(self, function, *arguments):
+        began = time.perf_counter()
+        result = function(*arguments)
+        self.seconds += time.perf_counter() - began
+        return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--every", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--identity", action="store_true")
+    asked = parser.parse_args()
+
+    recipe = preset(asked.preset, {"bands_a": 3, "bands_b": 3, "steps": 20_000})
+    engine = make_engine(recipe, Runtime(device=asked.device, threads=asked.threads))
+    engine.load(initial_state(engine.state(), 0))
+    rng = np.random.default_rng(0)
+    side = recipe.image_size
+
+    def pictures(count):
+        return rng.uniform(-1, 1, (count, side, side, 3)).astype(np.float32)
+
+    step = 0
+
+    def train():
+        nonlocal step
+        plans = [pool_plan(recipe, pool, step, slice(None)) for pool in (POOL_A, POOL_B)]
+        batch = Batch(pictures(recipe.batch_size), pictures(recipe.batch_size), *plans)
+        for loss in engine.train_step(batch, 1.0).values():
+            float(loss)
+        step += 1
+
+    held_out = [pictures(asked.pictures) for _ in range(4)]
+    lines = [{"step": 50 * i, "cycle_a": 0.3, "discriminator_a": 0.2} for i in range(400)]
+    rows = []
+    for _ in range(asked.rounds + 1):
+        began = time.perf_counter()
+        for _ in range(asked.steps):
+            train()
+        one_step = (time.perf_counter() - began) / asked.steps
+        clocked = Clocked(engine)
+        began = time.perf_counter()
+        probe = take_probe(clocked, *held_out, judge=clocked.judge, identity=asked.identity)
+        detect(probe, History().after(probe), lines=lines)
+        rows.append((one_step, clocked.seconds, time.perf_counter() - began - clocked.seconds))
+    rows = rows[1:]  # the first round warms up
+    one_step, networks, plain = (statistics.median(column) for column in zip(*rows, strict=True))
+    shares = [100 * (row[1] + row[2]) / (asked.every * row[0]) for row in rows]
+    print(
+        f"{asked.preset}, {side} px, {recipe.precision}, {asked.threads} threads, "
+        f"{engine.signature()}; {asked.pictures} pictures of each domain"
+    )
+    print(f"a training step   {1000 * one_step:8.1f} ms")
+    print(f"a probe, networks {1000 * networks:8.1f} ms")
+    print(f"a probe, numpy    {1000 * plain:8.1f} ms")
+    print(
+        f"share of {asked.every} steps: {statistics.median(shares):.2f} % "
+        f"(rounds {min(shares):.2f} to {max(shares):.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
