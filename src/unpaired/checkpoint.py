@@ -40,7 +40,8 @@ class Header:
     """What a weights file says of itself.
 
     `kind` is "checkpoint" (a whole training state) or "model" (generators alone); `step` counts
-    finished steps; `weights` is "ema" or "last"; `pending` is the journal's unwritten part;
+    finished steps; `weights` is "ema" or "last"; `pending` is JSON: the journal's unwritten part
+    (`losses`) and what the evaluations so far leave behind (`evaluations`);
     `made_on` names engine, device, threads and machine, for which runs are equal bit for bit.
     """
 

@@ -57,7 +57,7 @@ def _switch(item: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
 def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
     """What holds where a flag is not given; for the recipe, by preset."""
     if kind is Runtime:
-        return f"(default: {item.default})"
+        return f"(default: {item.default})" if item.default != "" else ""
     values = {name: getattr(recipe, item.name) for name, recipe in PRESETS.items()}
     if len(set(values.values())) > 1:
         return "(" + ", ".join(f"{name} {value}" for name, value in values.items()) + ")"

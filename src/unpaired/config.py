@@ -54,6 +54,9 @@ class Recipe:
     load_size: int = _option(286, "side in pixels that pictures are resized to before the crop")
     image_size: int = _option(256, "side in pixels of the random crop that is trained on")
     flip: bool = _option(True, "mirror pictures left to right at random")
+    validation: float = _option(
+        0.0, "share of the training pictures set aside to choose the best checkpoint (0: none)"
+    )
     # networks
     width: int = _option(64, "channels after the first layer of a generator")
     blocks: int = _option(9, "residual blocks of a generator")
@@ -80,7 +83,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp64"] = _option(
         "fp32", "arithmetic of the convolutions (fp64 is for tests of equality)"
     )
-    seed: int = _option(0, "seed of the first weights, order, crops, flips and image pools")
+    seed: int = _option(0, "seed of all that is drawn, such as first weights, order and crops")
     # what the data settled
     name_a: str = _option("a", "name of domain a")
     name_b: str = _option("b", "name of domain b")
@@ -109,6 +112,8 @@ class Recipe:
                 raise ConfigError(
                     f"{_flag(name)} is {getattr(self, name)!r}: choose one of {choices}"
                 )
+        if self.validation > 0.5:
+            raise ConfigError(f"--validation is {self.validation}: it must be at most 0.5")
         if self.image_size % 4:
             raise ConfigError(f"--image-size is {self.image_size}: it must be a multiple of 4")
         if self.load_size < self.image_size:
@@ -164,6 +169,7 @@ class Recipe:
 _AT_LEAST: Mapping[str, float] = {
     "image_size": 8,
     "load_size": 8,
+    "validation": 0,
     "width": 1,
     "blocks": 0,
     "discriminator_width": 1,
@@ -196,7 +202,7 @@ SETTLED = (
 
 @dataclass(frozen=True)
 class Runtime:
-    """What does not decide the result, and may change from start to start.
+    """What does not decide the weights after a step, and may change from start to start.
 
     Bit for bit equality of two runs holds for the same machine, engine and number of threads.
 
@@ -212,6 +218,13 @@ class Runtime:
     sample_every: int = _option(500, "steps between two sample grids (0: only at the end)")
     checkpoint_every: int = _option(500, "steps between two checkpoints")
     keep: int = _option(3, "checkpoints kept; older ones are removed")
+    evaluate_every: int = _option(1000, "steps between two evaluations (0: only at the end)")
+    features: str = _option(
+        "", "file of feature weights: the best is chosen by KID on them (none: without weights)"
+    )
+    patience: int = _option(
+        0, "evaluations without a better one after which the training ends (0: never)"
+    )
     tensorboard: bool = _option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
@@ -225,6 +238,8 @@ class Runtime:
             "sample_every": 0,
             "checkpoint_every": 1,
             "keep": 1,
+            "evaluate_every": 0,
+            "patience": 0,
         }.items():
             if getattr(self, name) < low:
                 raise ConfigError(
@@ -238,6 +253,7 @@ PRESETS: Mapping[str, Recipe] = {
         preset="small",
         load_size=72,
         image_size=64,
+        validation=0.1,
         width=32,
         blocks=6,
         upsample="resize",

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from conftest import SMALL, write_pictures
+import unpaired.training.loop as loop
+from conftest import QUICK, SMALL, write_pictures
 from training.test_resume import assert_equal_runs
 
 pytest.importorskip("torch", reason="the torch engine is not installed")
@@ -72,6 +74,48 @@ def test_killed_at_random_moments(kills, tmp_path):
     if kills == 20:  # so many that some hit a checkpoint half written; three may all miss
         assert any(half for _, half in fates)
     finish(killed)
+    assert_equal_runs(tmp_path / "one", tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").rglob(".*")] == [".lock"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from conftest import QUICK, SMALL
+from fake_engine import FakeEngine
+import unpaired.training.loop as loop, unpaired.training.run as run
+loop.make_engine, write, left = FakeEngine, run.write, [{writes}]
+def dying(path, header, arrays):
+    left[0] -= path.name == {name!r}
+    if left[0] < 0 and not {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, header, arrays)
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+run.write = dying
+recipe, runtime = SMALL | {{"validation": 0.5}}, QUICK | {{"evaluate_every": 3}}
+loop.train({data!r}, out={out!r}, preset="tiny", recipe=recipe, runtime=runtime, quiet=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "writes", "after"),
+    [
+        ("best.safetensors", 0, True),  # the first best is there, and no line or state tells of it
+        ("best.safetensors", 1, False),  # the second is not
+        ("best.safetensors", 1, True),
+        ("step-00000020.safetensors", 0, False),  # all is there but the last state
+    ],
+)
+def test_killed_around_the_best(data, tmp_path, fake_engine, name, writes, after):
+    """With the fake engine, at exact places: between the best, its line and the checkpoint."""
+    facts = {"tests": str(Path(__file__).parents[1]), "data": str(data), "name": name}
+    facts |= {"out": str(tmp_path / "killed"), "writes": writes, "after": after}
+    process = subprocess.run([sys.executable, "-c", KILLED.format(**facts)], timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    rest = {"preset": "tiny", "recipe": SMALL | {"validation": 0.5}, "quiet": True}
+    for out in ("one", "killed"):
+        loop.train(data, out=tmp_path / out, runtime=QUICK | {"evaluate_every": 3}, **rest)
     assert_equal_runs(tmp_path / "one", tmp_path / "killed")
     assert [path.name for path in (tmp_path / "killed").rglob(".*")] == [".lock"]
 

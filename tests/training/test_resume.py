@@ -20,6 +20,11 @@ def log_of(folder):
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
+def losses_of(folder):
+    """The lines of losses alone."""
+    return [line for line in log_of(folder) if "cycle_a" in line]
+
+
 def assert_equal_runs(one, other):
     """Weights, moments, pools, EMA, log and samples are the same to the last bit."""
     header_one, arrays_one = read(checkpoints(one)[-1])
@@ -34,6 +39,15 @@ def assert_equal_runs(one, other):
     model_one, model_other = read(one / "model.safetensors"), read(other / "model.safetensors")
     for name, array in model_one[1].items():
         assert array.tobytes() == model_other[1][name].tobytes(), name
+    assert best_of(one) == best_of(other)
+
+
+def best_of(folder):
+    """Step and weights of the best, None where there is none."""
+    if not (folder / "best.safetensors").exists():
+        return None
+    header, arrays = read(folder / "best.safetensors")
+    return header.step, header.weights, {name: array.tobytes() for name, array in arrays.items()}
 
 
 def train(data, out, recipe=None, runtime=None, **rest):
@@ -87,6 +101,37 @@ def test_stopped_and_gone_on_equals_one_go(engine, data, tmp_path, monkeypatch, 
                 # the number of loader threads changes from start to start
                 train(data, tmp_path / "parts", runtime={"workers": 1 + number})
     train(data, tmp_path / "parts", runtime={"workers": 4})
+    assert_equal_runs(tmp_path / "one", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("stops", [(9,), (0, 3, 7)])
+def test_evaluations_go_on_as_in_one_go(engine, data, tmp_path, monkeypatch, stops):
+    """Criteria, findings, discriminators' history, the best and what was waited are the same."""
+    asked = {"recipe": {"validation": 0.5}, "runtime": {"evaluate_every": 2}}
+    train(data, tmp_path / "one", **asked)
+    for steps in stops:
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, steps)
+            with pytest.raises(Interrupted, match="stopped at step"):
+                train(data, tmp_path / "parts", **asked)
+    train(data, tmp_path / "parts", **asked)
+    assert_equal_runs(tmp_path / "one", tmp_path / "parts")
+    evaluated = [line for line in log_of(tmp_path / "parts") if "validation" in line]
+    assert [line["step"] for line in evaluated] == list(range(2, 21, 2))
+    assert best_of(tmp_path / "parts") is not None
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_patience_is_counted_over_a_stop(fake_engine, data, tmp_path, monkeypatch, stop):
+    asked = {"recipe": {"validation": 0.5, "steps": 60}}
+    asked["runtime"] = {"evaluate_every": 1, "patience": 3}
+    ended = train(data, tmp_path / "one", **asked).step
+    assert stop + 1 < ended < 60
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, stop)
+        with pytest.raises(Interrupted):
+            train(data, tmp_path / "parts", **asked)
+    assert train(data, tmp_path / "parts", **asked).step == ended
     assert_equal_runs(tmp_path / "one", tmp_path / "parts")
 
 
@@ -220,8 +265,8 @@ def test_only_the_newest_checkpoints_are_kept(fake_engine, data, tmp_path):
 def test_the_logged_loss_is_the_mean_since_the_line_before(fake_engine, data, tmp_path):
     train(data, tmp_path / "each", runtime={"log_every": 1})
     train(data, tmp_path / "means", runtime={"log_every": 3})
-    each = {line["step"]: line["cycle_a"] for line in log_of(tmp_path / "each")}
-    for line in log_of(tmp_path / "means"):
+    each = {line["step"]: line["cycle_a"] for line in losses_of(tmp_path / "each")}
+    for line in losses_of(tmp_path / "means"):
         first = (line["step"] - 1) // 3 * 3 + 1
         expected = np.mean([each[step] for step in range(first, line["step"] + 1)])
         assert line["cycle_a"] == pytest.approx(expected, rel=1e-12)

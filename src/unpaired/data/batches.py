@@ -5,7 +5,7 @@ Order, pairing, crop, flip and the plan of the image pool come from
 again at any time, in any thread: exact resume needs no state of a loader.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +19,20 @@ from unpaired.data.domains import DataSet, Folder
 from unpaired.data.image import over_white, read_image, to_signed, with_bands
 from unpaired.errors import ConfigError
 
-__all__ = ["Batch", "Batches", "PoolPlan", "load_square", "pool_plan", "prefetch", "stream"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "PoolPlan",
+    "load_square",
+    "load_whole",
+    "pool_plan",
+    "prefetch",
+    "stream",
+]
 
-# Streams of random numbers; 1 is the first weights (engines.seam).
+# Streams of random numbers; 1 is the first weights (engines.seam), 7 noise (evaluation.probe).
 ORDER_A, ORDER_B, CROP, POOL_A, POOL_B = 2, 3, 4, 5, 6
+VALIDATION = 8
 
 
 def stream(seed: int, name: int, index: int) -> np.random.Generator:
@@ -189,6 +199,22 @@ def load_square(
     signed /= np.float32(top_value / 2)
     signed -= 1
     return signed
+
+
+def load_whole(
+    folder: Folder, indices: Iterable[int], *, bands: int, side: int, max_pixels: int
+) -> NDArray[np.float32]:
+    """Pictures for looking at: whole, resized to squares, (N, side, side, bands) in [-1, 1].
+
+    Raises:
+        ImageError: a picture can no longer be read.
+    """
+    squares = []
+    for index in indices:
+        image = read_image(folder.path(index), max_pixels=max_pixels)
+        pixels = with_bands(over_white(image), bands)
+        squares.append(load_square(pixels, side, (0, 0), side))
+    return np.stack(squares)
 
 
 def prefetch(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:

@@ -36,7 +36,7 @@ Judge = Callable[[Images, Domain], NDArray[np.float32]]
 LEVEL = 2 / 255  # one level of 255, of pictures in [-1, 1]
 NOISE = 5.0  # standard deviation in levels, of the noise that a cycle has to stand
 NOISE_STREAM = 7  # of unpaired.data.batches.stream; 1 to 6 are those of training
-LONG = 5  # evaluations that a history holds: 2,500 steps with the default --sample-every
+LONG = 5  # evaluations that a history holds: 5,000 steps with the default --evaluate-every
 
 
 class Translates(Protocol):

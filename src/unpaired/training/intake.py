@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unpaired.checkpoint import checkpoints
+from unpaired.data.batches import VALIDATION, stream
 from unpaired.data.catalogue import Counts, data_home, entries, resolve
 from unpaired.data.check import Findings, check
 from unpaired.data.domains import DataSet, Folder, find_data
@@ -18,7 +19,7 @@ from unpaired.errors import DataError
 from unpaired.progress import Meter, counted
 from unpaired.storage import write_text
 
-__all__ = ["Facts", "Intake", "Source", "find_source", "take_in"]
+__all__ = ["Facts", "Intake", "Source", "find_source", "set_aside", "take_in"]
 
 Source = str | Path | tuple[str | Path, str | Path]
 """A folder, a name of the catalogue, or two folders."""
@@ -40,11 +41,12 @@ class Facts:
     data_fingerprint: str
     left_out: tuple[str, ...]  # paths from the data's folder, by --skip-unreadable
 
-    def settled(self, batch_size: int) -> dict[str, object]:
-        """The fields of the recipe that the data settle."""
+    def settled(self, batch_size: int, validation: float = 0.0) -> dict[str, object]:
+        """The fields of the recipe that the data settle; `validation` is the share set aside."""
         fields = dataclasses.asdict(self)
         del fields["pictures"], fields["left_out"]
-        return fields | {"epoch_steps": math.ceil(self.pictures / batch_size)}
+        trained_on = self.pictures - _count_aside(self.pictures, validation)
+        return fields | {"epoch_steps": math.ceil(trained_on / batch_size)}
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,45 @@ def take_in(
         listed = "\n".join(f"  {path}" for path in facts.left_out)
         say(f"left out as asked, {counted(len(facts.left_out), 'picture')}:\n{listed}")
     return Intake(_without(data, facts.left_out), facts)
+
+
+def set_aside(
+    data: DataSet, share: float, seed: int
+) -> tuple[DataSet, tuple[Folder, Folder] | None]:
+    """The data set without its validation part, and that part of A and of B (None: no part).
+
+    A pure function. The part is `share` of the training pictures of each domain, rounded, and at
+    least 2, drawn without replacement, each domain on its own; the test set is left alone.
+
+    Raises:
+        DataError: fewer than 2 pictures of a domain would be left to train on.
+    """
+    if not share:
+        return data, None
+
+    def divided(folder: Folder, index: int) -> tuple[Folder, Folder]:
+        count = _count_aside(len(folder), share)
+        if len(folder) - count < 2:
+            raise DataError(
+                f"{folder.root}: of {counted(len(folder), 'picture')} none can be set aside to "
+                "choose the best checkpoint: give --validation 0, or 4 pictures or more"
+            )
+        drawn = stream(seed, VALIDATION, index).permutation(len(folder))[:count]
+        aside = set(drawn.tolist())
+        kept, part = (
+            tuple(name for i, name in enumerate(folder.names) if (i in aside) == wanted)
+            for wanted in (False, True)
+        )
+        return replace(folder, names=kept), replace(folder, names=part)
+
+    train_a, part_a = divided(data.train_a, 0)
+    train_b, part_b = divided(data.train_b, 1)
+    return replace(data, train_a=train_a, train_b=train_b), (part_a, part_b)
+
+
+def _count_aside(pictures: int, share: float) -> int:
+    """How many of so many pictures are set aside."""
+    return min(max(2, round(share * pictures)), pictures) if share else 0
 
 
 def _facts(

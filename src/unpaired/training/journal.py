@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 
 from unpaired.config import Recipe
+from unpaired.data.grid import draw_grid
 from unpaired.engines.seam import Engine, Images, Losses
 from unpaired.errors import Diverged, MissingExtra
 from unpaired.storage import atomic_path, explain_os_error, write_text
 
-__all__ = ["Journal", "draw_grid", "require_finite", "write_samples"]
+__all__ = ["Journal", "require_finite", "write_samples"]
 
 TIMES = ("seconds", "pictures_per_second")  # the fields of a line that differ between equal runs
 
@@ -26,7 +25,7 @@ class Journal:
 
     Losses wait unconverted until a line is due, so that no device is waited for before. What
     waits when a checkpoint is written goes into it (`pending`), so that a resumed run writes the
-    same lines.
+    same lines. Lines that are not of losses (`record`) tell of evaluations and of extensions.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, step: int, pending: str, *, tensorboard: bool):
@@ -77,10 +76,16 @@ class Journal:
         """Writes a line that is not of losses, such as a change of the recipe."""
         self._append({"step": step, **facts})
 
-    def pending(self) -> str:
-        """What waits, for the checkpoint's header."""
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines written so far, oldest first."""
+        text = self.path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def pending(self, evaluations: Mapping[str, object] | None = None) -> str:
+        """What waits, and what `evaluations` leave behind, for the checkpoint's header."""
         self.means()
-        return json.dumps({"losses": self.waiting})
+        left = {"evaluations": evaluations} if evaluations else {}
+        return json.dumps({"losses": self.waiting} | left)
 
     def close(self) -> None:
         """Closes the files."""
@@ -139,40 +144,6 @@ def write_samples(
     with atomic_path(path) as temporary:
         sheet = draw_grid(columns, cell=max(128, recipe.image_size), halves=True)
         sheet.save(temporary, format="PNG")
-
-
-def draw_grid(
-    columns: list[tuple[str, Images]], *, cell: int = 128, halves: bool = False
-) -> Pillow.Image:
-    """Columns of pictures (N, H, W, bands) in [-1, 1] under their titles, in equal cells.
-
-    `cell` is their side in pixels; with `halves` a wider gap stands in the middle.
-    """
-    gap, head = 4, 22
-    rows = len(columns[0][1])
-    middle = 4 * gap if halves else 0
-    size = (len(columns) * (cell + gap) + gap + middle, head + rows * (cell + gap))
-    sheet = Pillow.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
-    for column, (title, images) in enumerate(columns):
-        left = gap + column * (cell + gap) + (middle if 2 * column >= len(columns) else 0)
-        while draw.textlength(title, font) > cell:
-            title = title.rstrip("…")[:-1] + "…"
-        draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
-        for row, image in enumerate(images):
-            picture = Pillow.fromarray(_shown(image))
-            shrinks = picture.width > cell
-            how = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.NEAREST
-            sheet.paste(picture.resize((cell, cell), how), (left, head + row * (cell + gap)))
-    return sheet
-
-
-def _shown(image: np.ndarray) -> np.ndarray:
-    """Any bands as 8-bit RGB: of three or more the first three, else the first as grey."""
-    bands = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
-    shown: np.ndarray = np.rint((np.clip(bands, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return shown
 
 
 def _floats(losses: Losses) -> dict[str, float]:

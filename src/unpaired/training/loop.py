@@ -5,21 +5,20 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from unpaired.checkpoint import checkpoints
 from unpaired.config import Config, Recipe
-from unpaired.data.batches import Batches, load_square, prefetch
+from unpaired.data.batches import Batches, load_whole, prefetch
 from unpaired.data.domains import DataSet, Folder
-from unpaired.data.image import DEFAULT_MAX_PIXELS, over_white, read_image, with_bands
+from unpaired.data.image import DEFAULT_MAX_PIXELS
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.progress import Meter
 from unpaired.storage import exclusive, sweep
-from unpaired.training.intake import Source, find_source, take_in
+from unpaired.training.intake import Source, find_source, set_aside, take_in
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
     Say,
@@ -30,9 +29,12 @@ from unpaired.training.run import (
     machine,
     save,
     settle_steps,
+    write_best,
     write_config,
 )
 from unpaired.training.signals import StopRequest, stop_on_signals
+from unpaired.training.validation import Validation
+from unpaired.training.watch import Remembered, Watch, choose_probe
 
 __all__ = ["Run", "train"]
 
@@ -41,7 +43,7 @@ SAMPLES = 4  # pictures of each domain in a sample grid
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, configuration and number of steps."""
+    """A finished training: its folder, configuration, and the steps that were taken."""
 
     folder: Path
     config: Config
@@ -102,14 +104,22 @@ def train(
         )
         start = find_start(folder, wish, intake.facts, say)
         sweep(folder, folder / "checkpoints", folder / "samples")
-        if start.step and start.step >= start.config.recipe.steps:
-            say(f"{folder} is finished: {start.step} steps; to go on give --extend STEPS")
+        remembered = Remembered.from_pending(start.pending)
+        if start.extended_from is not None and remembered.stopped:
+            remembered = replace(remembered, stopped=False, waited=0)
+        if start.step and (start.step >= start.config.recipe.steps or remembered.stopped):
+            ended = _ended(start.step, remembered)
+            say(f"{folder} is finished: {ended}; to go on give --extend STEPS")
             return Run(folder, start.config, start.step)
 
-        engine = make_engine(start.config.recipe, start.config.runtime)
-        batches = Batches(
-            intake.data, start.config.recipe, shard=engine.shard, max_pixels=max_pixels
-        )
+        config = start.config
+        training, part = set_aside(intake.data, config.recipe.validation, config.recipe.seed)
+        if part is None and (config.runtime.features or config.runtime.patience):
+            say("nothing is set aside (--validation): --features and --patience are not used")
+        engine = make_engine(config.recipe, config.runtime)
+        batches = Batches(training, config.recipe, shard=engine.shard, max_pixels=max_pixels)
+        probed = choose_probe(training, part, config.recipe, max_pixels)
+        validation = Validation(part, config, max_pixels) if part else None
         if start.arrays is None:
             start = _bear(engine, batches, start, wish, folder, say)
         else:
@@ -119,27 +129,48 @@ def train(
                     f"begun on {start.made_on}, going on with {machine(engine)}: "
                     "a fine training, but not equal bit for bit to one without the change"
                 )
-        say(_announcement(start, engine, intake.data))
+        say(_announcement(start, engine, training, part))
         write_config(folder, start.config)
         start = replace(start, arrays=None)  # they are in the engine, and large
+        watch = Watch(
+            folder,
+            start.config,
+            engine,
+            probed,
+            validation,
+            remembered,
+            partial(write_best, folder, start.config, engine),
+            say,
+        )
         with stop_on_signals(say) as stop:
-            _steps(engine, batches, start, folder, stop, quiet)
+            done = _steps(engine, batches, start, watch, stop, quiet)
     name = shlex.quote(start.config.recipe.name_b)
     where = shlex.quote(str(folder))
     say(f"finished: unpaired translate {where} PICTURES --to {name} --out FOLDER")
-    return Run(folder, start.config, start.config.recipe.steps)
+    if watch.remembered.best_step:
+        best = shlex.quote(str(folder / "best.safetensors"))
+        say(
+            f"best by the validation part: {best}, of step {watch.remembered.best_step} "
+            f"({watch.remembered.best:.4g}; {watch.remembered.measure})"
+        )
+    return Run(folder, start.config, done)
 
 
 def _steps(
-    engine: Engine, batches: Batches, start: Start, folder: Path, stop: StopRequest, quiet: bool
-) -> None:
-    """The steps from `start` to the end, with all that is written on the way."""
-    recipe, runtime = start.config.recipe, start.config.runtime
+    engine: Engine, batches: Batches, start: Start, watch: Watch, stop: StopRequest, quiet: bool
+) -> int:
+    """The steps from `start` to the end, with all that is written on the way; the steps taken."""
+    folder, recipe, runtime = watch.folder, start.config.recipe, start.config.runtime
     pictures = _sample_pictures(batches.data, recipe, batches.max_pixels)
     journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
+
+    def save_state(step: int) -> None:
+        pending = journal.pending(watch.remembered.to_json())
+        save(folder, start.config, engine, step, pending)
+
     if start.extended_from:
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
-        save(folder, start.config, engine, start.step, start.pending)
+        save_state(start.step)
     last_losses: dict[str, float] = {}
     done = saved = start.step
     try:
@@ -149,19 +180,24 @@ def _steps(
                 done += 1
                 finished = done == recipe.steps
                 stopping = stop.asked  # read once: a signal may come at any line below
+                evaluating = finished or _due(done, runtime.evaluate_every)
 
-                if finished or _due(done, runtime.log_every):
+                if evaluating or _due(done, runtime.log_every):
                     last_losses = journal.means()
                     require_finite(last_losses, done, _last_good(folder))
                     journal.write(done, last_losses)
+                if evaluating:
+                    finished = watch.evaluate(done, journal) or finished
                 if finished or _due(done, runtime.sample_every):
                     sample = folder / "samples" / f"step-{done:08d}.png"
                     write_samples(sample, engine, recipe, pictures)
                 if finished or stopping or _due(done, runtime.checkpoint_every):
-                    save(folder, start.config, engine, done, journal.pending())
+                    save_state(done)
                     saved = done
                 meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
-                if stopping and not finished:
+                if finished:
+                    break
+                if stopping:
                     same = "the same command"
                     again = f"{same} without --extend" if start.extended_from else same
                     raise Interrupted(
@@ -170,10 +206,11 @@ def _steps(
                     )
     except DataError as error:
         if done > saved:
-            save(folder, start.config, engine, done, journal.pending())
+            save_state(done)
         raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
     finally:
         journal.close()
+    return done
 
 
 def _bear(
@@ -204,13 +241,16 @@ def _bear(
     return replace(start, config=config)
 
 
-def _announcement(start: Start, engine: Engine, data: DataSet) -> str:
+def _announcement(
+    start: Start, engine: Engine, data: DataSet, part: tuple[Folder, Folder] | None
+) -> str:
     recipe = start.config.recipe
     verb = f"going on from step {start.step}" if start.step else "beginning"
+    aside = f" ({len(part[0])} and {len(part[1])} set aside)" if part else ""
     return (
         f"{verb}: {recipe.steps} steps of preset {recipe.preset}, "
         f"{len(data.train_a)} pictures of {recipe.name_a}, "
-        f"{len(data.train_b)} of {recipe.name_b}, {recipe.precision}, {engine.signature()}"
+        f"{len(data.train_b)} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
     )
 
 
@@ -219,18 +259,20 @@ def _sample_pictures(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Im
 
     def some(test: Folder | None, train: Folder, bands: int) -> Images:
         folder = test or train
+        indices = range(min(SAMPLES, len(folder)))
         side = recipe.image_size
-        squares = []
-        for index in range(min(SAMPLES, len(folder))):
-            image = read_image(folder.path(index), max_pixels=max_pixels)
-            pixels = with_bands(over_white(image), bands)
-            squares.append(load_square(pixels, side, (0, 0), side))
-        return np.stack(squares)
+        return load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
 
     a = some(data.test_a, data.train_a, recipe.bands_a)
     b = some(data.test_b, data.train_b, recipe.bands_b)
     rows = min(len(a), len(b))
     return a[:rows], b[:rows]
+
+
+def _ended(step: int, remembered: Remembered) -> str:
+    """How a finished run ended."""
+    best = f", best at step {remembered.best_step}" if remembered.best_step else ""
+    return (f"stopped early at step {step}" if remembered.stopped else f"{step} steps") + best
 
 
 def _due(done: int, every: int) -> bool:

@@ -21,12 +21,23 @@ from unpaired.checkpoint import (
     write,
 )
 from unpaired.config import SETTLED, Config, Recipe, Runtime, differences, override, preset
-from unpaired.engines.seam import Engine
+from unpaired.engines.seam import Arrays, Engine
 from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError
 from unpaired.storage import write_text
 from unpaired.training.intake import Facts
+from unpaired.training.watch import Remembered
 
-__all__ = ["Say", "Start", "Wish", "crop_of", "find_start", "save", "settle_steps", "write_config"]
+__all__ = [
+    "Say",
+    "Start",
+    "Wish",
+    "crop_of",
+    "find_start",
+    "save",
+    "settle_steps",
+    "write_best",
+    "write_config",
+]
 
 Say = Callable[[str], None]
 
@@ -102,13 +113,13 @@ def find_start(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     now = _compare(folder, old, wish, facts)
     extended_from = None
     if wish.extend:
-        if header.step < old.steps:
+        if header.step < old.steps and not Remembered.from_pending(header.pending).stopped:
             raise RunError(
                 f"{folder} is not finished (step {header.step} of {old.steps}): "
                 "leave --extend away to go on with it"
             )
-        extended_from = now.steps
-        now = dataclasses.replace(now, steps=now.steps + wish.extend)
+        extended_from = header.step  # which is under the old total where it stopped early
+        now = dataclasses.replace(now, steps=header.step + wish.extend)
     if wish.minutes:
         say(f"--minutes was settled when the run began: {old.steps} steps")
     runtime = _runtime(folder, header.config, wish, say)
@@ -124,6 +135,21 @@ def save(folder: Path, config: Config, engine: Engine, step: int, pending: str) 
         Diverged: the state holds NaN or infinity; nothing is written.
         RunError: the system refuses to write; earlier checkpoints stand.
     """
+    state = _finite_state(folder, engine, step)
+    _write_model(folder / "model.safetensors", config, engine, step, state)
+    # Last, so that a run that ends here has its model: what was killed before is done again.
+    header = Header("checkpoint", config, step, pending=pending, made_on=machine(engine))
+    write(checkpoint_path(folder, step), header, state)
+    prune(folder, config.runtime.keep, step)
+
+
+def write_best(folder: Path, config: Config, engine: Engine, step: int) -> None:
+    """Writes the model of this moment as the best so far. Raises as `save`."""
+    state = _finite_state(folder, engine, step)
+    _write_model(folder / "best.safetensors", config, engine, step, state)
+
+
+def _finite_state(folder: Path, engine: Engine, step: int) -> Arrays:
     state = engine.state()
     for name, array in state.items():
         if not np.isfinite(array).all():
@@ -132,19 +158,15 @@ def save(folder: Path, config: Config, engine: Engine, step: int, pending: str) 
                 f"the checkpoints in {folder / 'checkpoints'} stand; "
                 "start anew with a lower --learning-rate or --precision fp32"
             )
-    made_on = machine(engine)
+    return state
+
+
+def _write_model(path: Path, config: Config, engine: Engine, step: int, state: Arrays) -> None:
+    """The generators of a state: their running mean where there is one."""
     weights: Literal["ema", "last"] = "ema" if config.recipe.ema else "last"
     prefix = "ema." if config.recipe.ema else ""
     model = {name: state[prefix + name] for name in state if name.startswith("generator_")}
-    write(
-        folder / "model.safetensors",
-        Header("model", config, step, weights=weights, made_on=made_on),
-        model,
-    )
-    # Last, so that a run that ends here has its model: what was killed before is done again.
-    header = Header("checkpoint", config, step, pending=pending, made_on=made_on)
-    write(checkpoint_path(folder, step), header, state)
-    prune(folder, config.runtime.keep, step)
+    write(path, Header("model", config, step, weights=weights, made_on=machine(engine)), model)
 
 
 def machine(engine: Engine) -> str:
@@ -177,7 +199,7 @@ def _begin(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
     if wish.extend:
         raise RunError(f"{folder} has no run to extend: leave --extend away to begin one")
     recipe = preset(wish.preset or "paper", wish.recipe)
-    settled = facts.settled(recipe.batch_size)
+    settled = facts.settled(recipe.batch_size, recipe.validation)
     for name, found in (("bands_a", facts.bands_a), ("bands_b", facts.bands_b)):
         asked = getattr(recipe, name) or found
         if asked != found and {asked, found} != {1, 3}:

@@ -1,0 +1,61 @@
+"""Contact sheets: pictures in columns under their titles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["draw_grid"]
+
+Signed = NDArray[np.floating[Any]]
+
+
+def draw_grid(
+    columns: Sequence[tuple[str, Sequence[Signed] | Signed]],
+    *,
+    cell: int = 128,
+    halves: bool = False,
+) -> Image.Image:
+    """Columns of pictures (H, W, bands) in [-1, 1] under their titles, in equal cells.
+
+    A picture's longer side fills its cell. Of three or more bands the first three are shown as
+    RGB, else the first as grey.
+
+    Args:
+        columns: titles and pictures; they may differ in size, and columns in length.
+        cell: side of the cells in pixels.
+        halves: a wider gap stands in the middle.
+    """
+    gap, head = 4, 22
+    rows = max(len(images) for _, images in columns)
+    middle = 4 * gap if halves else 0
+    size = (len(columns) * (cell + gap) + gap + middle, head + rows * (cell + gap))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for column, (title, images) in enumerate(columns):
+        left = gap + column * (cell + gap) + (middle if 2 * column >= len(columns) else 0)
+        while draw.textlength(title, font) > cell:
+            title = title.rstrip("…")[:-1] + "…"
+        draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
+        for row, image in enumerate(images):
+            picture = _fitted(Image.fromarray(_shown(image)), cell)
+            across, down = (cell - picture.width) // 2, (cell - picture.height) // 2
+            sheet.paste(picture, (left + across, head + row * (cell + gap) + down))
+    return sheet
+
+
+def _fitted(picture: Image.Image, cell: int) -> Image.Image:
+    """Its longer side as long as the cell; small ones are enlarged in blocks."""
+    longer = max(picture.size)
+    width, height = (max(1, round(side * cell / longer)) for side in picture.size)
+    how = Image.Resampling.LANCZOS if longer > cell else Image.Resampling.NEAREST
+    return picture.resize((width, height), how)
+
+
+def _shown(image: Signed) -> NDArray[np.uint8]:
+    bands = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+    shown: NDArray[np.uint8] = np.rint((np.clip(bands, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return shown

@@ -1,0 +1,354 @@
+"""What is seen, said and kept on the way: by the fake engine, and by engines that go wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import unpaired.training.loop as loop
+from conftest import QUICK, SMALL
+from fake_engine import FakeEngine
+from training.test_resume import log_of
+from unpaired.checkpoint import checkpoint_path, checkpoints, read
+from unpaired.config import preset
+from unpaired.data.domains import DataSet, Folder, find_data
+from unpaired.errors import Diverged, RunError
+from unpaired.evaluation.probe import History
+from unpaired.training.intake import set_aside
+from unpaired.training.watch import Remembered, choose_probe
+
+HALF = {"validation": 0.5}
+EVERY = {"evaluate_every": 2}
+
+
+def train(data, out, recipe=None, runtime=None, **rest):
+    runtime = QUICK | EVERY | {"sample_every": 0} | (runtime or {})
+    recipe = SMALL | HALF | (recipe or {})
+    rest = {"quiet": True} | rest
+    return loop.train(data, out=out, preset="tiny", recipe=recipe, runtime=runtime, **rest)
+
+
+def evaluations(folder):
+    return [line for line in log_of(folder) if "findings" in line]
+
+
+def criteria(folder):
+    return {line["step"]: line["validation"]["criterion"] for line in evaluations(folder)}
+
+
+def engine_that(translate, monkeypatch):
+    """`train` with an engine whose translations are `translate(images, steps so far)`."""
+
+    class Scripted(FakeEngine):
+        def translate(self, images, direction):
+            made = translate(images, int(self.arrays["updates"]))
+            return np.clip(made, -1, 1).astype(np.float32)
+
+    monkeypatch.setattr(loop, "make_engine", Scripted)
+
+
+def nearest_at_step_8(images, steps):
+    """The pictures under a pattern that is faintest at step 8."""
+    pattern = np.indices(images.shape[1:3]).sum(0)[:, :, np.newaxis] % 2
+    return images + abs(steps - 8.5) / 20 * pattern
+
+
+# ---- which pictures -----------------------------------------------------------------------
+
+
+def test_validation_pictures_are_in_no_training_batch(tmp_path, monkeypatch):
+    """Every picture is of one grey of its own, by which it is known again in a batch."""
+    root = tmp_path / "data"
+    for name, greys in {"trainA": range(0, 9), "trainB": range(9, 20), "testA": (90, 91)}.items():
+        (root / name).mkdir(parents=True)
+        for grey in greys:
+            Image.new("RGB", (12, 12), (grey,) * 3).save(root / name / f"{grey:03d}.png")
+    trained, validated = set(), set()
+
+    def greys_of(images):
+        return {int(grey) for grey in np.rint((images + 1) * 127.5).ravel()}
+
+    class Recorder(FakeEngine):
+        def train_step(self, batch, rate_factor):
+            trained.update(greys_of(batch.real_a) | greys_of(batch.real_b))
+            return super().train_step(batch, rate_factor)
+
+    monkeypatch.setattr(loop, "make_engine", Recorder)
+    take = loop.Validation.take
+
+    def taking(self, networks):
+        validated.update(*(greys_of(images) for domain in "ab" for images in self._loaded(domain)))
+        return take(self, networks)
+
+    monkeypatch.setattr(loop.Validation, "take", taking)
+    train(root, tmp_path / "run", {"validation": 0.3})
+    assert len(validated) == 3 + 3
+    assert trained == set(range(20)) - validated
+
+
+def test_the_probe_is_of_the_validation_part_else_of_the_test_set_else_of_training(data):
+    recipe = preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3})
+    whole = find_data(data)
+    left, part = set_aside(whole, 0.5, seed=0)
+
+    def chosen(data, part):
+        probe = choose_probe(data, part, recipe, 10_000)
+        seen = [{name.partition("/")[0] for name in names} for names in probe.files]
+        return probe, [*seen[0], *seen[1]]
+
+    probe, seen = chosen(left, part)
+    assert seen == ["trainA", "trainB"]
+    assert set(probe.files[0]) == {f"trainA/{name}" for name in part[0].names}
+    assert (len(probe.real_a), len(probe.train_a), probe.held_out) == (2, 3, True)
+    probe, seen = chosen(whole, None)
+    assert seen == ["testA", "testB"]
+    expected = np.asarray(Image.open(data / "testB" / "01.png").resize((8, 8), 3)) / 127.5 - 1
+    np.testing.assert_allclose(probe.real_b[1], expected, atol=1e-6)
+    assert probe.train_b.shape == (7, 8, 8, 3)
+    probe, seen = chosen(find_data((data / "trainA", data / "trainB")), None)
+    assert seen == ["trainA", "trainB"]
+    assert (probe.train_a, probe.train_b, probe.held_out) == (None, None, False)
+    lonely = Folder(whole.train_a.root, whole.train_a.names[:1])
+    assert choose_probe(DataSet("a", "b", lonely, lonely, None, None), None, recipe, 1) is None
+
+
+def test_a_probe_is_of_8_pictures_from_all_over_the_folder(tmp_path):
+    (tmp_path / "x").mkdir()
+    for index in range(30):
+        Image.new("RGB", (8, 8), (index,) * 3).save(tmp_path / "x" / f"{index:02d}.png")
+    folder = Folder(tmp_path / "x", tuple(f"{index:02d}.png" for index in range(30)))
+    recipe = preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3})
+    data = DataSet("a", "b", train_a=folder, train_b=folder, test_a=None, test_b=None)
+    probe = choose_probe(data, None, recipe, 10_000)
+    assert [name[2:4] for name in probe.files[0]] == [
+        "00", "04", "08", "12", "17", "21", "25", "29",
+    ]  # fmt: skip
+
+
+def test_no_held_out_picture_is_told(fake_engine, data, tmp_path, capsys):
+    folders = data / "trainA", data / "trainB"
+    train(folders, tmp_path / "run", {"validation": 0.0}, quiet=False)
+    assert capsys.readouterr().err.count("no picture is held out") == 1
+    (last,) = evaluations(tmp_path / "run")[-1:]
+    assert "validation" not in last
+    unseen = [row for row in last["findings"] if row["name"] == "discriminator memorises"]
+    assert all(row["value"] is None and "not checked" in row["message"] for row in unseen)
+    train(folders, tmp_path / "other", quiet=False)
+    assert "no picture is held out" not in capsys.readouterr().err
+
+
+def test_a_domain_of_one_picture_is_trained_without_detectors(fake_engine, data, tmp_path):
+    for path in sorted((data / "trainA").iterdir())[1:]:
+        path.unlink()
+    train((data / "trainA", data / "trainB"), tmp_path / "run", {"validation": 0.0})
+    assert all(line["findings"] == [] for line in evaluations(tmp_path / "run"))
+    train(data, tmp_path / "tested", {"validation": 0.0})  # there are test pictures
+    assert len(evaluations(tmp_path / "tested")[0]["findings"]) == 17
+
+
+# ---- the best -----------------------------------------------------------------------------
+
+
+def test_the_best_is_the_lowest_criterion_of_all(data, tmp_path, monkeypatch):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", runtime={"keep": 99, "checkpoint_every": 2})
+    found = criteria(tmp_path / "run")
+    assert list(found) == list(range(2, 21, 2))
+    lowest = min(found, key=found.get)
+    assert lowest == 8
+    header, arrays = read(tmp_path / "run" / "best.safetensors")
+    assert (header.kind, header.step, header.weights) == ("model", lowest, "ema")
+    _, state = read(checkpoint_path(tmp_path / "run", lowest))
+    assert arrays.keys() == read(tmp_path / "run" / "model.safetensors")[1].keys()
+    for name, array in arrays.items():
+        assert array.tobytes() == state[f"ema.{name}"].tobytes()
+    remembered = Remembered.from_pending(read(checkpoints(tmp_path / "run")[-1])[0].pending)
+    assert (remembered.best, remembered.best_step) == (found[lowest], lowest)
+    assert remembered.waited == 6
+
+
+def test_the_end_names_the_best(data, tmp_path, monkeypatch, capsys):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", quiet=False)
+    best = tmp_path / "run" / "best.safetensors"
+    assert f"best by the validation part: {best}, of step 8 (" in capsys.readouterr().err
+    train(data, tmp_path / "run", quiet=False)
+    assert "is finished: 20 steps, best at step 8; to go on" in capsys.readouterr().err
+
+
+def test_without_a_validation_part_there_is_no_best(fake_engine, data, tmp_path, capsys):
+    train(data, tmp_path / "run", {"validation": 0.0}, {"patience": 1}, quiet=False)
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert read(checkpoints(tmp_path / "run")[-1])[0].step == 20
+    told = capsys.readouterr().err
+    assert "best" not in told
+    assert "--features and --patience are not used" in told
+
+
+def test_evaluations_are_at_the_end_alone_where_none_is_asked(fake_engine, data, tmp_path):
+    train(data, tmp_path / "run", runtime={"evaluate_every": 0})
+    assert list(criteria(tmp_path / "run")) == [20]
+    train(data, tmp_path / "other", runtime={"evaluate_every": 7})
+    assert list(criteria(tmp_path / "other")) == [7, 14, 20]
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 20
+
+
+def test_a_best_that_was_removed_is_chosen_anew(data, tmp_path, monkeypatch):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", {"steps": 12, "schedule": "linear"})
+    (tmp_path / "run" / "best.safetensors").unlink()
+    train(data, tmp_path / "run", {"steps": 12}, extend=6)
+    found = {step: value for step, value in criteria(tmp_path / "run").items() if step > 12}
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == min(found, key=found.get) == 14
+
+
+def test_another_measure_chooses_anew(data, tmp_path, monkeypatch, capsys):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", {"steps": 12})
+    monkeypatch.setattr("unpaired.training.validation.WITHOUT_WEIGHTS", "another")
+    train(data, tmp_path / "run", {"steps": 12}, extend=6, quiet=False)
+    assert "the best is chosen anew, by another: so far it was by colour" in capsys.readouterr().err
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 14
+
+
+def test_another_share_than_the_runs_is_refused(fake_engine, data, tmp_path):
+    train(data, tmp_path / "run")
+    with pytest.raises(RunError, match=r"--validation 0\.5 -> 0\.4"):
+        train(data, tmp_path / "run", {"validation": 0.4})
+    with pytest.raises(RunError, match=r"--validation 0\.5 -> 0\.0"):
+        train(data, tmp_path / "run", {"validation": 0.0})
+
+
+# ---- an early end -------------------------------------------------------------------------
+
+
+def test_patience_ends_the_training(data, tmp_path, monkeypatch, capsys):
+    engine_that(nearest_at_step_8, monkeypatch)
+    run = train(data, tmp_path / "run", runtime={"patience": 2, "sample_every": 10}, quiet=False)
+    told = capsys.readouterr().err
+    assert "stopping early at step 12: none better in 2 evaluations" in told
+    assert "finished: unpaired translate" in told
+    assert (run.step, list(criteria(tmp_path / "run"))) == (12, [2, 4, 6, 8, 10, 12])
+    assert read(checkpoints(tmp_path / "run")[-1])[0].step == 12
+    assert read(tmp_path / "run" / "model.safetensors")[0].step == 12
+    assert (tmp_path / "run" / "samples" / "step-00000012.png").exists()
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    run = train(data, tmp_path / "run", runtime={"patience": 0}, quiet=False)
+    told = capsys.readouterr().err
+    assert "finished: stopped early at step 12, best at step 8; to go on give --extend" in told
+    assert run.step == 12
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_what_stopped_early_goes_on_from_where_it_stands(data, tmp_path, monkeypatch):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", runtime={"patience": 2})
+    run = train(data, tmp_path / "run", runtime={"patience": 3}, extend=8)
+    assert (run.config.recipe.steps, run.step) == (20, 18)  # its patience begins anew
+    assert {"step": 12, "extended_from": 12, "extended_to": 20} in log_of(tmp_path / "run")
+    engine_that(lambda images, steps: nearest_at_step_8(images, steps % 12), monkeypatch)
+    run = train(data, tmp_path / "run", runtime={"patience": 0}, extend=4)
+    assert (run.config.recipe.steps, run.step) == (22, 22)
+
+
+def test_at_the_last_step_nothing_is_early(data, tmp_path, monkeypatch, capsys):
+    engine_that(nearest_at_step_8, monkeypatch)
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2}, quiet=False)
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2}, quiet=False)
+    told = capsys.readouterr().err
+    assert "early" not in told
+    assert "is finished: 12 steps, best at step 8" in told
+
+
+# ---- the detectors ------------------------------------------------------------------------
+
+
+def test_a_collapse_is_told_once_when_it_begins(data, tmp_path, monkeypatch, capsys):
+    def collapse(images, steps):
+        return images if steps < 9 else np.zeros_like(images) + np.linspace(-1, 1, 8)[:, None]
+
+    engine_that(collapse, monkeypatch)
+    train(data, tmp_path / "run", quiet=False)
+    told = [line for line in capsys.readouterr().err.splitlines() if ", collapse (" in line]
+    assert len(told) == 2  # one each way
+    assert all(line.startswith("warning at step 10, collapse (") for line in told)
+    assert "(a -> b): translations to b differ too little" in told[0]
+    assert "; train on more pictures, or start anew with a lower --discriminator-rate" in told[0]
+    fired = {
+        line["step"]: [row["fired"] for row in line["findings"] if row["name"] == "collapse"]
+        for line in evaluations(tmp_path / "run")
+    }
+    assert fired == {step: [step > 9] * 2 for step in range(2, 21, 2)}
+    train(data, tmp_path / "run", extend=4, quiet=False)
+    assert ", collapse (" not in capsys.readouterr().err  # told before it was stopped
+
+
+def test_lines_are_strict_json_and_findings_come_back(fake_engine, data, tmp_path):
+    def refuse(word):
+        raise AssertionError(word)
+
+    train(data, tmp_path / "run")
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    rows = evaluations(tmp_path / "run")[0]["findings"]
+    assert {"name", "where", "value", "limit", "fired", "message", "advice"} == set(rows[0])
+    assert len(rows) == 17
+
+
+def test_an_exploding_loss_is_told_once(data, tmp_path, monkeypatch, capsys):
+    class Exploding(FakeEngine):
+        def train_step(self, batch, rate_factor):
+            losses = super().train_step(batch, rate_factor)
+            return dict.fromkeys(losses, 90.0 if self.arrays["updates"] == 30 else 0.5)
+
+    monkeypatch.setattr(loop, "make_engine", Exploding)
+    runtime = {"log_every": 1, "evaluate_every": 20, "checkpoint_every": 20}
+    train(data, tmp_path / "run", {"steps": 140}, runtime, quiet=False)
+    told = [line for line in capsys.readouterr().err.splitlines() if "divergence" in line]
+    assert len(told) == 1
+    assert "warning at step 40" in told[0]
+    assert "180 times its usual size at step 30" in told[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_networks_that_make_nan_stop_and_the_last_good_stands(data, tmp_path, monkeypatch, value):
+    class Broken(FakeEngine):
+        def translate(self, images, direction):
+            broken = self.arrays["updates"] > 9
+            return np.full_like(images, value) if broken else super().translate(images, direction)
+
+    monkeypatch.setattr(loop, "make_engine", Broken)
+    with pytest.raises(Diverged, match=r"NaN or infinite values in fake_a.* at step 10") as error:
+        train(data, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert read(checkpoints(tmp_path / "run")[-1])[0].step == 8
+    assert evaluations(tmp_path / "run")[-1]["step"] == 8
+
+
+# ---- what travels -------------------------------------------------------------------------
+
+
+def test_a_checkpoint_from_before_there_were_evaluations_goes_on():
+    assert Remembered.from_pending("{}") == Remembered()
+    assert Remembered.from_pending('{"losses": [{"cycle_a": 1.0}]}') == Remembered()
+
+
+def test_what_is_remembered_comes_back():
+    remembered = Remembered(
+        history=History((0.5, 1 / 3), (0.25,)),
+        firing=("collapse: a -> b",), best=0.1 + 0.2, best_step=4, measure="m", waited=2,
+        stopped=True,
+    )  # fmt: skip
+    pending = json.dumps({"losses": [], "evaluations": remembered.to_json()})
+    assert Remembered.from_pending(pending) == remembered
+
+
+def test_the_best_translates(data, tmp_path):
+    pytest.importorskip("torch", reason="the torch engine is not installed")
+    from unpaired.translation.model import load
+
+    train(data, tmp_path / "run", {"steps": 4})
+    model = load(tmp_path / "run" / "best.safetensors", device="cpu", threads=1)
+    made = model.translate(np.zeros((9, 8, 3), np.uint8), to="b")
+    assert (made.shape, model.step in (2, 4), model.weights) == ((9, 8, 3), True, "ema")
