@@ -246,7 +246,7 @@ def forward(network: Generator | Discriminator, x: Array, *, precision: str) -> 
 def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> Array:
     """The network's result on pictures (N, H, W, bands), all at once or one by one.
 
-    On a CPU convolutions of batches are up to ten times as slow as those of single pictures, and
+    On a CPU convolutions of batches are up to eight times as slow as those of single pictures, and
     loops in the compiled code slower still, so it is unrolled (docs/results.md).
     """
     if not one_by_one:
