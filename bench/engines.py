@@ -64,9 +64,8 @@ def main():
     print(asked.precision)
     for name, engine in engines.items():
         engine.load(initial_state(engine.state(), 0))
-        print(
-            f"{name:6} {engine.signature()}: first step {timed(engine, batch_of(recipe, 0))[0]:.1f} s"
-        )
+        seconds, _ = timed(engine, batch_of(recipe, 0))
+        print(f"{name:6} {engine.signature()}: first step {seconds:.1f} s")
     times = {name: [] for name in engines}
     losses = {}
     for step in range(1, asked.rounds + 1):

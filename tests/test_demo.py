@@ -9,6 +9,7 @@ from PIL import Image as Pillow
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import unpaired.demo
+import unpaired.evaluation.folder
 from unpaired import storage
 from unpaired.checkpoint import Header, write
 from unpaired.config import Config, Runtime, preset
@@ -85,13 +86,22 @@ def strict_json(path):
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+def scores_of(found, direction):
+    """The rows of report.json, each with the value of every figure."""
+    return {
+        name: {key: value["value"] for key, value in row["values"].items()}
+        | {name: row[name] for name in ("kind", "per_class")}
+        for name, row in found["scores"][direction].items()
+    }
+
+
 def test_a_model_that_knows_the_truth(stand_in, tmp_path, capsys):
     stand_in(lambda sources, truth, direction: truth)
     page = demo(tmp_path / "run")
     assert page == tmp_path / "run" / "report" / "index.html"
-    found = strict_json(page.parent / "scores.json")
+    found = strict_json(page.parent / "report.json")
     for direction in WAYS:
-        model = found["scores"][direction]["model"]
+        model = scores_of(found, direction)["the model"]
         assert (model["psnr"], model["ssim"]) == ("Infinity", 1.0)
         assert (model["acc16"], model["macro16"]) == (1.0, 1.0)
         assert set(model["per_class"].values()) == {1.0}
@@ -103,12 +113,12 @@ def test_a_model_that_knows_the_truth(stand_in, tmp_path, capsys):
 def test_a_model_that_does_nothing(stand_in, tmp_path):
     stand_in(lambda sources, truth, direction: sources)
     page = demo(tmp_path)
-    found = strict_json(page.parent / "scores.json")
+    found = strict_json(page.parent / "report.json")
     for direction in WAYS:
-        scores = found["scores"][direction]
-        identity = dict(scores["baselines"]["identity"])
-        assert identity.pop("uses_pairs") is False
-        assert scores["model"] == identity
+        scores = scores_of(found, direction)
+        assert scores["the model"].pop("kind") == "model"
+        assert scores["identity"].pop("kind") == "untouched"
+        assert scores["the model"] == scores["identity"]
     assert not found["verdict"]["passed"]
     assert "Not above every unpaired baseline in either direction" in page.read_text("utf-8")
 
@@ -118,7 +128,7 @@ def test_a_model_of_one_direction_alone(stand_in, tmp_path):
     page = demo(tmp_path)
     text = page.read_text(encoding="utf-8")
     assert "Above every unpaired baseline from winter to summer, but not the other way." in text
-    assert not strict_json(page.parent / "scores.json")["verdict"]["passed"]
+    assert not strict_json(page.parent / "report.json")["verdict"]["passed"]
 
 
 def test_the_scores_equal_those_of_scikit_image(stand_in, home, tmp_path):
@@ -127,7 +137,7 @@ def test_the_scores_equal_those_of_scikit_image(stand_in, home, tmp_path):
         return np.clip(truth + shift, 0, 255).astype(np.uint8)
 
     stand_in(model)
-    found = strict_json(demo(tmp_path).parent / "scores.json")
+    found = strict_json(demo(tmp_path).parent / "report.json")
     for direction, (source, target) in WAYS.items():
         truth = read(home, f"test{target}")
         made = model(read(home, f"test{source}"), truth, direction)
@@ -135,7 +145,7 @@ def test_the_scores_equal_those_of_scikit_image(stand_in, home, tmp_path):
         psnrs = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in pairs]
         ssims = [structural_similarity(x, y, channel_axis=-1, data_range=255) for x, y in pairs]
         near = (np.abs(truth.astype(int) - made) <= 16).all(axis=-1)
-        scores = found["scores"][direction]["model"]
+        scores = scores_of(found, direction)["the model"]
         assert scores["psnr"] == pytest.approx(np.mean(psnrs), abs=1e-9)
         assert scores["ssim"] == pytest.approx(np.mean(ssims), abs=1e-9)
         assert scores["acc16"] == pytest.approx(near.mean(), abs=1e-12)
@@ -144,19 +154,19 @@ def test_the_scores_equal_those_of_scikit_image(stand_in, home, tmp_path):
 def test_every_baseline_stands_beside_the_model(stand_in, tmp_path, capsys):
     stand_in(lambda sources, truth, direction: colour_table(sources, truth))
     page = demo(tmp_path)
-    found = strict_json(page.parent / "scores.json")
+    found = strict_json(page.parent / "report.json")
     text, printed = page.read_text(encoding="utf-8"), capsys.readouterr().out
     for direction in WAYS:
-        scores = found["scores"][direction]
-        uses_pairs = {name: row["uses_pairs"] for name, row in scores["baselines"].items()}
+        scores = scores_of(found, direction)
+        model = scores.pop("the model")
+        uses_pairs = {name: row["kind"] == "oracle" for name, row in scores.items()}
         assert uses_pairs == {baseline.name: baseline.uses_pairs for baseline in BASELINES}
-        for name, row in scores["baselines"].items():
+        for name, row in scores.items():
             line = f"{row['psnr']:9.2f}{row['ssim']:9.3f}{row['acc16']:9.3f}{row['macro16']:9.3f}"
             assert re.search(rf"^  {name}[ *]*{re.escape(line)}$", printed, re.MULTILINE)
             assert f">{row['psnr']:.2f}" in text
-        oracle = dict(scores["baselines"]["oracle colour table, fitted on pairs"])
-        assert oracle.pop("uses_pairs")
-        assert oracle == scores["model"]
+        oracle = scores["oracle colour table, fitted on pairs"]
+        assert oracle == model | {"kind": "oracle"}
     assert text.count("uses pairs, 32 levels a band") == 2
     assert printed.count("* uses pairs, 32 levels a band") == 1
     assert re.search(rf"^{re.escape(str(page))} \(\d+ s in all\)$", printed, re.MULTILINE)
@@ -164,12 +174,12 @@ def test_every_baseline_stands_beside_the_model(stand_in, tmp_path, capsys):
 
 def test_the_baselines_know_the_training_pictures_of_the_target(stand_in, home, tmp_path):
     stand_in(lambda sources, truth, direction: sources)
-    found = strict_json(demo(tmp_path).parent / "scores.json")
+    found = strict_json(demo(tmp_path).parent / "report.json")
     for direction, (_, target) in WAYS.items():
         mean = np.rint(read(home, f"train{target}").mean(axis=0)).astype(np.uint8)
         truth = read(home, f"test{target}")
         expected = np.mean([peak_signal_noise_ratio(x, mean, data_range=255) for x in truth])
-        row = found["scores"][direction]["baselines"]["mean picture of the target domain"]
+        row = scores_of(found, direction)["mean picture of the target domain"]
         assert row["psnr"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -213,9 +223,11 @@ def test_what_is_asked_is_trained_and_told(stand_in, home, tmp_path):
     asked = {"device": "cpu", "threads": 1}
     page = demo(tmp_path, seed=7, steps=30, runtime=asked)
     data = home / "seasons-lite"
-    assert calls.train == [(data, tmp_path, "tiny", {"seed": 7, "steps": 30}, asked)]
+    assert calls.train == [
+        (data, tmp_path, "tiny", {"seed": 7, "steps": 30}, {"report": "none"} | asked)
+    ]
     assert calls.load == [(tmp_path, "cpu", 1)]
-    found = strict_json(page.parent / "scores.json")
+    found = strict_json(page.parent / "report.json")
     assert (found["preset"], found["steps"], found["seed"]) == ("tiny", 30, 7)
     assert found["domains"] == {"a": "summer", "b": "winter"}
     text = page.read_text(encoding="utf-8")
@@ -250,12 +262,12 @@ def test_the_index_is_written_last(stand_in, tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage.os, "replace", spy)
     demo(tmp_path)
-    report = ["scores.json", "pictures.png", "index.html"]
+    report = ["report.json", "pictures.png", "index.html"]
     assert [name for name in renamed if name in report] == report
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(report)
 
 
-@pytest.mark.parametrize("fails", ["render", "_contact_sheet", "_as_json"])
+@pytest.mark.parametrize("fails", ["render", "contact_sheet", "as_json"])
 def test_a_report_that_fails_leaves_the_old_one(stand_in, tmp_path, monkeypatch, fails):
     def broken(*args):
         raise RuntimeError("broken")
@@ -264,7 +276,7 @@ def test_a_report_that_fails_leaves_the_old_one(stand_in, tmp_path, monkeypatch,
     report = demo(tmp_path).parent
     before = {path.name: path.read_bytes() for path in report.iterdir()}
     stand_in(lambda sources, truth, direction: truth)
-    monkeypatch.setattr(unpaired.demo, fails, broken)
+    monkeypatch.setattr(unpaired.evaluation.folder, fails, broken)
     with pytest.raises(RuntimeError, match="broken"):
         demo(tmp_path)
     assert {path.name: path.read_bytes() for path in report.iterdir()} == before

@@ -25,7 +25,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = (
     ("__main__",),
     ("__init__", "cli"),
-    ("demo",),
+    ("demo", "flags"),
     ("training",),
     ("evaluation",),
     ("translation",),
@@ -209,7 +209,7 @@ print(json.dumps("done"))
 
 
 def test_public_names():
-    assert unpaired.__all__ == ["Config", "errors", "load", "train"]
+    assert unpaired.__all__ == ["Config", "errors", "evaluate", "load", "train"]
     for name in unpaired.__all__:
         assert getattr(unpaired, name).__name__.split(".")[-1] == name
     with pytest.raises(AttributeError, match="module 'unpaired' has no attribute 'translte'"):
@@ -235,6 +235,8 @@ def names_bound_by(node):
         return [ast.unparse(target) for target in node.targets]
     if isinstance(node, ast.AnnAssign):
         return [ast.unparse(node.target)]
+    if isinstance(node, ast.If):
+        return [name for inner in node.body for name in names_bound_by(inner)]
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [alias.asname or alias.name for alias in node.names]
     return []

@@ -1,4 +1,4 @@
-"""Unpaired image-to-image translation with CycleGAN: train, resume exactly, translate."""
+"""Unpaired image-to-image translation with CycleGAN: train, resume exactly, translate, evaluate."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -7,13 +7,15 @@ from unpaired import errors
 
 if TYPE_CHECKING:
     from unpaired.config import Config
+    from unpaired.evaluation.evaluate import evaluate
     from unpaired.training.loop import train
     from unpaired.translation.model import load
 
-__all__ = ["Config", "errors", "load", "train"]
+__all__ = ["Config", "errors", "evaluate", "load", "train"]
 
 _HOMES = {
     "Config": "unpaired.config",
+    "evaluate": "unpaired.evaluation.evaluate",
     "load": "unpaired.translation.model",
     "train": "unpaired.training.loop",
 }

@@ -1,100 +1,37 @@
 """The command line: one function a verb. Parse, call, print."""
 
-import dataclasses
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    TypeAlias,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
-from unpaired.config import DEFAULT_MAX_PIXELS, PRESETS, Recipe, Runtime
-from unpaired.errors import DataError, SomeFailed, UnpairedError
+from unpaired.config import DEFAULT_MAX_PIXELS, PRESETS
+from unpaired.errors import ConfigError, SomeFailed, UnpairedError
+from unpaired.flags import (
+    Data,
+    Device,
+    Engine,
+    EvaluatedSize,
+    EvaluationSeed,
+    FeaturesFile,
+    Limit,
+    LpipsFile,
+    MaxPixels,
+    RecipeFlags,
+    RuntimeFlags,
+    Threads,
+    given,
+    optional,
+    source,
+)
 
 __all__ = ["main"]
-
-
-def _flags(kind: type, leave_out: set[str]) -> Any:
-    """A dataclass of flags, one for each field of `kind`, None where the user gave nothing."""
-    hints = get_type_hints(kind)
-    fields: list[tuple[str, Any, Any]] = []
-    for item in dataclasses.fields(kind):
-        if item.name in leave_out:
-            continue
-        hint: Any = hints[item.name]
-        if hint is bool:
-            fields.append(_switch(item))
-            continue
-        choices = get_args(hint) if get_origin(hint) is Literal else ()
-        metavar = "{" + ",".join(choices) + "}" if choices else hint.__name__.upper()
-        told = arg(
-            help=item.metadata["help"], metavar=metavar, help_behavior_hint=_default(kind, item)
-        )
-        fields.append((item.name, Annotated[hint | None, told], dataclasses.field(default=None)))
-    return dataclasses.make_dataclass(kind.__name__ + "Flags", fields, frozen=True)
-
-
-def _switch(item: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
-    """The flag that turns a field on, or off where it is on by default."""
-    name, verb = (f"no_{item.name}", "do not ") if item.default else (item.name, "")
-    told = arg(help=verb + item.metadata["help"], help_behavior_hint="")
-    return name, Annotated[bool, FlagCreatePairsOff, told], dataclasses.field(default=False)
-
-
-def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
-    """What holds where a flag is not given; for the recipe, by preset."""
-    if kind is Runtime:
-        return f"(default: {item.default})" if item.default != "" else ""
-    values = {name: getattr(recipe, item.name) for name, recipe in PRESETS.items()}
-    if len(set(values.values())) > 1:
-        return "(" + ", ".join(f"{name} {value}" for name, value in values.items()) + ")"
-    return "" if "(0:" in item.metadata["help"] else f"(default: {item.default})"
-
-
-if TYPE_CHECKING:
-    RecipeFlags: TypeAlias = Any
-    RuntimeFlags: TypeAlias = Any
-else:
-    RecipeFlags = OmitArgPrefixes[_flags(Recipe, {"preset", "epoch_steps", "data_fingerprint"})]
-    RuntimeFlags = OmitArgPrefixes[_flags(Runtime, set())]
-
-
-def _optional(kind: str, help: str, default: str = "") -> Any:
-    """How a flag that may be left away is shown."""
-    return arg(metavar=kind, help=help, help_behavior_hint=default)
-
-
-Data = Annotated[
-    tuple[str, ...],
-    Positional,
-    arg(
-        metavar="DATA",
-        help="a folder, a name of the catalogue, or two folders",
-        help_behavior_hint="",
-    ),
-]
-MaxPixels = Annotated[
-    int, arg(help="refuse pictures of more pixels than this, before they are decoded")
-]
-Engine = Annotated[
-    Literal["auto", "torch", "jax"],
-    arg(help="framework that translates (auto: the one that trained, where it is installed)"),
-]
-Device = Annotated[str, arg(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")]
-Threads = Annotated[int, arg(help="threads of the arithmetic on a CPU (0: as many as cores)")]
 
 
 def train(
@@ -104,18 +41,18 @@ def train(
     runtime: RuntimeFlags,
     preset: Annotated[
         Literal["paper", "small", "tiny"] | None,
-        _optional(
+        optional(
             "{paper,small,tiny}",
             "paper: the recipe of 2017; small: photographs at 64 px; tiny: 32 px, in minutes",
             "(paper, or that of the run)",
         ),
     ] = None,
     epochs: Annotated[
-        float | None, _optional("FLOAT", "passes over the larger domain, instead of --steps")
+        float | None, optional("FLOAT", "passes over the larger domain, instead of --steps")
     ] = None,
     minutes: Annotated[
         float | None,
-        _optional("FLOAT", "minutes, instead of --steps: 20 steps are timed, then they are fixed"),
+        optional("FLOAT", "minutes, instead of --steps: 20 steps are timed, then they are fixed"),
     ] = None,
     extend: Annotated[int, arg(help="steps to add to a run that exists")] = 0,
     skip_unreadable: Annotated[
@@ -127,11 +64,11 @@ def train(
     from unpaired.training.loop import train as run
 
     run(
-        _source(data),
+        source(data),
         out=out,
         preset=preset,
-        recipe=_given(recipe),
-        runtime=_given(runtime),
+        recipe=given(recipe),
+        runtime=given(runtime),
         epochs=epochs,
         minutes=minutes,
         extend=extend,
@@ -153,11 +90,11 @@ def translate(
     out: Annotated[Path, arg(help="the folder for the results; nothing is written elsewhere")],
     working_size: Annotated[
         int | None,
-        _optional("INT", "longer side in pixels to translate at, scaled back to the input's size"),
+        optional("INT", "longer side in pixels to translate at, scaled back to the input's size"),
     ] = None,
     format: Annotated[
         Literal["png", "jpg", "webp", "tiff", "bmp"] | None,
-        _optional("{png,jpg,webp,tiff,bmp}", "file format of the results", "(as the inputs)"),
+        optional("{png,jpg,webp,tiff,bmp}", "file format of the results", "(as the inputs)"),
     ] = None,
     overwrite: Annotated[
         bool, FlagCreatePairsOff, arg(help="replace files that exist, the inputs too")
@@ -206,7 +143,7 @@ def import_(
     out: Annotated[Path, arg(help="the model file to write, such as model.safetensors")],
     direction: Annotated[
         Literal["ab", "ba"] | None,
-        _optional(
+        optional(
             "{ab,ba}", "where a generator goes whose file has no G_A or G_B in its name", "(ab)"
         ),
     ] = None,
@@ -253,11 +190,93 @@ def export(
         print(path)
 
 
+def evaluate(
+    model: Annotated[
+        Path, Positional, arg(metavar="MODEL", help="a run folder or a model.safetensors")
+    ],
+    data: Data,
+    out: Annotated[
+        Path | None, optional("PATH", "the folder for the report", "(MODEL/report of a run)")
+    ] = None,
+    features: FeaturesFile = None,
+    lpips: LpipsFile = None,
+    image_size: EvaluatedSize = None,
+    limit: Limit = 0,
+    seed: EvaluationSeed = 0,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    threads: Threads = 0,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Measure how good a model is, with floors, baselines and warnings; write a report page."""
+    from unpaired.evaluation.evaluate import evaluate as run
+    from unpaired.evaluation.folder import as_text, write_report
+
+    if out is None and not model.is_dir():
+        raise ConfigError(f"{model} is no run folder: give --out, the folder for the report")
+    report = run(
+        model,
+        source(data),
+        features=features,
+        lpips=lpips,
+        image_size=image_size,
+        limit=limit,
+        seed=seed,
+        engine=engine,
+        device=device,
+        threads=threads,
+        max_pixels=max_pixels,
+    )
+    page = write_report(report, out or model / "report")
+    print(f"{as_text(report)}\n\n{page}")
+
+
+def compare(
+    models: Annotated[
+        tuple[Path, ...],
+        Positional,
+        arg(metavar="MODEL MODEL...", help="run folders or weights files", help_behavior_hint=""),
+    ],
+    data: Annotated[
+        str, arg(metavar="DATA", help="the test pictures: a folder or a name of the catalogue")
+    ],
+    out: Annotated[Path, arg(help="the folder for the report")],
+    features: FeaturesFile = None,
+    lpips: LpipsFile = None,
+    image_size: EvaluatedSize = None,
+    limit: Limit = 0,
+    seed: EvaluationSeed = 0,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    threads: Threads = 0,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Measure several models on the same pictures, side by side; write a report page."""
+    from unpaired.evaluation.evaluate import compare as run
+    from unpaired.evaluation.folder import as_text, write_report
+
+    report = run(
+        models,
+        data,
+        features=features,
+        lpips=lpips,
+        image_size=image_size,
+        limit=limit,
+        seed=seed,
+        engine=engine,
+        device=device,
+        threads=threads,
+        max_pixels=max_pixels,
+    )
+    page = write_report(report, out)
+    print(f"{as_text(report)}\n\n{page}")
+
+
 def demo(
     out: Annotated[Path, arg(help="the folder for the run and its page")] = Path("runs/demo"),
     seed: Annotated[int, arg(help="seed of the training")] = 0,
     steps: Annotated[
-        int | None, _optional("INT", "training steps", f"(default {PRESETS['tiny'].steps})")
+        int | None, optional("INT", "training steps", f"(default {PRESETS['tiny'].steps})")
     ] = None,
     engine: Annotated[
         Literal["torch", "jax"], arg(help="framework that trains and translates")
@@ -290,7 +309,7 @@ def data_make(
 
 def data_fetch(
     name: Annotated[str, Positional, arg(metavar="NAME", help="a name of `unpaired data list`")],
-    url: Annotated[str | None, _optional("URL", "another address of the same zip file")] = None,
+    url: Annotated[str | None, optional("URL", "another address of the same zip file")] = None,
 ) -> None:
     """Download, verify and unpack a named data set; a broken download goes on."""
     from unpaired.data.catalogue import fetch
@@ -304,17 +323,17 @@ def data_fetch(
 def data_check(
     data: Data,
     image_size: Annotated[
-        int | None, _optional("INT", "also list pictures smaller than this crop")
+        int | None, optional("INT", "also list pictures smaller than this crop")
     ] = None,
     full: Annotated[bool, FlagCreatePairsOff, arg(help="list everything, however long")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """List pictures that are unreadable, none at all, nearly flat, or there twice."""
     from unpaired.data.check import check
+    from unpaired.data.source import find_source
     from unpaired.progress import Meter, counted
-    from unpaired.training.intake import find_source
 
-    found = find_source(_source(data), need_train=False)
+    found = find_source(source(data), need_train=False)
     with Meter("pictures") as meter:
         findings = check(found, crop=image_size, max_pixels=max_pixels, progress=meter.show)
     print(findings.report(full=full))
@@ -331,6 +350,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "translate": translate,
+    "evaluate": evaluate,
+    "compare": compare,
     "import": import_,
     "export": export,
     "data": data,
@@ -376,22 +397,3 @@ def _dispatch(words: list[str]) -> None:
             "translate both ways. `unpaired --version` tells the version."
         )
         subcommand_cli_from_dict(VERBS, prog="unpaired", description=told, args=words or ["--help"])
-
-
-def _given(flags: Any) -> dict[str, object]:
-    """What the user gave, by the names of the recipe or runtime."""
-    given: dict[str, object] = {}
-    for name, value in vars(flags).items():
-        if value is True and name.startswith("no_"):
-            given[name.removeprefix("no_")] = False
-        elif value is not None and value is not False:
-            given[name] = value
-    return given
-
-
-def _source(data: tuple[str, ...]) -> str | tuple[str, str]:
-    if len(data) == 1:
-        return data[0]
-    if len(data) == 2:
-        return (data[0], data[1])
-    raise DataError(f"DATA is one folder or name, or two folders; {len(data)} were given")

@@ -38,6 +38,13 @@ def _option(default: T, text: str) -> T:
     return made
 
 
+def _check_choices(table: "Recipe | Runtime") -> None:
+    for name, kind in get_type_hints(type(table)).items():
+        if get_origin(kind) is Literal and getattr(table, name) not in get_args(kind):
+            choices = ", ".join(map(str, get_args(kind)))
+            raise ConfigError(f"{_flag(name)} is {getattr(table, name)!r}: choose one of {choices}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the result of a training. The defaults are the recipe of 2017 (`paper`).
@@ -106,12 +113,7 @@ class Recipe:
                 raise ConfigError(
                     f"{_flag(name)} is {getattr(self, name)}: it must be from 0 to under 1"
                 )
-        for name, kind in get_type_hints(Recipe).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                choices = ", ".join(map(str, get_args(kind)))
-                raise ConfigError(
-                    f"{_flag(name)} is {getattr(self, name)!r}: choose one of {choices}"
-                )
+        _check_choices(self)
         if self.validation > 0.5:
             raise ConfigError(f"--validation is {self.validation}: it must be at most 0.5")
         if self.image_size % 4:
@@ -217,6 +219,9 @@ class Runtime:
     log_every: int = _option(50, "steps between two lines of metrics.jsonl")
     sample_every: int = _option(500, "steps between two sample grids (0: only at the end)")
     checkpoint_every: int = _option(500, "steps between two checkpoints")
+    report: Literal["end", "evaluations", "none"] = _option(
+        "end", "when the report page is written: at the end, at every evaluation too, or never"
+    )
     keep: int = _option(3, "checkpoints kept; older ones are removed")
     evaluate_every: int = _option(1000, "steps between two evaluations (0: only at the end)")
     features: str = _option(
@@ -228,9 +233,7 @@ class Runtime:
     tensorboard: bool = _option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
-        engines = get_args(get_type_hints(Runtime)["engine"])
-        if self.engine not in engines:
-            raise ConfigError(f"--engine is {self.engine!r}: choose one of {', '.join(engines)}")
+        _check_choices(self)
         for name, low in {
             "threads": 0,
             "workers": 1,

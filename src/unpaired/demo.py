@@ -3,9 +3,7 @@
 Everything is made on this machine. What was found lies in the run folder's `report/`.
 """
 
-import dataclasses
 import json
-import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -21,25 +19,23 @@ from numpy.typing import NDArray
 from unpaired.checkpoint import read_header
 from unpaired.data.catalogue import obtain
 from unpaired.data.domains import Folder, find_data
-from unpaired.data.image import Image, read_image, to_signed
+from unpaired.data.image import Image, read_image
 from unpaired.data.seasons import CLASSES, palette, read_truth
 from unpaired.engines.seam import Direction
 from unpaired.errors import DataError
-from unpaired.evaluation.baselines import BASELINES, score_baselines
-from unpaired.evaluation.page import (
+from unpaired.evaluation.baselines import BASELINES, Baseline, identity, score_baselines
+from unpaired.evaluation.folder import as_text, write_report
+from unpaired.evaluation.report import (
     DIRECTIONS,
-    FIGURES,
     Example,
+    Figure,
     Method,
+    MethodKind,
     Report,
-    difference,
-    render,
-    verdict,
+    Value,
 )
 from unpaired.evaluation.scores import TruthScores, psnr, score_against_truth
 from unpaired.progress import Meter, duration
-from unpaired.storage import atomic_path
-from unpaired.training.journal import draw_grid
 from unpaired.training.loop import Run, train
 from unpaired.translation.model import Model, load
 
@@ -49,6 +45,16 @@ Pictures = NDArray[np.uint8]
 Journal = Sequence[Mapping[str, float]]
 
 DATA = "seasons-lite"
+FIGURES = (
+    Figure("psnr", "PSNR", "peak signal-to-noise ratio in dB, mean over the pictures",
+           "paired", "higher", 2, 30, "dB", noise=2.0),
+    Figure("ssim", "SSIM", "structural similarity in windows of 7 × 7, mean over the pictures",
+           "paired", "higher", 3, 1),
+    Figure("acc16", "acc16", "share of pixels with every channel within 16 levels of the truth",
+           "paired", "higher", 3, 1),
+    Figure("macro16", "macro16", "mean over classes of acc16 on the pixels of one class only",
+           "paired", "higher", 3, 1),
+)  # fmt: skip
 RANDOM, WORST = 6, 4  # examples of each direction on the page
 EXAMPLES_SEED = 1  # of the random ones
 
@@ -63,7 +69,7 @@ def demo(
     """Trains preset `tiny` on `seasons-lite` in the run folder `out` and scores it by the truth.
 
     A training that was interrupted goes on; one that is finished is scored again. Writes
-    `out/report/scores.json`, `pictures.png` and, last of all, `index.html`.
+    `out/report/report.json`, `pictures.png` and, last of all, `index.html`.
 
     Args:
         out: the run folder.
@@ -81,15 +87,16 @@ def demo(
     began = time.monotonic()
     folder = _obtain()
     recipe = {"seed": seed} if steps is None else {"seed": seed, "steps": steps}
-    run = train(folder, out=out, preset="tiny", recipe=recipe, runtime=runtime)
+    how = {"report": "none", **(runtime or {})}  # there is a better one: the truth is known
+    run = train(folder, out=out, preset="tiny", recipe=recipe, runtime=how)
     model = load(out, device=run.config.runtime.device, threads=run.config.runtime.threads)
 
     pairs = _read_pairs(folder)
     made = {direction: _translate(model, pairs, direction) for direction in DIRECTIONS}
     report = _report(run, pairs, made)
-    page = _write(report, run, out / "report")
+    page = write_report(report, out / "report")
 
-    print(_as_text(report))
+    print(as_text(report))
     print(f"\n{page} ({duration(time.monotonic() - began)} in all)")
     return page
 
@@ -154,15 +161,10 @@ def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Repo
             f"{len(pairs.names)} held-out scenes whose truth is known."
         ),
         names=(recipe.name_a, recipe.name_b),
-        model=Method("the model", own),
-        baselines=[
-            Method(
-                baseline.name,
-                {direction: baselines[direction][baseline.name] for direction in DIRECTIONS},
-                baseline.uses_pairs,
-                "uses pairs, 32 levels a band" if baseline.uses_pairs else "",
-            )
-            for baseline in BASELINES
+        figures=FIGURES,
+        methods=[
+            _method("the model", "model", own),
+            *(_baseline(b, {d: baselines[d][b.name] for d in DIRECTIONS}) for b in BASELINES),
         ],
         examples={
             direction: _examples(pairs, made[direction], direction) for direction in DIRECTIONS
@@ -176,7 +178,32 @@ def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Repo
                 CLASSES, palette("a").tolist(), palette("b").tolist(), strict=True
             )
         },
+        record={
+            "data": DATA,
+            "data_fingerprint": recipe.data_fingerprint,
+            "preset": recipe.preset,
+            "steps": run.step,
+            "seed": recipe.seed,
+        },
     )
+
+
+def _baseline(baseline: Baseline, scores: Mapping[Direction, TruthScores]) -> Method:
+    if baseline.uses_pairs:
+        return _method(baseline.name, "oracle", scores, "uses pairs, 32 levels a band")
+    kind: MethodKind = "untouched" if baseline.translate is identity else "baseline"
+    return _method(baseline.name, kind, scores)
+
+
+def _method(
+    name: str, kind: MethodKind, scores: Mapping[Direction, TruthScores], note: str = ""
+) -> Method:
+    values = {
+        direction: {figure.key: Value(getattr(of_one, figure.key)) for figure in FIGURES}
+        for direction, of_one in scores.items()
+    }
+    per_class = {direction: of_one.per_class for direction, of_one in scores.items()}
+    return Method(name, kind, values, note, per_class)
 
 
 def _examples(pairs: _Pairs, made: Pictures, direction: Direction) -> dict[str, list[Example]]:
@@ -187,11 +214,11 @@ def _examples(pairs: _Pairs, made: Pictures, direction: Direction) -> dict[str, 
     return {
         choice: [
             Example(
-                name=pairs.names[index],
+                name=f"scene {pairs.names[index]}",
                 source=pairs.test[source][index],
                 made=made[index],
                 truth=pairs.test[target][index],
-                psnr=float(scores[index]),
+                caption=f"{scores[index]:.2f} dB",
             )
             for index in indices
         ]
@@ -249,84 +276,3 @@ def _own_version() -> str:
         return version("unpaired")
     except PackageNotFoundError:
         return "(not installed)"
-
-
-def _write(report: Report, run: Run, folder: Path) -> Path:
-    """Every file is whole under a temporary name before the first is renamed; the index is last."""
-    page = folder / "index.html"
-    with (
-        atomic_path(page) as index,
-        atomic_path(folder / "pictures.png") as pictures,
-        atomic_path(folder / "scores.json") as scores,
-    ):
-        index.write_text(render(report), encoding="utf-8")
-        _contact_sheet(report).save(pictures, format="PNG")
-        scores.write_text(json.dumps(_as_json(report, run), indent=1) + "\n", encoding="utf-8")
-    return page
-
-
-def _contact_sheet(report: Report) -> PIL.Image.Image:
-    """The random examples of both directions side by side."""
-    columns = []
-    for direction in DIRECTIONS:
-        source, target = report.ends(direction)
-        examples = report.examples[direction]["at random"]
-        columns += [
-            (source, [example.source for example in examples]),
-            (f"made {target}", [example.made for example in examples]),
-            (f"true {target}", [example.truth for example in examples]),
-            ("5 x difference", [difference(example.made, example.truth) for example in examples]),
-        ]
-    return draw_grid([(title, to_signed(np.stack(pictures))) for title, pictures in columns])
-
-
-def _as_json(report: Report, run: Run) -> dict[str, object]:
-    recipe, found = run.config.recipe, verdict(report)
-    return {
-        "format": 1,
-        "data": DATA,
-        "data_fingerprint": recipe.data_fingerprint,
-        "preset": recipe.preset,
-        "steps": run.step,
-        "seed": recipe.seed,
-        "domains": dict(_domains(run)),
-        "verdict": {"passed": found.passed, "text": [found.headline, *found.details]},
-        "scores": {
-            direction: {
-                "model": _plain(report.model.scores[direction]),
-                "baselines": {
-                    method.name: {"uses_pairs": method.uses_pairs}
-                    | _plain(method.scores[direction])
-                    for method in report.baselines
-                },
-            }
-            for direction in DIRECTIONS
-        },
-    }
-
-
-def _plain(scores: TruthScores) -> dict[str, object]:
-    """As JSON can hold it: infinity (the PSNR of equal pictures) as a string, NaN as null."""
-    values = dataclasses.asdict(scores)
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            values[name] = None if math.isnan(value) else "Infinity"
-    return values
-
-
-def _as_text(report: Report) -> str:
-    """The table of the page and its verdict, for a terminal."""
-    lines = []
-    methods = (report.model, *report.baselines)
-    labels = [f"  {method.name}{' *' if method.uses_pairs else ''}" for method in methods]
-    width = max(map(len, labels))
-    for direction in DIRECTIONS:
-        heads = "".join(f"{figure.name:>9}" for figure in FIGURES)
-        lines.append(f"\n{' -> '.join(report.ends(direction)):{width}}{heads}")
-        for label, method in zip(labels, methods, strict=True):
-            values = (figure.show(figure.of(method.scores[direction])) for figure in FIGURES)
-            lines.append(f"{label:{width}}{''.join(f'{value:>9}' for value in values)}")
-    lines += [f"  * {method.note}" for method in methods if method.uses_pairs]
-    found = verdict(report)
-    lines += ["", found.headline, *(f"  {detail}" for detail in found.details)]
-    return "\n".join(lines)

@@ -70,8 +70,11 @@ class Translator(Protocol):
         """
 
 
-class Engine(Protocol):
-    """Both generators and discriminators, their optimisers and image pools: a training's state."""
+class Engine(Translator, Protocol):
+    """Both generators and discriminators, their optimisers and image pools: a training's state.
+
+    It translates with the EMA weights where EMA is on.
+    """
 
     @property
     def shard(self) -> tuple[int, int]:
@@ -85,9 +88,6 @@ class Engine(Protocol):
 
         The losses, named as in LOSSES, are means over the batch and without their weights.
         """
-
-    def translate(self, images: Images, direction: Direction) -> Images:
-        """As Translator.translate, with the EMA weights where EMA is on."""
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """Scores (N, h, w) of the domain's discriminator, a score a patch; 1 is real, 0 fake."""

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,14 @@ from unpaired.config import Config, Recipe
 from unpaired.data.batches import Batches, load_whole, prefetch
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.image import DEFAULT_MAX_PIXELS
+from unpaired.data.source import Source, find_source
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.progress import Meter
 from unpaired.storage import exclusive, sweep
-from unpaired.training.intake import Source, find_source, set_aside, take_in
+from unpaired.training.closing import close
+from unpaired.training.intake import set_aside, take_in
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
     Say,
@@ -142,8 +144,20 @@ def train(
             partial(write_best, folder, start.config, engine),
             say,
         )
+        write_page = partial(
+            close,
+            engine,
+            start.config,
+            data=training,
+            folder=folder,
+            max_pixels=max_pixels,
+            say=say,
+            quiet=quiet,
+        )
         with stop_on_signals(say) as stop:
-            done = _steps(engine, batches, start, watch, stop, quiet)
+            done = _steps(engine, batches, start, watch, stop, quiet, write_page)
+        if config.runtime.report != "none":
+            write_page(done)
     name = shlex.quote(start.config.recipe.name_b)
     where = shlex.quote(str(folder))
     say(f"finished: unpaired translate {where} PICTURES --to {name} --out FOLDER")
@@ -157,7 +171,13 @@ def train(
 
 
 def _steps(
-    engine: Engine, batches: Batches, start: Start, watch: Watch, stop: StopRequest, quiet: bool
+    engine: Engine,
+    batches: Batches,
+    start: Start,
+    watch: Watch,
+    stop: StopRequest,
+    quiet: bool,
+    write_page: Callable[[int], None],
 ) -> int:
     """The steps from `start` to the end, with all that is written on the way; the steps taken."""
     folder, recipe, runtime = watch.folder, start.config.recipe, start.config.runtime
@@ -194,6 +214,8 @@ def _steps(
                 if finished or stopping or _due(done, runtime.checkpoint_every):
                     save_state(done)
                     saved = done
+                if evaluating and not finished and runtime.report == "evaluations":
+                    write_page(done)
                 meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
                 if finished:
                     break

@@ -144,7 +144,8 @@ class Model:
     """Two generators, or one, with the configuration they were trained with. Made by `load`.
 
     `path` is the file it came from, `step` the training step it stands at, `weights` says whether
-    they are a running mean, and `directions` are those it translates in.
+    they are a running mean, `directions` are those it translates in, and `translator` has the
+    networks themselves.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Model:
         self.step = step
         self.weights = weights
         self.directions = directions
-        self._translator = translator
+        self.translator = translator
         self._on_cpu = translator.memory == "host"
 
     @property
@@ -381,7 +382,7 @@ class Model:
 
     def _run(self, batch: Floats, direction: Direction) -> npt.NDArray[Any]:
         try:
-            return self._translator.translate(batch, direction)
+            return self.translator.translate(batch, direction)
         except (MemoryError, RuntimeError) as error:
             # Frameworks have their own errors, and all of these words in common.
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():

@@ -1,0 +1,39 @@
+"""What lies beside a model in its run folder: the journal, and the discriminators."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from unpaired.checkpoint import checkpoint_path, read
+from unpaired.engines.choice import make_engine
+from unpaired.errors import CheckpointError
+from unpaired.evaluation.probe import Judge
+from unpaired.translation.model import Model
+
+__all__ = ["journal_of", "judge_of"]
+
+
+def journal_of(model: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics.jsonl beside a weights file; none where there is none."""
+    for folder in (model.parent, model.parent.parent):
+        path = folder / "metrics.jsonl"
+        if path.is_file():
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return []
+
+
+def judge_of(model: Model) -> Judge | None:
+    """The discriminators of the checkpoint of the model's step; None where it is not there."""
+    beside = checkpoint_path(model.path.parent, model.step)
+    path = beside if beside.is_file() else model.path
+    try:
+        header, arrays = read(path)
+        if header.kind != "checkpoint":
+            return None
+        runtime = dataclasses.replace(model.config.runtime, threads=model.config.runtime.threads)
+        engine = make_engine(header.config.recipe, runtime)
+        engine.load(arrays)
+    except CheckpointError:
+        return None
+    return engine.judge

@@ -1,0 +1,95 @@
+"""Learning curves as SVG: losses by step, and the criterion on the validation part."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from unpaired.engines.seam import LOSSES
+
+__all__ = ["draw_curves"]
+
+_POINTS = 320  # of a curve: about one a pixel
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 352, 26, 150
+_EVEN = 0.25  # of a least-squares discriminator that cannot tell, and of what it judges
+
+Journal = Sequence[Mapping[str, object]]
+Curve = Sequence[tuple[float, float]]
+
+
+def draw_curves(journal: Journal) -> str:
+    """SVGs, one for each kind of loss that the lines of metrics.jsonl hold, both sides in it.
+
+    A last one has the criterion of the evaluations, where there were some. "" where nothing was
+    logged. Of long curves means over neighbouring lines are drawn.
+    """
+    diagrams = []
+    for sides in zip(LOSSES[::2], LOSSES[1::2], strict=True):
+        curves = {name: _curve(journal, name) for name in sides}
+        if all(curves.values()):
+            even = _EVEN if sides[0].startswith(("adversarial", "discriminator")) else None
+            diagrams.append(_diagram(curves, even))
+    evaluated = [
+        {"step": line.get("step"), **found}
+        for line in journal
+        if isinstance(found := line.get("validation"), dict)
+    ]
+    if criterion := _curve(evaluated, "criterion"):
+        diagrams.append(_diagram({"criterion on the validation part": criterion}, None))
+    return "".join(diagrams)
+
+
+def _curve(lines: Journal, name: str) -> Curve:
+    """(step, value) of the lines that have both, finite, thinned out."""
+    points = []
+    for line in lines:
+        step, value = line.get("step"), line.get(name)
+        if not isinstance(step, int | float) or not isinstance(value, int | float):
+            continue
+        if math.isfinite(value):
+            points.append((float(step), float(value)))
+    if len(points) <= _POINTS:
+        return points
+    each = math.ceil(len(points) / _POINTS)
+    groups = [points[start : start + each] for start in range(0, len(points), each)]
+    return [
+        (sum(step for step, _ in group) / len(group), sum(v for _, v in group) / len(group))
+        for group in groups
+    ]
+
+
+def _diagram(curves: Mapping[str, Curve], even: float | None) -> str:
+    """An SVG of curves over the steps, both axes from 0, or from the lowest value if it is less."""
+    last = max(step for curve in curves.values() for step, _ in curve) or 1
+    values = [value for curve in curves.values() for _, value in curve]
+    highest = max(even or 0.0, *values, 0.0) or 1
+    lowest = min(0.0, *values)
+
+    def x(step: float) -> str:
+        return f"{_LEFT + (_RIGHT - _LEFT) * step / last:.1f}"
+
+    def y(value: float) -> str:
+        return f"{_BOTTOM - (_BOTTOM - _TOP) * (value - lowest) / (highest - lowest):.1f}"
+
+    drawn = [f'<path class="even" d="M{_LEFT} {y(even)}H{_RIGHT}"/>'] if even else []
+    for value in _ticks(highest):
+        drawn.append(f'<path class="grid" d="M{_LEFT} {y(value)}H{_RIGHT}"/>')
+        drawn.append(f'<text class="end" x="{_LEFT - 6}" y="{y(value)}" dy="4">{value:g}</text>')
+    for step in _ticks(last):
+        drawn.append(f'<text class="mid" x="{x(step)}" y="{_BOTTOM + 16}">{step:,.9g}</text>')
+    names = []
+    for index, (name, curve) in enumerate(curves.items()):
+        path = "L".join(f"{x(step)} {y(value)}" for step, value in curve)
+        drawn.append(f'<path class="curve side{index}" d="M{path}h0"/>')
+        names.append(f'<tspan class="side{index}">― {escape(name)}</tspan>')
+    label = escape(" and ".join(curves))
+    return (
+        f'<svg viewBox="0 0 360 172" role="img" aria-label="{label} by step">'
+        f'<text x="{_LEFT}" y="14">{" ".join(names)}</text>{"".join(drawn)}</svg>\n'
+    )
+
+
+def _ticks(top: float) -> list[float]:
+    """Round numbers from 0 up to `top`, at most six."""
+    power = 10.0 ** math.floor(math.log10(top))
+    step = next(part * power for part in (0.2, 0.5, 1, 2) if top / (part * power) < 6)
+    return [index * step for index in range(int(top / step + 1e-9) + 1)]

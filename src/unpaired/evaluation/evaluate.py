@@ -1,0 +1,345 @@
+"""`unpaired evaluate` and `unpaired compare`: models against a test set, with floors and baselines.
+
+Pictures are read once, resized, and kept on disk, as is all that is made of them: memory does not
+grow with their number.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from unpaired.config import DEFAULT_MAX_PIXELS, Recipe
+from unpaired.data.domains import DataSet
+from unpaired.data.image import to_signed
+from unpaired.data.source import Source, find_source
+from unpaired.engines.choice import make_features, make_lpips
+from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
+from unpaired.engines.seam import Direction
+from unpaired.errors import ConfigError
+from unpaired.evaluation.beside import journal_of, judge_of
+from unpaired.evaluation.detectors import Finding, detect
+from unpaired.evaluation.measure import figures_of
+from unpaired.evaluation.probe import History, Judge, take_probe
+from unpaired.evaluation.report import Figure, Report
+from unpaired.evaluation.table import CYCLED, Table, ends
+from unpaired.evaluation.testset import Squares, TestSet, gather
+from unpaired.progress import Meter
+from unpaired.translation.model import Model, load
+
+__all__ = ["Protocol", "compare", "evaluate", "measure"]
+
+PROBE = 8  # pictures of each domain that the detectors look at
+
+CYCLES = (
+    Figure("cycle", "there and back", "mean absolute difference, in levels of 255, of a picture "
+           "and what is made back out of its translation", "cycle", "lower", 2),
+    Figure("noisy_cycle", "with noise", "the same where the translation is rounded to 8 bits and "
+           "has noise of 5 levels; far larger where the way back was hidden in it",
+           "cycle", "lower", 2),
+    Figure("identity", "own kind", "mean absolute difference, in levels of 255, that a picture "
+           "takes which already is of the target domain", "cycle", "lower", 2),
+)  # fmt: skip
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: Source,
+    *,
+    features: str | Path | None = None,
+    lpips: str | Path | None = None,
+    image_size: int | None = None,
+    limit: int = 0,
+    seed: int = 0,
+    engine: Literal["auto", "torch", "jax"] = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    quiet: bool = False,
+) -> Report:
+    """Measures how good a model's translations of a test set are, in both directions.
+
+    Args:
+        model: what `load` returns, or a run folder or weights file.
+        data: a folder, a name of the catalogue, or two folders; its test pictures are translated
+            (its training pictures, where there are none, which is said).
+        features: a file of weights for KID and FID (AlexNet, VGG16, EfficientNet-Lite0), or
+            "inception", the standard one (extra: fid). Without, only distances that need no
+            weights are told.
+        lpips: a file of LPIPS heads for AlexNet, whose features are then those of `features`.
+        image_size: side in pixels at which pictures are translated and compared (default: that
+            of the training).
+        limit: test pictures of each domain at most, drawn by `seed` (0: all).
+        seed: of what is drawn: samples, examples, noise, directions of projection.
+        engine, device, threads: as for `load`.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, MissingExtra, RunError: refused.
+    """
+    if not isinstance(model, Model):
+        model = load(model, engine=engine, device=device, threads=threads)
+    how = Protocol(features, lpips, image_size, limit, seed, device, threads, max_pixels, quiet)
+    return measure({"the model": model}, data, how)
+
+
+def compare(
+    models: Sequence[str | Path],
+    data: Source,
+    *,
+    features: str | Path | None = None,
+    lpips: str | Path | None = None,
+    image_size: int | None = None,
+    limit: int = 0,
+    seed: int = 0,
+    engine: Literal["auto", "torch", "jax"] = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    quiet: bool = False,
+) -> Report:
+    """The figures of several models side by side, on one test set. Arguments as `evaluate`.
+
+    Raises:
+        ConfigError: fewer than two models, two of one name, or of different domains; besides, as
+            `evaluate`.
+    """
+    loaded = {
+        name: load(path, engine=engine, device=device, threads=threads)
+        for name, path in _names(models).items()
+    }
+    how = Protocol(features, lpips, image_size, limit, seed, device, threads, max_pixels, quiet)
+    return measure(loaded, data, how)
+
+
+def _names(models: Sequence[str | Path]) -> dict[str, Path]:
+    """Short names that differ: the last part of a path, or the whole."""
+    paths = [Path(model) for model in models]
+    if len(set(paths)) < 2 or len(set(paths)) < len(paths):
+        raise ConfigError("compare needs two models or more, each given once")
+    short = [path.name for path in paths]
+    whole = len(set(short)) < len(short)
+    return {str(path) if whole else path.name: path for path in paths}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How it is measured: the arguments of `evaluate`."""
+
+    features: str | Path | None = None
+    lpips: str | Path | None = None
+    image_size: int | None = None
+    limit: int = 0
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    quiet: bool = False
+
+
+def measure(
+    models: Mapping[str, Model],
+    data: Source | DataSet,
+    how: Protocol,
+    judge: Judge | None = None,
+) -> Report:
+    """The report of models by their names: what `evaluate` and `compare` return.
+
+    `judge` is of the discriminators, if they are at hand; else they are looked for in the run
+    folder. With several models the detectors do not look.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, MissingExtra, RunError: refused.
+    """
+    first = next(iter(models.values()))
+    recipe = first.config.recipe
+    directions = _directions(models)
+    side = how.image_size or recipe.image_size
+    if side % 4 or side < 8:
+        raise ConfigError(f"--image-size is {side}: it must be a multiple of 4, at least 8")
+    network, pairs = _networks(how)
+    found = data
+    if not isinstance(found, DataSet):
+        found = find_source(found, need_train=False, quiet=how.quiet)
+    with Meter("reading", quiet=how.quiet) as meter:
+        tests = gather(
+            found,
+            recipe,
+            side=side,
+            limit=how.limit,
+            seed=how.seed,
+            max_pixels=how.max_pixels,
+            progress=meter.show,
+        )
+    table = Table(models, tests, directions, network, pairs, how.seed, how.quiet)
+    findings = _watch(first, tests, how.seed, judge) if len(models) == 1 else []
+    count = min(map(len, tests.test.values()))
+    figures = figures_of(
+        bands=recipe.bands_b if directions[0] == "ab" else recipe.bands_a,
+        count=count,
+        paired=tests.paired,
+        network=network,
+        lpips=pairs,
+    )
+    return Report(
+        title=f"{recipe.name_a} and {recipe.name_b}",
+        summary=_summary(models, tests),
+        names=(recipe.name_a, recipe.name_b),
+        figures=[*figures, *(CYCLES if len(directions) == 2 else ())],
+        methods=table.methods,
+        examples=table.examples,
+        facts=_facts(models, tests, recipe, network, pairs, side, how.seed),
+        directions=directions,
+        findings=findings,
+        journal=journal_of(first.path) if len(models) == 1 else (),
+        config=first.config.to_toml() if len(models) == 1 else "",
+        record={
+            "steps": {name: model.step for name, model in models.items()},
+            "data_fingerprint": recipe.data_fingerprint,
+            "seed": how.seed,
+            "image_size": side,
+            "n": {domain: len(squares) for domain, squares in tests.test.items()},
+            "paired": tests.paired,
+        },
+    )
+
+
+def _directions(models: Mapping[str, Model]) -> tuple[Direction, ...]:
+    """Those that all models go."""
+    recipes = {name: model.config.recipe for name, model in models.items()}
+    kinds = {
+        (r.name_a, r.name_b, r.bands_a, r.bands_b, r.depth_a, r.depth_b) for r in recipes.values()
+    }
+    if len(kinds) > 1:
+        told = "; ".join(
+            f"{name}: {r.name_a} ({r.bands_a} bands) and {r.name_b} ({r.bands_b})"
+            for name, r in recipes.items()
+        )
+        raise ConfigError(f"models of different domains cannot be compared ({told})")
+    ways: tuple[Direction, Direction] = ("ab", "ba")
+    common = tuple(way for way in ways if all(way in model.directions for model in models.values()))
+    if not common:
+        raise ConfigError("the models go no direction in common: compare those that do")
+    return common
+
+
+def _networks(how: Protocol) -> tuple[FeatureNetwork | None, PairDistance | None]:
+    features, lpips = how.features, how.lpips
+    if lpips and (features is None or str(features) == "inception"):
+        raise ConfigError("--lpips needs the weights of AlexNet: give them with --features FILE")
+    network = None
+    if features is not None:
+        path = None if str(features) == "inception" else Path(features)
+        network = make_features(path, how.device, how.threads)
+    pairs = make_lpips(Path(str(features)), Path(lpips), how.device, how.threads) if lpips else None
+    return network, pairs
+
+
+# ---- detectors and facts ------------------------------------------------------------------
+
+
+def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list[Finding]:
+    """What the detectors say of the finished model."""
+    judge = judge or judge_of(model)
+
+    def some(squares: Squares | None) -> np.ndarray | None:
+        return None if squares is None else to_signed(np.asarray(squares.samples[:PROBE]))
+
+    real_a, real_b = some(tests.test["a"]), some(tests.test["b"])
+    assert real_a is not None
+    assert real_b is not None
+    probe = take_probe(
+        model.translator,
+        real_a,
+        real_b,
+        some(tests.train.get("a")),
+        some(tests.train.get("b")),
+        judge=judge,
+        directions=model.directions,
+        seed=seed,
+    )
+    names = tuple(tuple(tests.test[domain].names[:PROBE]) for domain in ends("ab"))
+    return detect(
+        probe,
+        History().after(probe),
+        (model.name_a, model.name_b),
+        files=(names[0], names[1]),
+        lines=journal_of(model.path),
+    )
+
+
+def _summary(models: Mapping[str, Model], tests: TestSet) -> str:
+    n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
+    first = next(iter(models.values()))
+    which = "held-out" if tests.held_out else "training (there is no test set)"
+    what = f"{len(models)} models" if len(models) > 1 else "A CycleGAN"
+    truth = "whose true translations are known" if tests.paired else "without known translations"
+    return (
+        f"{what} of {first.name_a} and {first.name_b}, on {which} pictures {truth}: "
+        f"{n_a} of {first.name_a}, {n_b} of {first.name_b}."
+    )
+
+
+def _facts(
+    models: Mapping[str, Model],
+    tests: TestSet,
+    recipe: Recipe,
+    network: FeatureNetwork | None,
+    lpips: PairDistance | None,
+    side: int,
+    seed: int,
+) -> dict[str, str]:
+    facts = {}
+    for name, model in models.items():
+        own = model.config.recipe
+        weights = {"ema": f"running mean, decay {own.ema:g}", "last": "of the last step"}
+        facts[name] = (
+            f"{model.path.parent.name}/{model.path.name}: preset {own.preset}, step "
+            f"{model.step:,}, {own.precision}, training seed {own.seed}, weights: "
+            f"{weights[model.weights]}"
+        )
+    n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
+    facts["pictures"] = (
+        f"n = {n_a} of {recipe.name_a} and {n_b} of {recipe.name_b}"
+        + ("" if tests.held_out else ", which the training may have seen: there is no test set")
+        + f"; resized to {side} x {side}, bicubic with antialiasing"
+    )
+    facts["pairs"] = (
+        "every picture of A has its namesake in B, so they are taken as pairs"
+        if tests.paired
+        else "names do not pair, so no truth is known"
+    )
+    facts["features"] = network.name if network else "none given (--features FILE): no KID, no FID"
+    if network and max(recipe.bands_a, recipe.bands_b) > 3:
+        facts["features"] += "; of more than three bands the first three are shown to it"
+    if lpips:
+        facts["LPIPS"] = lpips.name
+    facts["floors"] = (
+        "real training pictures of the target domain in place of translations; as many as there "
+        "are test pictures of the source, where there are"
+        if tests.train
+        else "none: there are no training pictures"
+    )
+    facts["baselines"] = (
+        "know up to 1,000 training pictures of the target domain, drawn by the seed, no pairs"
+    )
+    facts["way back"] = f"measured on up to {CYCLED} pictures of each domain"
+    facts["intervals"] = (
+        "95 %, by the jackknife over pictures; near-duplicates make them too narrow"
+    )
+    facts["seed"] = f"{seed}, of all that is drawn here"
+    facts["data fingerprint of the training"] = recipe.data_fingerprint or "unknown"
+    facts["software"] = (
+        f"unpaired {_own_version()}, Python {platform.python_version()}, numpy {np.__version__}"
+    )
+    return facts
+
+
+def _own_version() -> str:
+    try:
+        return version("unpaired")
+    except PackageNotFoundError:
+        return "(not installed)"

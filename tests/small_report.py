@@ -1,0 +1,71 @@
+"""Small reports of made-up figures, and pictures of noise."""
+
+import numpy as np
+
+from unpaired.evaluation.report import DIRECTIONS, Example, Figure, Method, Report, Value
+
+PSNR = Figure("psnr", "PSNR", "in dB", "paired", "higher", 2, full=30, unit="dB", noise=2.0)
+SSIM = Figure("ssim", "SSIM", "of windows", "paired", "higher", 3, full=1)
+ACC16 = Figure("acc16", "acc16", "of pixels", "paired", "higher", 3, full=1)
+MACRO16 = Figure("macro16", "macro16", "of classes", "paired", "higher", 3, full=1)
+PAIRED = (PSNR, SSIM, ACC16, MACRO16)
+KID = Figure("kid", "KID × 1000", "of features", "set", "lower", 1, full=200, scale=1000)
+FID = Figure("fid", "FID (n = 9)", "of features", "set", "lower", 1)
+CYCLE = Figure("cycle", "cycle", "there and back", "cycle", "lower", 2)
+
+
+def noise(seed, height=8, width=8):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def scores(psnr, ssim=0.5, acc16=0.5, macro16=0.5):
+    values = zip(PAIRED, (psnr, ssim, acc16, macro16), strict=True)
+    return {figure.key: Value(value) for figure, value in values}
+
+
+def kid(value, low=None, high=None):
+    """Given as it is shown, times 1000."""
+    return {"kid": Value(*(None if x is None else x / 1000 for x in (value, low, high)))}
+
+
+def both(ab, ba=None):
+    return {"ab": ab, "ba": ab if ba is None else ba}
+
+
+GOOD = scores(20.0, 0.8, 0.7, 0.6)
+WEAK = Method("identity", "untouched", both(scores(9.0, 0.2, 0.1, 0.1)))
+ORACLE = Method("oracle", "oracle", both(scores(23.0)), "uses pairs")
+
+
+def report(model, *others, **changes):
+    """Of a paired test set unless `figures` says else; `model` are the values of its own."""
+    examples = {
+        direction: {
+            "at random": [
+                Example(
+                    "scene 0007",
+                    noise(seed),
+                    noise(seed + 1),
+                    truth=noise(seed + 2),
+                    caption="12.34 dB",
+                )
+            ]
+        }
+        for seed, direction in enumerate(DIRECTIONS, 10)
+    }
+    per_class = both({"sky": 0.5, "lake": 0.25})
+    fields = {
+        "title": "A title",
+        "summary": "A summary.",
+        "names": ("summer", "winter"),
+        "figures": PAIRED,
+        "methods": [
+            Method("the model", "model", model, per_class=per_class),
+            *(others or [WEAK, ORACLE]),
+        ],
+        "examples": examples,
+        "facts": {"data": "some"},
+        "config": "[recipe]\n",
+        "swatches": {"sky": ((1, 2, 3), (4, 5, 6))},
+    }
+    return Report(**fields | changes)
