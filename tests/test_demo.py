@@ -236,7 +236,7 @@ def test_what_is_asked_is_trained_and_told(stand_in, home, tmp_path):
     assert "an abacus" in text
     assert "numpy " + np.__version__ in text
     demo(tmp_path)
-    assert calls.train[1][3:] == ({"seed": 0}, None)
+    assert calls.train[1][3:] == ({"seed": 0}, {"report": "none"})
     assert f"{preset('tiny').steps:,} steps" in page.read_text(encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
-"""Stop and go on: the same run, bit for bit. With the fake engine and with PyTorch."""
+"""Stop and go on: the same run, bit for bit. With the fake engine, PyTorch and JAX."""
 
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,12 +83,16 @@ def interrupt_after(monkeypatch, steps):
     monkeypatch.setattr(loop, "make_engine", make)
 
 
-@pytest.fixture(params=["fake", "torch"])
+@pytest.fixture(params=["fake", "torch", "jax"])
 def engine(request, monkeypatch):
     if request.param == "fake":
         monkeypatch.setattr(loop, "make_engine", FakeEngine)
     else:
-        pytest.importorskip("torch", reason="the torch engine is not installed")
+        pytest.importorskip(request.param, reason=f"the {request.param} engine is not installed")
+        engine_of, name = loop.make_engine, request.param
+        monkeypatch.setattr(
+            loop, "make_engine", lambda recipe, how: engine_of(recipe, replace(how, engine=name))
+        )
     return request.param
 
 
