@@ -27,4 +27,4 @@ bench: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .pytest_cache runs build dist

@@ -1,7 +1,8 @@
 """What lies beside a model in its run folder: the journal, and the discriminators."""
 
-import dataclasses
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,21 @@ def journal_of(model: Path) -> list[dict[str, Any]]:
     for folder in (model.parent, model.parent.parent):
         path = folder / "metrics.jsonl"
         if path.is_file():
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            return list(_lines(path))
     return []
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Its lines, without such as a running training has written in part."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for written in text.splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(written)
+            if isinstance(line, dict):
+                yield line
 
 
 def judge_of(model: Model) -> Judge | None:
@@ -31,9 +45,8 @@ def judge_of(model: Model) -> Judge | None:
         header, arrays = read(path)
         if header.kind != "checkpoint":
             return None
-        runtime = dataclasses.replace(model.config.runtime, threads=model.config.runtime.threads)
-        engine = make_engine(header.config.recipe, runtime)
-        engine.load(arrays)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return None
+    engine = make_engine(header.config.recipe, model.config.runtime)
+    engine.load(arrays)
     return engine.judge

@@ -19,15 +19,16 @@ from unpaired.data.image import to_signed
 from unpaired.data.source import Source, find_source
 from unpaired.engines.choice import make_features, make_lpips
 from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
-from unpaired.engines.seam import Direction
+from unpaired.engines.seam import Direction, Domain
 from unpaired.errors import ConfigError
 from unpaired.evaluation.beside import journal_of, judge_of
 from unpaired.evaluation.detectors import Finding, detect
 from unpaired.evaluation.measure import figures_of
 from unpaired.evaluation.probe import History, Judge, take_probe
 from unpaired.evaluation.report import Figure, Report
-from unpaired.evaluation.table import CYCLED, Table, ends
-from unpaired.evaluation.testset import Squares, TestSet, gather
+from unpaired.evaluation.rivals import RIVALS, ends, known_to_baselines
+from unpaired.evaluation.table import CYCLED, FLOOR, Table, floor_of
+from unpaired.evaluation.testset import FEWEST, Squares, TestSet, gather
 from unpaired.progress import Meter
 from unpaired.translation.model import Model, load
 
@@ -73,7 +74,7 @@ def evaluate(
         lpips: a file of LPIPS heads for AlexNet, whose features are then those of `features`.
         image_size: side in pixels at which pictures are translated and compared (default: that
             of the training).
-        limit: test pictures of each domain at most, drawn by `seed` (0: all).
+        limit: test pictures of each domain at most, 3 or more, drawn by `seed` (0: all).
         seed: of what is drawn: samples, examples, noise, directions of projection.
         engine, device, threads: as for `load`.
 
@@ -116,13 +117,17 @@ def compare(
 
 
 def _names(models: Sequence[str | Path]) -> dict[str, Path]:
-    """Short names that differ: the last part of a path, or the whole."""
+    """Short names that differ from each other and from other rows: a path's end, or the whole."""
     paths = [Path(model) for model in models]
     if len(set(paths)) < 2 or len(set(paths)) < len(paths):
         raise ConfigError("compare needs two models or more, each given once")
-    short = [path.name for path in paths]
-    whole = len(set(short)) < len(short)
-    return {str(path) if whole else path.name: path for path in paths}
+    short = [path.name or str(path) for path in paths]
+    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
+    taken = {*RIVALS, FLOOR}
+    return {
+        f"model {name}" if name in taken else name: path
+        for name, path in zip(names, paths, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,10 @@ def measure(
     side = how.image_size or recipe.image_size
     if side % 4 or side < 8:
         raise ConfigError(f"--image-size is {side}: it must be a multiple of 4, at least 8")
+    if how.limit and how.limit < FEWEST:
+        raise ConfigError(f"--limit is {how.limit}: it must be 0 (all) or at least {FEWEST}")
+    if how.seed < 0:
+        raise ConfigError(f"--seed is {how.seed}: it must be at least 0")
     network, pairs = _networks(how)
     found = data
     if not isinstance(found, DataSet):
@@ -178,7 +187,7 @@ def measure(
     findings = _watch(first, tests, how.seed, judge) if len(models) == 1 else []
     count = min(map(len, tests.test.values()))
     figures = figures_of(
-        bands=recipe.bands_b if directions[0] == "ab" else recipe.bands_a,
+        bands=[recipe.bands_b if way == "ab" else recipe.bands_a for way in directions],
         count=count,
         paired=tests.paired,
         network=network,
@@ -188,7 +197,7 @@ def measure(
         title=f"{recipe.name_a} and {recipe.name_b}",
         summary=_summary(models, tests),
         names=(recipe.name_a, recipe.name_b),
-        figures=[*figures, *(CYCLES if len(directions) == 2 else ())],
+        figures=[*figures, *_measured_cycles(table)],
         methods=table.methods,
         examples=table.examples,
         facts=_facts(models, tests, recipe, network, pairs, side, how.seed),
@@ -207,6 +216,14 @@ def measure(
     )
 
 
+def _measured_cycles(table: Table) -> list[Figure]:
+    """Those that a model goes both ways for, or that has equal bands on both sides."""
+    measured = {
+        key for method in table.methods for values in method.values.values() for key in values
+    }
+    return [figure for figure in CYCLES if figure.key in measured]
+
+
 def _directions(models: Mapping[str, Model]) -> tuple[Direction, ...]:
     """Those that all models go."""
     recipes = {name: model.config.recipe for name, model in models.items()}
@@ -215,7 +232,8 @@ def _directions(models: Mapping[str, Model]) -> tuple[Direction, ...]:
     }
     if len(kinds) > 1:
         told = "; ".join(
-            f"{name}: {r.name_a} ({r.bands_a} bands) and {r.name_b} ({r.bands_b})"
+            f"{name}: {r.name_a} ({r.bands_a} bands of {r.depth_a} bits) and {r.name_b} "
+            f"({r.bands_b} of {r.depth_b})"
             for name, r in recipes.items()
         )
         raise ConfigError(f"models of different domains cannot be compared ({told})")
@@ -248,6 +266,8 @@ def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list
     def some(squares: Squares | None) -> np.ndarray | None:
         return None if squares is None else to_signed(np.asarray(squares.samples[:PROBE]))
 
+    # Training pictures that stand in for a test set cannot be told from themselves.
+    train = tests.train if tests.held_out else {}
     real_a, real_b = some(tests.test["a"]), some(tests.test["b"])
     assert real_a is not None
     assert real_b is not None
@@ -255,8 +275,8 @@ def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list
         model.translator,
         real_a,
         real_b,
-        some(tests.train.get("a")),
-        some(tests.train.get("b")),
+        some(train.get("a")),
+        some(train.get("b")),
         judge=judge,
         directions=model.directions,
         seed=seed,
@@ -274,12 +294,13 @@ def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list
 def _summary(models: Mapping[str, Model], tests: TestSet) -> str:
     n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
     first = next(iter(models.values()))
-    which = "held-out" if tests.held_out else "training (there is no test set)"
+    which = "held-out " if tests.held_out else ""
+    unsure = "" if tests.held_out else " There is no test set: the training may have seen them."
     what = f"{len(models)} models" if len(models) > 1 else "A CycleGAN"
     truth = "whose true translations are known" if tests.paired else "without known translations"
     return (
-        f"{what} of {first.name_a} and {first.name_b}, on {which} pictures {truth}: "
-        f"{n_a} of {first.name_a}, {n_b} of {first.name_b}."
+        f"{what} of {first.name_a} and {first.name_b}, on {which}pictures {truth}: "
+        f"{n_a} of {first.name_a}, {n_b} of {first.name_b}.{unsure}"
     )
 
 
@@ -313,19 +334,15 @@ def _facts(
         else "names do not pair, so no truth is known"
     )
     facts["features"] = network.name if network else "none given (--features FILE): no KID, no FID"
-    if network and max(recipe.bands_a, recipe.bands_b) > 3:
-        facts["features"] += "; of more than three bands the first three are shown to it"
+    shown = _shown(recipe)
+    if network and shown:
+        facts["features"] += f"; it is shown {shown}"
+    elif shown:
+        facts["pictures here"] = f"show {shown}"
     if lpips:
         facts["LPIPS"] = lpips.name
-    facts["floors"] = (
-        "real training pictures of the target domain in place of translations; as many as there "
-        "are test pictures of the source, where there are"
-        if tests.train
-        else "none: there are no training pictures"
-    )
-    facts["baselines"] = (
-        "know up to 1,000 training pictures of the target domain, drawn by the seed, no pairs"
-    )
+    facts["floors"] = _told_floors(models, tests, recipe)
+    facts["baselines"] = _told_baselines(tests, recipe)
     facts["way back"] = f"measured on up to {CYCLED} pictures of each domain"
     facts["intervals"] = (
         "95 %, by the jackknife over pictures; near-duplicates make them too narrow"
@@ -336,6 +353,58 @@ def _facts(
         f"unpaired {_own_version()}, Python {platform.python_version()}, numpy {np.__version__}"
     )
     return facts
+
+
+def _shown(recipe: Recipe) -> str:
+    """What is seen of pictures that are not RGB of 8 bits; "" where all are."""
+    kinds = {
+        recipe.name_a: (recipe.bands_a, recipe.depth_a),
+        recipe.name_b: (recipe.bands_b, recipe.depth_b),
+    }
+    parts = []
+    for name, (bands, depth) in kinds.items():
+        seen = {1: "its one band, three times", 3: ""}.get(
+            bands, f"bands 1, 2 and 3 of {bands}" if bands > 3 else "band 1 of 2, three times"
+        )
+        deep = "the upper 8 of 16 bits" if depth == 16 else ""
+        if seen or deep:
+            parts.append(f"of {name} {' and '.join(filter(None, (seen, deep)))}")
+    return "; ".join(parts)
+
+
+def _told_floors(models: Mapping[str, Model], tests: TestSet, recipe: Recipe) -> str:
+    if not tests.held_out:
+        return "none: training pictures stand in for the test set, so there are no others"
+    ways: dict[Direction, str] = {"ab": recipe.name_b, "ba": recipe.name_a}
+    counts = {
+        name: len(floor)
+        for way, name in ways.items()
+        if (floor := floor_of(tests, way)) is not None
+        and all(way in model.directions for model in models.values())
+    }
+    if not counts:
+        return "none: there are no training pictures, or too few"
+    listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
+    return (
+        f"real training pictures in place of translations, {listed}; FID where they are as many "
+        "as the translations"
+    )
+
+
+def _told_baselines(tests: TestSet, recipe: Recipe) -> str:
+    domains: dict[Domain, str] = {"a": recipe.name_a, "b": recipe.name_b}
+    counts = {
+        name: len(known)
+        for domain, name in domains.items()
+        if (known := known_to_baselines(tests, domain)) is not None
+    }
+    if not counts:
+        return "only those that need no training pictures, for there are none"
+    listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
+    return (
+        f"know {listed}, training pictures drawn by the seed, no pairs; histogram matching is for "
+        "8 bits and equal bands, Reinhard's transfer for RGB of 8 bits"
+    )
 
 
 def _own_version() -> str:

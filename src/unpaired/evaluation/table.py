@@ -5,23 +5,23 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.data.image import from_signed, to_signed
+from unpaired.data.image import Image, from_signed, to_signed
 from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
-from unpaired.engines.seam import Direction, Domain
-from unpaired.evaluation.baselines import BASELINES
+from unpaired.engines.seam import Direction
 from unpaired.evaluation.measure import Yardstick, least_like
 from unpaired.evaluation.probe import reconstruction_errors, take_probe
 from unpaired.evaluation.report import Example, Method, MethodKind, Value
-from unpaired.evaluation.scores import psnr
-from unpaired.evaluation.testset import CHUNK, Squares, TestSet, shelf, to_rgb
+from unpaired.evaluation.rivals import RIVALS, ends, rivals
+from unpaired.evaluation.testset import FEWEST, Squares, TestSet, shelf, to_rgb
 from unpaired.progress import Meter
 from unpaired.translation.model import Model
 
-__all__ = ["CYCLED", "Table", "ends"]
+__all__ = ["CYCLED", "FLOOR", "Table", "floor_of"]
 
 RANDOM, WORST = 6, 4  # examples of each direction
 CYCLED = 64  # pictures of each domain, at most, whose way back is measured
-BATCH = 8
+BATCH, BATCH_PIXELS = 8, 2**19  # pictures at once, and pixels of a probe's
+FLOOR = "real training pictures"
 EXAMPLES = 10  # random stream of the examples
 
 
@@ -42,10 +42,11 @@ class Table:
         self.network, self.lpips = network, lpips
         self.rows: dict[str, tuple[MethodKind, str, dict[Direction, dict[str, Value]]]] = {}
         self.examples: dict[Direction, dict[str, list[Example]]] = {}
-        sets = len(models) * 2 + 1 + len(BASELINES)
+        sets = len(models) * 2 + 1 + len(RIVALS)
         self.total = sum(sets * len(tests.test[ends(way)[0]]) for way in directions)
         with Meter("measuring", quiet=quiet) as meter:
             self.done, self.meter = 0, meter
+            self.cycles = {name: _cycles(model, tests, seed) for name, model in models.items()}
             for direction in directions:
                 self._measure(direction)
 
@@ -71,18 +72,19 @@ class Table:
         )
         for name, model in self.models.items():
             made = _translate(model, sources, direction, self._count)
-            cycles = _cycles(model, self.tests, direction, self.seed)
-            self._row(name, "model", "", direction, stick.measure(made, against_truth=True), cycles)
+            values = stick.measure(made, against_truth=True) | self.cycles[name][direction]
+            self._row(name, "model", "", direction, values)
             self._keep_examples(name, model, direction, made, stick)
-        known = self.tests.train.get(target)
-        for name, kind, note, made in self._baselines(direction):
-            values = stick.measure(made, against_truth=True)
-            self._row(name, kind, note, direction, values)
-        if known is not None:
+        for rival in rivals(self.tests, direction):
+            values = stick.measure(rival.made, against_truth=True)
+            self._row(rival.name, rival.kind, rival.note, direction, values)
+        real = floor_of(self.tests, direction)
+        if real is not None:
             note = "in place of translations: how far real pictures are from other real ones"
-            real = Squares(known.samples[: len(sources)], known.names[: len(sources)])
             values = stick.measure(real, against_truth=False)
-            self._row("real training pictures", "floor", note, direction, values)
+            if len(real) < len(sources):
+                values.pop("fid", None)  # of another number, so not to be compared
+            self._row(FLOOR, "floor", note, direction, values)
 
     def _row(
         self,
@@ -91,43 +93,9 @@ class Table:
         note: str,
         direction: Direction,
         values: dict[str, Value],
-        more: Mapping[str, Value] | None = None,
     ) -> None:
         _, _, by_direction = self.rows.setdefault(name, (kind, note, {}))
-        by_direction[direction] = values | dict(more or {})
-
-    def _baselines(self, direction: Direction) -> list[tuple[str, MethodKind, str, Squares]]:
-        """The baselines that bands and data allow, each with what it makes."""
-        source, target = ends(direction)
-        sources, truth = self.tests.test[source], self.tests.test[target]
-        known = self.tests.train.get(target)
-        same = sources.samples.shape[1:] == truth.samples.shape[1:]
-        found: list[tuple[str, MethodKind, str, Squares]] = []
-        for baseline in BASELINES:
-            rgb = same and sources.samples.shape[-1] == 3 and sources.samples.dtype == np.uint8
-            kind: MethodKind = "baseline"
-            if baseline.name == "identity":
-                kind, allowed = "untouched", same and sources.samples.dtype == truth.samples.dtype
-            elif baseline.uses_pairs:
-                kind, allowed = "oracle", rgb and self.tests.paired
-            else:
-                allowed = rgb and known is not None
-            if not allowed:
-                continue
-            note = "uses pairs, 32 levels a band" if kind == "oracle" else ""
-            if kind == "untouched":
-                made = Squares(sources.samples, sources.names)
-            elif kind == "oracle":
-                made = Squares(baseline.translate(sources.samples, truth.samples), sources.names)
-            else:
-                assert known is not None
-                samples = shelf(sources.samples.shape, deep=False)
-                for start in range(0, len(sources), 4 * CHUNK):
-                    part = np.asarray(sources.samples[start : start + 4 * CHUNK])
-                    samples[start : start + len(part)] = baseline.translate(part, known.samples)
-                made = Squares(samples, sources.names)
-            found.append((baseline.name, kind, note, made))
-        return found
+        by_direction[direction] = values
 
     def _keep_examples(
         self, name: str, model: Model, direction: Direction, made: Squares, stick: Yardstick
@@ -136,9 +104,8 @@ class Table:
         sources, truth = self.tests.test[source], self.tests.test[target]
         drawn = np.random.default_rng((self.seed, EXAMPLES, 1)).permutation(len(sources))[:RANDOM]
         choices = {"at random": (sorted(drawn.tolist()), "")}
-        if len(self.models) == 1 and self.tests.paired and truth.samples.shape[-1] == 3:
-            scores = psnr(to_rgb(np.asarray(made.samples)), to_rgb(np.asarray(truth.samples)))
-            worst = np.argsort(scores, kind="stable")[:WORST].tolist()
+        if len(self.models) == 1 and stick.psnrs:
+            worst = np.argsort(stick.psnrs, kind="stable")[:WORST].tolist()
             choices["the worst, by PSNR"] = (worst, "dB")
         elif len(self.models) == 1 and stick.features is not None and stick.made is not None:
             worst = least_like(stick.made, stick.features, WORST).tolist()
@@ -155,7 +122,7 @@ class Table:
                     back = to_rgb(from_signed(again[0], _depth(sources)))
                 real = to_rgb(np.asarray(truth.samples[index])) if self.tests.paired else None
                 mine = to_rgb(np.asarray(made.samples[index]))
-                caption = f"{float(psnr(mine, real)):.2f} dB" if real is not None and unit else ""
+                caption = f"{stick.psnrs[index]:.2f} dB" if unit else ""
                 shown.append(
                     Example(
                         name=sources.names[index],
@@ -169,9 +136,16 @@ class Table:
             self.examples.setdefault(direction, {})[title] = shown
 
 
-def ends(direction: Direction) -> tuple[Domain, Domain]:
-    """The source and the target domain."""
-    return ("a", "b") if direction == "ab" else ("b", "a")
+def floor_of(tests: TestSet, direction: Direction) -> Squares | None:
+    """Real training pictures of the target domain, as many as there are sources if there are.
+
+    None where they are too few, and where they stand in for the test set: no other pictures then.
+    """
+    source, target = ends(direction)
+    known = tests.train.get(target)
+    if known is None or len(known) < FEWEST or not tests.held_out:
+        return None
+    return known.first(len(tests.test[source]))
 
 
 def _back(direction: Direction) -> Direction:
@@ -189,37 +163,42 @@ def _translate(
     bands, depth = model.result_kind(direction)
     samples = shelf((*sources.samples.shape[:3], bands), deep=depth == 16)
     for start in range(0, len(sources), BATCH):
-        part = to_signed(np.asarray(sources.samples[start : start + BATCH]))
-        made = model.translator.translate(part, direction)
-        samples[start : start + len(part)] = from_signed(made, depth)
+        part = [Image(picture) for picture in np.asarray(sources.samples[start : start + BATCH])]
+        made = model.translate_many(part, direction, batch_size=BATCH)
+        samples[start : start + len(part)] = [picture.pixels for picture in made]
         progress(len(part))
     return Squares(samples, sources.names)
 
 
-def _cycles(model: Model, tests: TestSet, direction: Direction, seed: int) -> dict[str, Value]:
-    """Errors of the way back, and of what already is of the target domain."""
-    source, target = ends(direction)
-    if len(model.directions) < 2:
-        return {}
+def _cycles(model: Model, tests: TestSet, seed: int) -> dict[Direction, dict[str, Value]]:
+    """By direction: errors of the way back, and of what already is of the target domain."""
     recipe = model.config.recipe
+    count = min(CYCLED, len(tests.test["a"]), len(tests.test["b"]))
+    side = tests.test["a"].samples.shape[1]
+    batch = max(2, min(BATCH, BATCH_PIXELS // side**2))
     errors: dict[str, list[float]] = {}
-    count = min(CYCLED, len(tests.test["a"]), len(tests.test["b"])) // BATCH * BATCH or 2
-    for start in range(0, count, BATCH):
-        part = slice(start, start + min(BATCH, count))
+    # Parts of at least `batch`, if there are so many: a single picture is no probe.
+    for part in np.array_split(np.arange(count), max(1, count // batch)):
         probe = take_probe(
             model.translator,
             to_signed(np.asarray(tests.test["a"].samples[part])),
             to_signed(np.asarray(tests.test["b"].samples[part])),
+            directions=model.directions,
             identity=recipe.bands_a == recipe.bands_b,
             seed=seed,
         )
         for name, error in reconstruction_errors(probe).items():
-            errors.setdefault(name, []).append(error)
+            errors.setdefault(name, []).extend([error] * len(part))
+    means = {name: Value(float(np.mean(each))) for name, each in errors.items()}
     names = {
-        "cycle": f"cycle_{source}",
-        "noisy_cycle": f"noisy_cycle_{source}",
-        "identity": f"identity_{target}",
+        way: {
+            "cycle": f"cycle_{ends(way)[0]}",
+            "noisy_cycle": f"noisy_cycle_{ends(way)[0]}",
+            "identity": f"identity_{ends(way)[1]}",
+        }
+        for way in model.directions
     }
     return {
-        key: Value(float(np.mean(errors[name]))) for key, name in names.items() if name in errors
+        way: {key: means[name] for key, name in keys.items() if name in means}
+        for way, keys in names.items()
     }

@@ -19,9 +19,20 @@ from unpaired.engines.seam import Domain
 from unpaired.errors import DataError, ImageError, RunError
 from unpaired.progress import counted
 
-__all__ = ["REFERENCE", "Squares", "TestSet", "gather", "is_paired", "shelf", "to_rgb"]
+__all__ = [
+    "FEWEST",
+    "REFERENCE",
+    "Samples",
+    "Squares",
+    "TestSet",
+    "gather",
+    "is_paired",
+    "shelf",
+    "to_rgb",
+]
 
 SAMPLE = 9  # random stream of the draws; 1 to 8 are those of training
+FEWEST = 3  # pictures that figures of a set are made of
 REFERENCE = 1000  # training pictures, at most, for floors and baselines
 CHUNK, CHUNK_PIXELS = 64, 2**22  # pictures in memory at once, and pixels of them
 
@@ -87,10 +98,9 @@ def gather(
     if data.test_a is not None and data.test_b is not None:
         test_a, test_b = data.test_a, data.test_b
     for folder in (test_a, test_b):
-        if len(folder) < 3:
-            raise DataError(
-                f"{folder.root}: {counted(len(folder), 'picture')} to evaluate with: give 3 or more"
-            )
+        if len(folder) < FEWEST:
+            there = counted(len(folder), "picture")
+            raise DataError(f"{folder.root}: {there} to evaluate with: give {FEWEST} or more")
     paired = is_paired(test_a, test_b)
     chosen_a, chosen_b = (_draw(len(f), limit, seed, i) for i, f in ((0, test_a), (1, test_b)))
     if paired:
@@ -191,7 +201,8 @@ def _load(
 ) -> NDArray[np.float32]:
     """As `load_whole`, one picture; if its bands do not fit, the error names it."""
     try:
-        return load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)[0]
+        one = load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)
+        return one.reshape(one.shape[1:])
     except ImageError as error:
         path = str(folder.path(index))
         if path in str(error):

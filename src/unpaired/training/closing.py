@@ -8,13 +8,13 @@ from unpaired.engines.seam import Engine
 from unpaired.errors import UnpairedError
 from unpaired.evaluation.evaluate import Protocol, measure
 from unpaired.evaluation.folder import write_report
+from unpaired.evaluation.testset import FEWEST
 from unpaired.training.run import Say
 from unpaired.translation.model import Model
 
 __all__ = ["close"]
 
 LIMIT = 500  # test pictures of each domain; `unpaired evaluate` takes all
-FEWEST = 3  # that figures of a set are made of
 
 
 def close(
@@ -57,5 +57,5 @@ def close(
             measure({"the model": model}, data, how, engine.judge), folder / "report"
         )
         say(f"report: {page}")
-    except UnpairedError as error:
-        say(f"no report: {error}")
+    except (UnpairedError, OSError, MemoryError) as error:
+        say(f"no report: {str(error) or type(error).__name__}")
