@@ -4,30 +4,29 @@ Pictures are read once, resized, and kept on disk, as is all that is made of the
 grow with their number.
 """
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from unpaired.config import DEFAULT_MAX_PIXELS, Recipe
+from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.domains import DataSet
 from unpaired.data.image import to_signed
 from unpaired.data.source import Source, find_source
 from unpaired.engines.choice import make_features, make_lpips
 from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
-from unpaired.engines.seam import Direction, Domain
+from unpaired.engines.seam import Direction
 from unpaired.errors import ConfigError
 from unpaired.evaluation.beside import journal_of, judge_of
 from unpaired.evaluation.detectors import Finding, detect
+from unpaired.evaluation.facts import summarise, tell_facts
 from unpaired.evaluation.measure import figures_of
 from unpaired.evaluation.probe import History, Judge, take_probe
 from unpaired.evaluation.report import Figure, Report
-from unpaired.evaluation.rivals import RIVALS, ends, known_to_baselines
-from unpaired.evaluation.table import CYCLED, FLOOR, Table, floor_of
+from unpaired.evaluation.rivals import RIVALS, ends
+from unpaired.evaluation.table import FLOOR, Table
 from unpaired.evaluation.testset import FEWEST, Squares, TestSet, gather
 from unpaired.progress import Meter
 from unpaired.translation.model import Model, load
@@ -195,12 +194,12 @@ def measure(
     )
     return Report(
         title=f"{recipe.name_a} and {recipe.name_b}",
-        summary=_summary(models, tests),
+        summary=summarise(models, tests),
         names=(recipe.name_a, recipe.name_b),
         figures=[*figures, *_measured_cycles(table)],
         methods=table.methods,
         examples=table.examples,
-        facts=_facts(models, tests, recipe, network, pairs, side, how.seed),
+        facts=tell_facts(models, tests, recipe, network, pairs, side, how.seed),
         directions=directions,
         findings=findings,
         journal=journal_of(first.path) if len(models) == 1 else (),
@@ -256,9 +255,6 @@ def _networks(how: Protocol) -> tuple[FeatureNetwork | None, PairDistance | None
     return network, pairs
 
 
-# ---- detectors and facts ------------------------------------------------------------------
-
-
 def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list[Finding]:
     """What the detectors say of the finished model."""
     judge = judge or judge_of(model)
@@ -289,126 +285,3 @@ def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list
         files=(names[0], names[1]),
         lines=journal_of(model.path),
     )
-
-
-def _summary(models: Mapping[str, Model], tests: TestSet) -> str:
-    n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
-    first = next(iter(models.values()))
-    which = "held-out " if tests.held_out else ""
-    unsure = "" if tests.held_out else " There is no test set: the training may have seen them."
-    what = f"{len(models)} models" if len(models) > 1 else "A CycleGAN"
-    truth = "whose true translations are known" if tests.paired else "without known translations"
-    return (
-        f"{what} of {first.name_a} and {first.name_b}, on {which}pictures {truth}: "
-        f"{n_a} of {first.name_a}, {n_b} of {first.name_b}.{unsure}"
-    )
-
-
-def _facts(
-    models: Mapping[str, Model],
-    tests: TestSet,
-    recipe: Recipe,
-    network: FeatureNetwork | None,
-    lpips: PairDistance | None,
-    side: int,
-    seed: int,
-) -> dict[str, str]:
-    facts = {}
-    for name, model in models.items():
-        own = model.config.recipe
-        weights = {"ema": f"running mean, decay {own.ema:g}", "last": "of the last step"}
-        facts[name] = (
-            f"{model.path.parent.name}/{model.path.name}: preset {own.preset}, step "
-            f"{model.step:,}, {own.precision}, training seed {own.seed}, weights: "
-            f"{weights[model.weights]}"
-        )
-    n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
-    facts["pictures"] = (
-        f"n = {n_a} of {recipe.name_a} and {n_b} of {recipe.name_b}"
-        + ("" if tests.held_out else ", which the training may have seen: there is no test set")
-        + f"; resized to {side} x {side}, bicubic with antialiasing"
-    )
-    facts["pairs"] = (
-        "every picture of A has its namesake in B, so they are taken as pairs"
-        if tests.paired
-        else "names do not pair, so no truth is known"
-    )
-    facts["features"] = network.name if network else "none given (--features FILE): no KID, no FID"
-    shown = _shown(recipe)
-    if network and shown:
-        facts["features"] += f"; it is shown {shown}"
-    elif shown:
-        facts["pictures here"] = f"show {shown}"
-    if lpips:
-        facts["LPIPS"] = lpips.name
-    facts["floors"] = _told_floors(models, tests, recipe)
-    facts["baselines"] = _told_baselines(tests, recipe)
-    facts["way back"] = f"measured on up to {CYCLED} pictures of each domain"
-    facts["intervals"] = (
-        "95 %, by the jackknife over pictures; near-duplicates make them too narrow"
-    )
-    facts["seed"] = f"{seed}, of all that is drawn here"
-    facts["data fingerprint of the training"] = recipe.data_fingerprint or "unknown"
-    facts["software"] = (
-        f"unpaired {_own_version()}, Python {platform.python_version()}, numpy {np.__version__}"
-    )
-    return facts
-
-
-def _shown(recipe: Recipe) -> str:
-    """What is seen of pictures that are not RGB of 8 bits; "" where all are."""
-    kinds = {
-        recipe.name_a: (recipe.bands_a, recipe.depth_a),
-        recipe.name_b: (recipe.bands_b, recipe.depth_b),
-    }
-    parts = []
-    for name, (bands, depth) in kinds.items():
-        seen = {1: "its one band, three times", 3: ""}.get(
-            bands, f"bands 1, 2 and 3 of {bands}" if bands > 3 else "band 1 of 2, three times"
-        )
-        deep = "the upper 8 of 16 bits" if depth == 16 else ""
-        if seen or deep:
-            parts.append(f"of {name} {' and '.join(filter(None, (seen, deep)))}")
-    return "; ".join(parts)
-
-
-def _told_floors(models: Mapping[str, Model], tests: TestSet, recipe: Recipe) -> str:
-    if not tests.held_out:
-        return "none: training pictures stand in for the test set, so there are no others"
-    ways: dict[Direction, str] = {"ab": recipe.name_b, "ba": recipe.name_a}
-    counts = {
-        name: len(floor)
-        for way, name in ways.items()
-        if (floor := floor_of(tests, way)) is not None
-        and all(way in model.directions for model in models.values())
-    }
-    if not counts:
-        return "none: there are no training pictures, or too few"
-    listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
-    return (
-        f"real training pictures in place of translations, {listed}; FID where they are as many "
-        "as the translations"
-    )
-
-
-def _told_baselines(tests: TestSet, recipe: Recipe) -> str:
-    domains: dict[Domain, str] = {"a": recipe.name_a, "b": recipe.name_b}
-    counts = {
-        name: len(known)
-        for domain, name in domains.items()
-        if (known := known_to_baselines(tests, domain)) is not None
-    }
-    if not counts:
-        return "only those that need no training pictures, for there are none"
-    listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
-    return (
-        f"know {listed}, training pictures drawn by the seed, no pairs; histogram matching is for "
-        "8 bits and equal bands, Reinhard's transfer for RGB of 8 bits"
-    )
-
-
-def _own_version() -> str:
-    try:
-        return version("unpaired")
-    except PackageNotFoundError:
-        return "(not installed)"
