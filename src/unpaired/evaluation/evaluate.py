@@ -120,7 +120,10 @@ def _names(models: Sequence[str | Path]) -> dict[str, Path]:
     paths = [Path(model) for model in models]
     if len(set(paths)) < 2 or len(set(paths)) < len(paths):
         raise ConfigError("compare needs two models or more, each given once")
-    short = [path.name or str(path) for path in paths]
+    short = [
+        f"{path.parent.name}/{path.name}" if path.suffix == ".safetensors" else path.name
+        for path in map(Path.absolute, paths)
+    ]
     names = short if len(set(short)) == len(short) else [str(path) for path in paths]
     taken = {*RIVALS, FLOOR}
     return {
