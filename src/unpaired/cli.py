@@ -212,7 +212,7 @@ def evaluate(
     from unpaired.evaluation.evaluate import evaluate as run
     from unpaired.evaluation.folder import as_text, write_report
 
-    if out is None and not model.is_dir():
+    if out is None and model.is_file():
         raise ConfigError(f"{model} is no run folder: give --out, the folder for the report")
     report = run(
         model,
