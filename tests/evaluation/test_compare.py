@@ -109,7 +109,11 @@ def test_the_verb_evaluate_writes_into_the_run(pairs, monkeypatch, tmp_path, cap
 
 
 def test_the_verb_evaluate_asks_for_a_folder_where_there_is_none(pairs, tmp_path, capsys):
-    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(pairs)]) == 2
+    file = tmp_path / "m.safetensors"
+    assert main(["evaluate", str(file), str(pairs)]) == 2
+    assert f"{file} is not there" in capsys.readouterr().err
+    file.write_bytes(b"")
+    assert main(["evaluate", str(file), str(pairs)]) == 2
     assert "give --out" in capsys.readouterr().err
 
 
