@@ -1,7 +1,7 @@
 """Weights on disk: one safetensors file a state, its configuration in the header, checked by sum.
 
 `checkpoints/step-*.safetensors` hold all that a training needs to go on; `model.safetensors` holds
-what `translate` needs. Both are written whole or not at all. No pickle is ever read or written.
+what `translate` needs. Both are written whole or not at all. No pickle is read or written.
 """
 
 import json

@@ -5,7 +5,7 @@ target domain and no pairs. The colour table is an oracle: it is fitted on the t
 and shows how far a map from colour to colour can come.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,9 @@ from unpaired.evaluation.scores import Mask, TruthScores, score_against_truth
 __all__ = [
     "BASELINES",
     "Baseline",
+    "apply_colour_table",
     "colour_table",
+    "fit_colour_table",
     "identity",
     "match_histograms",
     "mean_picture",
@@ -104,13 +106,36 @@ def colour_table(sources: Pictures, targets: Pictures) -> Pictures:
         raise DataError(
             f"a colour table needs pairs of RGB pictures, not {sources.shape} and {targets.shape}"
         )
-    levels = sources.astype(np.intp) >> (8 - _TABLE_BITS)
-    cells = (levels @ [1 << 2 * _TABLE_BITS, 1 << _TABLE_BITS, 1]).ravel()
-    counts = np.maximum(np.bincount(cells), 1)
-    bands = [targets[..., band].ravel() for band in range(3)]
-    table = np.stack([np.bincount(cells, weights=band) / counts for band in bands], axis=-1)
-    translated: Pictures = _to_bytes(table)[cells].reshape(sources.shape)
+    return apply_colour_table(fit_colour_table([(sources, targets)]), sources)
+
+
+def fit_colour_table(pairs: Iterable[tuple[Pictures, Pictures]]) -> Pictures:
+    """The mean true colour of each cell of colours, (32768, 3), of pairs of RGB pictures.
+
+    Pairs are (..., height, width, 3) each, read once; a cell that no pixel is in is black.
+    """
+    cells = 1 << 3 * _TABLE_BITS
+    counts, sums = np.zeros(cells), np.zeros((cells, 3))
+    for sources, targets in pairs:
+        places = _cells(sources).ravel()
+        counts += np.bincount(places, minlength=cells)
+        for band in range(3):
+            weights = targets[..., band].ravel()
+            sums[:, band] += np.bincount(places, weights=weights, minlength=cells)
+    return _to_bytes(sums / np.maximum(counts, 1)[:, np.newaxis])
+
+
+def apply_colour_table(table: Pictures, sources: Pictures) -> Pictures:
+    """Every pixel of the sources with the colour that the table has for its cell."""
+    translated: Pictures = table[_cells(sources)]
     return translated
+
+
+def _cells(pictures: Pictures) -> NDArray[np.intp]:
+    """The cell of each pixel in a table of 32 levels a band."""
+    levels = pictures.astype(np.intp) >> (8 - _TABLE_BITS)
+    cells: NDArray[np.intp] = levels @ np.array([1 << 2 * _TABLE_BITS, 1 << _TABLE_BITS, 1])
+    return cells
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unpaired.data.image import from_signed, to_signed
 from unpaired.engines.seam import Direction, Domain
-from unpaired.evaluation.baselines import BASELINES, Baseline
+from unpaired.evaluation.baselines import (
+    BASELINES,
+    Baseline,
+    apply_colour_table,
+    fit_colour_table,
+)
 from unpaired.evaluation.report import MethodKind
 from unpaired.evaluation.testset import Samples, Squares, TestSet, shelf
 
 __all__ = ["RIVALS", "Rival", "ends", "known_to_baselines", "rivals"]
 
 PIXELS = 2**24  # of pictures that baselines learn from or make at once: some 200 MB
-BITS = 5  # of a band, in the oracle's table
 
 RIVALS = tuple(baseline.name for baseline in BASELINES)
 
@@ -98,23 +101,8 @@ def _mean(sources: Squares, known: Squares) -> Squares:
 
 def _oracle(sources: Squares, truth: Squares) -> Squares:
     """`baselines.colour_table`, a few pictures at a time."""
-    cells = 1 << 3 * BITS
-    counts, sums = np.zeros(cells), np.zeros((cells, 3))
-    for x, y in zip(sources.chunks(), truth.chunks(), strict=True):
-        colours = _cells(x).ravel()
-        counts += np.bincount(colours, minlength=cells)
-        for band in range(3):
-            weights = y[..., band].ravel()
-            sums[:, band] += np.bincount(colours, weights=weights, minlength=cells)
-    table = np.rint(sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.uint8)
-    return _mapped(sources.chunks(), sources, truth, lambda x: table[_cells(x)])
-
-
-def _cells(pictures: Samples) -> NDArray[np.intp]:
-    """The cell of the table of each pixel."""
-    levels = pictures.astype(np.intp) >> (8 - BITS)
-    cells: NDArray[np.intp] = levels @ np.array([1 << 2 * BITS, 1 << BITS, 1])
-    return cells
+    table = fit_colour_table(zip(sources.chunks(), truth.chunks(), strict=True))
+    return _mapped(sources.chunks(), sources, truth, lambda x: apply_colour_table(table, x))
 
 
 def _mapped(
