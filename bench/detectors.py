@@ -15,10 +15,10 @@ import numpy as np
 
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.diagnostics.detectors import detect
+from unpaired.diagnostics.probe import History, take_probe
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
-from unpaired.evaluation.detectors import detect
-from unpaired.evaluation.probe import History, take_probe
 
 
 class Clocked:

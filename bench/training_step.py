@@ -19,7 +19,7 @@ import plain
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.engines.seam import initial_state
-from unpaired.engines.torch_engine import TorchEngine
+from unpaired.engines.torch.engine import TorchEngine
 
 
 def ours(size, precision, runtime):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from unpaired.config import Config, Recipe, Runtime
-from unpaired.data.image import Image, write_image
+from unpaired.images.image import Image, write_image
 from unpaired.translation.model import Model
 
 SIDE = 16

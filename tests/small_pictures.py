@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unpaired.data.image import Image, read_image, write_image
+from unpaired.images.image import Image, read_image, write_image
 
 
 def noise(height: int, width: int, bands: int = 3, dtype: type = np.uint8, seed: int = 0):

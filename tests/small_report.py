@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unpaired.evaluation.report import DIRECTIONS, Example, Figure, Method, Report, Value
+from unpaired.report.report import DIRECTIONS, Example, Figure, Method, Report, Value
 
 PSNR = Figure("psnr", "PSNR", "in dB", "paired", "higher", 2, full=30, unit="dB", noise=2.0)
 SSIM = Figure("ssim", "SSIM", "of windows", "paired", "higher", 3, full=1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unpaired.cli import main
+from unpaired.cli.main import main
 from unpaired.config import (
     PRESETS,
     SETTLED,

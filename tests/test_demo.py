@@ -9,15 +9,15 @@ from PIL import Image as Pillow
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import unpaired.demo
-import unpaired.evaluation.folder
+import unpaired.report.files
 from unpaired import storage
 from unpaired.checkpoint import Header, write
 from unpaired.config import Config, Runtime, preset
 from unpaired.data import catalogue
-from unpaired.data.image import Image
-from unpaired.data.seasons import SeasonsSpec
 from unpaired.demo import demo
 from unpaired.evaluation.baselines import BASELINES, colour_table
+from unpaired.images.image import Image
+from unpaired.seasons.dataset import SeasonsSpec
 from unpaired.training.loop import Run
 
 TEST = 12
@@ -276,7 +276,7 @@ def test_a_report_that_fails_leaves_the_old_one(stand_in, tmp_path, monkeypatch,
     report = demo(tmp_path).parent
     before = {path.name: path.read_bytes() for path in report.iterdir()}
     stand_in(lambda sources, truth, direction: truth)
-    monkeypatch.setattr(unpaired.evaluation.folder, fails, broken)
+    monkeypatch.setattr(unpaired.report.files, fails, broken)
     with pytest.raises(RuntimeError, match="broken"):
         demo(tmp_path)
     assert {path.name: path.read_bytes() for path in report.iterdir()} == before

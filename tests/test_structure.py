@@ -47,7 +47,7 @@ def tree_of(path):
 
 
 def name_of(path):
-    """`unpaired.data.image` of the file of that module; packages by their own name."""
+    """`unpaired.images.image` of the file of that module; packages by their own name."""
     parts = path.relative_to(SOURCE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
@@ -125,7 +125,7 @@ def test_the_check_of_imports_sees_what_is_there():
     assert "unpaired.errors" in our_imports(SOURCE / "config.py")
     assert "unpaired.training.loop" in our_imports(SOURCE / "cli.py")
     assert "unpaired.checkpoint" in our_imports(SOURCE / "translation" / "model.py")
-    assert "unpaired.engines.torch_engine" in our_imports(SOURCE / "engines" / "choice.py")
+    assert "unpaired.engines.torch.engine" in our_imports(SOURCE / "engines" / "choice.py")
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax"])

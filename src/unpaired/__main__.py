@@ -2,7 +2,7 @@
 
 import sys
 
-from unpaired.cli import main
+from unpaired.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

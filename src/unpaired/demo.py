@@ -17,15 +17,16 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from unpaired.checkpoint import read_header
+from unpaired.console import Meter, duration
 from unpaired.data.catalogue import obtain
 from unpaired.data.domains import Folder, find_data
-from unpaired.data.image import Image, read_image
-from unpaired.data.seasons import CLASSES, palette, read_truth
 from unpaired.engines.seam import Direction
 from unpaired.errors import DataError
 from unpaired.evaluation.baselines import BASELINES, Baseline, identity, score_baselines
-from unpaired.evaluation.folder import as_text, write_report
-from unpaired.evaluation.report import (
+from unpaired.images.image import Image, read_image
+from unpaired.metrics.paired import TruthScores, psnr, score_against_truth
+from unpaired.report.files import as_text, write_report
+from unpaired.report.report import (
     DIRECTIONS,
     Example,
     Figure,
@@ -34,8 +35,7 @@ from unpaired.evaluation.report import (
     Report,
     Value,
 )
-from unpaired.evaluation.scores import TruthScores, psnr, score_against_truth
-from unpaired.progress import Meter, duration
+from unpaired.seasons.dataset import CLASSES, palette, read_truth
 from unpaired.training.loop import Run, train
 from unpaired.translation.model import Model, load
 

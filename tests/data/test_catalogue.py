@@ -26,8 +26,8 @@ from unpaired.data.catalogue import (
     resolve,
 )
 from unpaired.data.download import Limits
-from unpaired.data.seasons import NAMED, SeasonsSpec
 from unpaired.errors import DataError, RunError
+from unpaired.seasons.dataset import NAMED, SeasonsSpec
 
 QUICK = Limits(timeout=5, failures=3, pause=0)
 COUNTS = Counts(4, 3, 2, 1)

@@ -12,7 +12,7 @@ import pytest
 
 from unpaired.data.check import FLAT, Findings, FolderFacts, check
 from unpaired.data.domains import find_data
-from unpaired.data.image import Image, write_image
+from unpaired.images.image import Image, write_image
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

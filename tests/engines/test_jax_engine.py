@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from conftest import SMALL
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, PoolPlan, pool_plan
-from unpaired.engines.jax_engine import JaxEngine, JaxTranslator, find_devices
-from unpaired.engines.jax_step import exchange, make_state, train_step
+from unpaired.engines.jax.engine import JaxEngine, JaxTranslator, find_devices
+from unpaired.engines.jax.step import exchange, make_state, train_step
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError
 

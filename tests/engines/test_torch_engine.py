@@ -10,7 +10,7 @@ import plain
 from unpaired.config import Runtime, preset
 from unpaired.data.batches import POOL_A, POOL_B, Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
-from unpaired.engines.torch_engine import TorchEngine, TorchTranslator, exchange, find_device
+from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange, find_device
 from unpaired.errors import CheckpointError, ConfigError
 
 CPU = Runtime(device="cpu", threads=1)

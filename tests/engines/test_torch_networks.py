@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import plain
-from unpaired.engines.torch_networks import Discriminator, Generator, instance_norm
+from unpaired.engines.torch.networks import Discriminator, Generator, instance_norm
 
 
 def parameters(network):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from skimage.exposure import match_histograms as skimage_match_histograms
 
-from unpaired.data.seasons import NAMED, draw, labels, paint, scene_seed
 from unpaired.errors import DataError
 from unpaired.evaluation.baselines import (
     BASELINES,
@@ -15,7 +14,8 @@ from unpaired.evaluation.baselines import (
     reinhard,
     score_baselines,
 )
-from unpaired.evaluation.scores import TruthScores
+from unpaired.metrics.paired import TruthScores
+from unpaired.seasons.dataset import NAMED, draw, labels, paint, scene_seed
 
 # PSNR of the published table for `seasons-lite`: summer -> winter, winter -> summer.
 TABLE = {

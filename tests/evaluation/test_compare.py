@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from small_models import keep, model
-from unpaired.cli import main
+from unpaired.cli.main import main
 from unpaired.errors import ConfigError
 from unpaired.evaluation.evaluate import compare, evaluate
 

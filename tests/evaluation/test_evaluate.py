@@ -18,16 +18,18 @@ from small_models import (
     write_data,
 )
 from unpaired import checkpoint
-from unpaired.data.image import from_signed, to_signed
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError, DataError
-from unpaired.evaluation import distances, metrics, testset
+from unpaired.evaluation import testset
 from unpaired.evaluation.baselines import match_histograms, mean_picture, reinhard
 from unpaired.evaluation.evaluate import CYCLES, Protocol, evaluate, measure
-from unpaired.evaluation.metrics import fid, kid
-from unpaired.evaluation.report import DIRECTIONS
-from unpaired.evaluation.scores import psnr, ssim
-from unpaired.evaluation.verdict import verdict
+from unpaired.images.image import from_signed, to_signed
+from unpaired.metrics import distributions as metrics
+from unpaired.metrics import weightless as distances
+from unpaired.metrics.distributions import fid, kid
+from unpaired.metrics.paired import psnr, ssim
+from unpaired.report.report import DIRECTIONS
+from unpaired.report.verdict import verdict
 
 FLOOR = "real training pictures"
 A, TRAIN_A, TRAIN_B = smooth(6, 1), smooth(8, 2), smooth(9, 3)

@@ -4,15 +4,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from small_models import SIDE, Gap, Projected, smooth
 from unpaired.evaluation import testset
-from unpaired.evaluation.distances import (
+from unpaired.evaluation.measure import Yardstick, figures_of, least_like
+from unpaired.evaluation.testset import Squares
+from unpaired.metrics.distributions import ergas, fid, spectral_angle
+from unpaired.metrics.weightless import (
     colour_distance,
     describe,
     patch_distance,
     spectrum_distance,
 )
-from unpaired.evaluation.measure import Yardstick, figures_of, least_like
-from unpaired.evaluation.metrics import ergas, fid, spectral_angle
-from unpaired.evaluation.testset import Squares
 
 TRUTH, MADE = smooth(7, 1), smooth(7, 2)
 SETS = {"colours", "patches", "spectrum"}

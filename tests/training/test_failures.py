@@ -167,7 +167,7 @@ sys.path.insert(0, {tests!r})
 import os, resource
 from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
-import unpaired.checkpoint, unpaired.data.image, unpaired.training.journal
+import unpaired.checkpoint, unpaired.images.image, unpaired.training.journal
 import unpaired.training.loop as loop
 from unpaired.errors import UnpairedError
 loop.make_engine = FakeEngine

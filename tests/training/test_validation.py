@@ -11,14 +11,14 @@ from conftest import SMALL, write_pictures
 from unpaired.config import Config, Runtime, preset
 from unpaired.data.domains import DataSet, Folder, find_data, list_folder
 from unpaired.errors import ConfigError, DataError
-from unpaired.evaluation.distances import (
+from unpaired.metrics.distributions import kid
+from unpaired.metrics.weightless import (
     colour_distance,
     describe,
     patch_distance,
     spectrum_distance,
 )
-from unpaired.evaluation.metrics import kid
-from unpaired.training.intake import Facts, set_aside
+from unpaired.training.data import Facts, set_aside
 from unpaired.training.validation import WITHOUT_WEIGHTS, Validation
 
 LIMIT = 10_000

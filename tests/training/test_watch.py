@@ -13,9 +13,9 @@ from training.test_resume import log_of
 from unpaired.checkpoint import checkpoint_path, checkpoints, read
 from unpaired.config import preset
 from unpaired.data.domains import DataSet, Folder, find_data
+from unpaired.diagnostics.probe import History
 from unpaired.errors import Diverged, RunError
-from unpaired.evaluation.probe import History
-from unpaired.training.intake import set_aside
+from unpaired.training.data import set_aside
 from unpaired.training.watch import Remembered, choose_probe
 
 HALF = {"validation": 0.5}

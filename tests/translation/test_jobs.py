@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from small_pictures import assert_negative, files, noise, put
-from unpaired.data.image import read_header, read_image
 from unpaired.errors import ConfigError, DataError, MissingExtra
+from unpaired.images.image import read_header, read_image
+from unpaired.translation.files import translate_files
 from unpaired.translation.model import load
-from unpaired.translation.pictures import translate_files
 
 # ---- what is found, and where it goes -----------------------------------------------------------
 

@@ -36,7 +36,7 @@ print(resident("VmHWM") - before)
 @pytest.mark.parametrize("upsample", ["resize", "transposed"])
 def test_a_fresh_process_takes_what_was_foretold(model_file, upsample):
     torch = pytest.importorskip("torch")
-    from unpaired.engines.torch_networks import Generator
+    from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(0)
     network = Generator(3, 3, width=16, blocks=4, upsample=upsample)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import unpaired
 from small_pictures import noise
 from unpaired import checkpoint
-from unpaired.data.image import Image, read_image
 from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
+from unpaired.images.image import Image, read_image
 from unpaired.translation import model as model_module
 from unpaired.translation.model import load
 
@@ -174,7 +174,7 @@ def test_the_network_sees_the_picture_mirrored_right_and_below(
 @pytest.mark.parametrize("size", SIZES)
 def test_translates_as_the_torch_network_does_by_hand(model_file, size):
     torch = pytest.importorskip("torch")
-    from unpaired.engines.torch_networks import Generator
+    from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(5)
     networks = {
@@ -356,7 +356,7 @@ def test_a_batch_shrinks_where_memory_is_short(inverters, model_file, monkeypatc
 
 def test_one_picture_of_a_batch_is_what_it_is_alone(model_file):
     torch = pytest.importorskip("torch")
-    from unpaired.engines.torch_networks import Generator
+    from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(6)
     network = Generator(3, 3, width=4, blocks=1, upsample="resize")

@@ -16,8 +16,8 @@ from PIL import Image as Pillow
 
 from unpaired.config import Recipe
 from unpaired.data.domains import DataSet, Folder
-from unpaired.data.image import over_white, read_image, to_signed, with_bands
 from unpaired.errors import ConfigError
+from unpaired.images.image import over_white, read_image, to_signed, with_bands
 
 __all__ = [
     "Batch",

@@ -27,11 +27,11 @@ from unpaired.data.download import (
     forget,
     sha256_of,
 )
-from unpaired.data.image import SUFFIXES
 from unpaired.data.paper import PAPER, Counts, Entry
-from unpaired.data.seasons import NAMED, write_seasons
 from unpaired.data.unpack import unpack
 from unpaired.errors import DataError
+from unpaired.images.image import SUFFIXES
+from unpaired.seasons.dataset import NAMED, write_seasons
 from unpaired.storage import explain_os_error, write_text
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from unpaired.data.domains import DataSet, Folder
-from unpaired.data.header import format_of
-from unpaired.data.image import DEFAULT_MAX_PIXELS, Pixels, over_white, read_image
 from unpaired.errors import ImageError, MissingExtra
+from unpaired.images.header import format_of
+from unpaired.images.image import DEFAULT_MAX_PIXELS, Pixels, over_white, read_image
 
 __all__ = ["FLAT", "Finding", "Findings", "FolderFacts", "Kind", "check"]
 

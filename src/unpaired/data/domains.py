@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unpaired.data.image import SUFFIXES
 from unpaired.errors import DataError
+from unpaired.images.image import SUFFIXES
 
 __all__ = ["DataSet", "Folder", "find_data", "list_folder"]
 

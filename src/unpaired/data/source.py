@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from unpaired.console import Meter
 from unpaired.data.catalogue import Counts, data_home, entries, resolve
 from unpaired.data.domains import DataSet, find_data
-from unpaired.progress import Meter
 
 __all__ = ["Source", "find_source"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.config import Recipe, Runtime
-from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
 from unpaired.engines.seam import Arrays, Engine, Translator
 from unpaired.errors import MissingExtra
+from unpaired.features.seam import FeatureNetwork, PairDistance
 
 __all__ = [
     "dump_pth",
@@ -30,13 +30,13 @@ def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
     match runtime.engine:
         case "torch":
             try:
-                from unpaired.engines.torch_engine import TorchEngine
+                from unpaired.engines.torch.engine import TorchEngine
             except ModuleNotFoundError as error:
                 raise _missing(error, "torch") from error
             return TorchEngine(recipe, runtime)
         case "jax":
             try:
-                from unpaired.engines.jax_engine import JaxEngine
+                from unpaired.engines.jax.engine import JaxEngine
             except ModuleNotFoundError as error:
                 raise _missing(error, "jax") from error
             return JaxEngine(recipe, runtime)
@@ -47,13 +47,13 @@ def make_translator(recipe: Recipe, runtime: Runtime) -> Translator:
     match runtime.engine:
         case "torch":
             try:
-                from unpaired.engines.torch_engine import TorchTranslator
+                from unpaired.engines.torch.engine import TorchTranslator
             except ModuleNotFoundError as error:
                 raise _missing(error, "torch") from error
             return TorchTranslator(recipe, runtime)
         case "jax":
             try:
-                from unpaired.engines.jax_engine import JaxTranslator
+                from unpaired.engines.jax.engine import JaxTranslator
             except ModuleNotFoundError as error:
                 raise _missing(error, "jax") from error
             return JaxTranslator(recipe, runtime)
@@ -68,7 +68,7 @@ def read_pth(path: Path) -> Arrays:
         RunError: the system gives no access to it.
     """
     try:
-        from unpaired.engines.torch_pth import read
+        from unpaired.weights.torch_pth import read
     except ModuleNotFoundError as error:
         raise _missing(error, "torch", "reading .pth files") from error
     return read(path)
@@ -77,7 +77,7 @@ def read_pth(path: Path) -> Arrays:
 def dump_pth(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The content of a `.pth` file that holds `arrays`. Raises MissingExtra without PyTorch."""
     try:
-        from unpaired.engines.torch_pth import dump
+        from unpaired.weights.torch_pth import dump
     except ModuleNotFoundError as error:
         raise _missing(error, "torch", "writing .pth files") from error
     return dump(arrays)
@@ -94,10 +94,10 @@ def make_features(path: Path | None, device: str, threads: int) -> FeatureNetwor
     purpose = "figures on features of a network"
     try:
         if path is not None:
-            from unpaired.engines.torch_features import TorchFeatures
+            from unpaired.features.networks import TorchFeatures
 
             return TorchFeatures(path, device, threads)
-        from unpaired.engines.torch_fidelity_features import InceptionFeatures
+        from unpaired.features.fidelity import InceptionFeatures
 
         return InceptionFeatures(device, threads)
     except ModuleNotFoundError as error:
@@ -111,7 +111,7 @@ def make_features(path: Path | None, device: str, threads: int) -> FeatureNetwor
 def make_lpips(features: Path, heads: Path, device: str, threads: int) -> PairDistance:
     """LPIPS with the weights of AlexNet and the heads in these files. Raises as `make_features`."""
     try:
-        from unpaired.engines.torch_features import Lpips
+        from unpaired.features.networks import Lpips
     except ModuleNotFoundError as error:
         raise _missing(error, "torch", "LPIPS") from error
     return Lpips(features, heads, device, threads)

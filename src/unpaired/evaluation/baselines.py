@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.errors import DataError
-from unpaired.evaluation.scores import Mask, TruthScores, score_against_truth
+from unpaired.metrics.paired import Mask, TruthScores, score_against_truth
 
 __all__ = [
     "BASELINES",

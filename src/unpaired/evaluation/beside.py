@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.checkpoint import checkpoint_path, read
+from unpaired.diagnostics.probe import Judge
 from unpaired.engines.choice import make_engine
 from unpaired.errors import CheckpointError
-from unpaired.evaluation.probe import Judge
 from unpaired.translation.model import Model
 
 __all__ = ["journal_of", "judge_of"]

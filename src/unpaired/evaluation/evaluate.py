@@ -12,23 +12,23 @@ from typing import Literal
 import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS
+from unpaired.console import Meter
 from unpaired.data.domains import DataSet
-from unpaired.data.image import to_signed
 from unpaired.data.source import Source, find_source
+from unpaired.diagnostics.detectors import Finding, detect
+from unpaired.diagnostics.probe import History, Judge, take_probe
 from unpaired.engines.choice import make_features, make_lpips
-from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
 from unpaired.engines.seam import Direction
 from unpaired.errors import ConfigError
 from unpaired.evaluation.beside import journal_of, judge_of
-from unpaired.evaluation.detectors import Finding, detect
 from unpaired.evaluation.facts import summarise, tell_facts
 from unpaired.evaluation.measure import figures_of
-from unpaired.evaluation.probe import History, Judge, take_probe
-from unpaired.evaluation.report import Figure, Report
 from unpaired.evaluation.rivals import RIVALS, ends
 from unpaired.evaluation.table import FLOOR, Table
 from unpaired.evaluation.testset import FEWEST, Squares, TestSet, gather
-from unpaired.progress import Meter
+from unpaired.features.seam import FeatureNetwork, PairDistance
+from unpaired.images.image import to_signed
+from unpaired.report.report import Figure, Report
 from unpaired.translation.model import Model, load
 
 __all__ = ["Protocol", "compare", "evaluate", "measure"]

@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from unpaired.config import Recipe
-from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
 from unpaired.engines.seam import Direction, Domain
 from unpaired.evaluation.rivals import ends, known_to_baselines
 from unpaired.evaluation.table import CYCLED, floor_of
 from unpaired.evaluation.testset import TestSet
+from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.translation.model import Model
 
 __all__ = ["summarise", "tell_facts"]

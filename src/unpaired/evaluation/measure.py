@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
-from unpaired.evaluation.distances import (
+from unpaired.evaluation.testset import CHUNK, Samples, Squares, to_rgb
+from unpaired.features.extract import extract
+from unpaired.features.seam import FeatureNetwork, PairDistance
+from unpaired.metrics.distributions import band_bias, band_rmse, ergas, fid, kid, spectral_angle
+from unpaired.metrics.paired import psnr, ssim, within
+from unpaired.metrics.weightless import (
     colour_distance,
     describe,
     patch_distance,
     spectrum_distance,
 )
-from unpaired.evaluation.features import extract
-from unpaired.evaluation.metrics import band_bias, band_rmse, ergas, fid, kid, spectral_angle
-from unpaired.evaluation.report import Figure, Value
-from unpaired.evaluation.scores import psnr, ssim, within
-from unpaired.evaluation.testset import CHUNK, Samples, Squares, to_rgb
+from unpaired.report.report import Figure, Value
 
 __all__ = ["Yardstick", "figures_of", "least_like"]
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.data.image import from_signed, to_signed
 from unpaired.engines.seam import Direction, Domain
 from unpaired.evaluation.baselines import (
     BASELINES,
@@ -14,8 +13,9 @@ from unpaired.evaluation.baselines import (
     apply_colour_table,
     fit_colour_table,
 )
-from unpaired.evaluation.report import MethodKind
 from unpaired.evaluation.testset import Samples, Squares, TestSet, shelf
+from unpaired.images.image import from_signed, to_signed
+from unpaired.report.report import MethodKind
 
 __all__ = ["RIVALS", "Rival", "ends", "known_to_baselines", "rivals"]
 

@@ -5,15 +5,15 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.data.image import Image, from_signed, to_signed
-from unpaired.engines.feature_seam import FeatureNetwork, PairDistance
+from unpaired.console import Meter
+from unpaired.diagnostics.probe import reconstruction_errors, take_probe
 from unpaired.engines.seam import Direction
 from unpaired.evaluation.measure import Yardstick, least_like
-from unpaired.evaluation.probe import reconstruction_errors, take_probe
-from unpaired.evaluation.report import Example, Method, MethodKind, Value
 from unpaired.evaluation.rivals import RIVALS, ends, rivals
 from unpaired.evaluation.testset import FEWEST, Squares, TestSet, shelf, to_rgb
-from unpaired.progress import Meter
+from unpaired.features.seam import FeatureNetwork, PairDistance
+from unpaired.images.image import Image, from_signed, to_signed
+from unpaired.report.report import Example, Method, MethodKind, Value
 from unpaired.translation.model import Model
 
 __all__ = ["CYCLED", "FLOOR", "Table", "floor_of"]

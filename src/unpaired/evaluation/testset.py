@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.config import Recipe
+from unpaired.console import counted
 from unpaired.data.batches import load_whole, stream
 from unpaired.data.domains import DataSet, Folder
-from unpaired.data.image import from_signed
 from unpaired.engines.seam import Domain
 from unpaired.errors import DataError, ImageError, RunError
-from unpaired.progress import counted
+from unpaired.images.image import from_signed
 
 __all__ = [
     "FEWEST",

@@ -7,8 +7,8 @@ from unpaired.data.domains import DataSet
 from unpaired.engines.seam import Engine
 from unpaired.errors import UnpairedError
 from unpaired.evaluation.evaluate import Protocol, measure
-from unpaired.evaluation.folder import write_report
 from unpaired.evaluation.testset import FEWEST
+from unpaired.report.files import write_report
 from unpaired.training.run import Say
 from unpaired.translation.model import Model
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from unpaired.config import Recipe
-from unpaired.data.grid import draw_grid
 from unpaired.engines.seam import Engine, Images, Losses
 from unpaired.errors import Diverged, MissingExtra
+from unpaired.images.grid import draw_grid
 from unpaired.storage import atomic_path, explain_os_error, write_text
 
 __all__ = ["Journal", "require_finite", "write_samples"]

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from unpaired.checkpoint import checkpoints
 from unpaired.config import Config, Recipe
+from unpaired.console import Meter
 from unpaired.data.batches import Batches, load_whole, prefetch
 from unpaired.data.domains import DataSet, Folder
-from unpaired.data.image import DEFAULT_MAX_PIXELS
 from unpaired.data.source import Source, find_source
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
-from unpaired.progress import Meter
+from unpaired.images.image import DEFAULT_MAX_PIXELS
 from unpaired.storage import exclusive, sweep
 from unpaired.training.closing import close
-from unpaired.training.intake import set_aside, take_in
+from unpaired.training.data import set_aside, take_in
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
     Say,

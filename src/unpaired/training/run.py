@@ -24,7 +24,7 @@ from unpaired.config import SETTLED, Config, Recipe, Runtime, differences, overr
 from unpaired.engines.seam import Arrays, Engine
 from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError
 from unpaired.storage import write_text
-from unpaired.training.intake import Facts
+from unpaired.training.data import Facts
 from unpaired.training.watch import Remembered
 
 __all__ = [

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import Folder
-from unpaired.data.image import from_signed
+from unpaired.diagnostics.probe import Translates
 from unpaired.engines.choice import make_features
 from unpaired.engines.seam import Direction, Images
 from unpaired.errors import ConfigError, DataError
-from unpaired.evaluation.distances import (
+from unpaired.features.extract import FeatureNetwork, extract
+from unpaired.images.image import from_signed
+from unpaired.metrics.distributions import kid
+from unpaired.metrics.weightless import (
     Description,
     colour_distance,
     describe,
     patch_distance,
     spectrum_distance,
 )
-from unpaired.evaluation.features import FeatureNetwork, extract
-from unpaired.evaluation.metrics import kid
-from unpaired.evaluation.probe import Translates
 
 __all__ = ["WITHOUT_WEIGHTS", "Validated", "Validation"]
 

@@ -18,13 +18,13 @@ import numpy as np
 
 from unpaired.checkpoint import read_header
 from unpaired.config import Config, Recipe
+from unpaired.console import counted
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
+from unpaired.diagnostics.detectors import Finding, detect
+from unpaired.diagnostics.probe import History, take_probe
 from unpaired.engines.seam import Engine, Images
 from unpaired.errors import CheckpointError, Diverged
-from unpaired.evaluation.detectors import Finding, detect
-from unpaired.evaluation.probe import History, take_probe
-from unpaired.progress import counted
 from unpaired.training.journal import Journal
 from unpaired.training.validation import Validated, Validation
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.data.domains import list_folder
-from unpaired.data.header import reason_of
-from unpaired.data.image import SUFFIXES
 from unpaired.errors import ConfigError, DataError
+from unpaired.images.header import reason_of
+from unpaired.images.image import SUFFIXES
 
 __all__ = ["Failure", "Job", "plan"]
 

@@ -17,8 +17,18 @@ import PIL.Image
 
 from unpaired import checkpoint
 from unpaired.config import Config, Recipe, Runtime
-from unpaired.data.header import reason_of
-from unpaired.data.image import (
+from unpaired.engines.choice import make_translator
+from unpaired.engines.seam import Direction, Translator
+from unpaired.errors import (
+    CheckpointError,
+    ConfigError,
+    ImageError,
+    MissingExtra,
+    RunError,
+    TooLarge,
+)
+from unpaired.images.header import reason_of
+from unpaired.images.image import (
     DEFAULT_MAX_PIXELS,
     Image,
     from_pil,
@@ -29,16 +39,6 @@ from unpaired.data.image import (
     to_pil,
     to_signed,
     with_bands,
-)
-from unpaired.engines.choice import make_translator
-from unpaired.engines.seam import Direction, Translator
-from unpaired.errors import (
-    CheckpointError,
-    ConfigError,
-    ImageError,
-    MissingExtra,
-    RunError,
-    TooLarge,
 )
 from unpaired.translation import memory
 from unpaired.translation.sizes import (

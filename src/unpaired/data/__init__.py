@@ -1,0 +1,1 @@
+"""Data sets: where they are, what they hold, batches of them."""

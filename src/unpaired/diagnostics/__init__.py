@@ -1,0 +1,1 @@
+"""What commonly goes wrong in a training, and the checks that find it."""

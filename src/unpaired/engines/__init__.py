@@ -1,0 +1,1 @@
+"""Engines: networks and one training step, natively in each framework."""

@@ -1,0 +1,1 @@
+"""Measuring models on a test set, beside baselines and floors."""

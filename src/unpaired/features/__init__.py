@@ -1,0 +1,1 @@
+"""Features of pretrained networks, which KID, FID and LPIPS compare."""

@@ -1,0 +1,1 @@
+"""Metrics: pure functions of two sets of images, and their catalogue."""

@@ -1,0 +1,1 @@
+"""The built-in data set `seasons`: drawn landscapes with a known translation."""

@@ -1,0 +1,135 @@
+import os
+import tracemalloc
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from unpaired.errors import DataError
+from unpaired.features import extract as features
+from unpaired.features.extract import extract
+from unpaired.features.seam import resize
+
+
+class Means:
+    """A network that needs no weights: means of the bands, and the size."""
+
+    name = "means of the bands"
+    width = 5
+
+    def __init__(self):
+        self.shapes = []
+
+    def features(self, pictures):
+        self.shapes.append(pictures.shape)
+        means = pictures.mean(axis=(1, 2), dtype=np.float64)
+        size = np.broadcast_to(pictures.shape[1:3], (len(pictures), 2))
+        return np.concatenate([means, size], axis=1).astype(np.float32)
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def expected(pictures):
+    return np.array([[*p.mean(axis=(0, 1)), *p.shape[:2]] for p in pictures], np.float32)
+
+
+def test_batches_and_single_pictures_of_any_size_in_their_order():
+    batches = [noise(0, 20, 9, 8, 3), noise(1, 9, 8, 3), noise(2, 7, 5, 3), noise(3, 2, 9, 8, 3)]
+    network, told = Means(), []
+    found = extract(network, iter(batches), told.append)
+    pictures = [*batches[0], batches[1], batches[2], *batches[3]]
+    np.testing.assert_allclose(found, expected(pictures), rtol=1e-6)
+    assert found.dtype == np.float32
+    assert [shape[0] for shape in network.shapes] == [16, 5, 1, 2]
+    assert told == [16, 21, 22, 24]
+
+
+def test_grey_becomes_rgb():
+    grey = noise(0, 3, 6, 6, 1)
+    found = extract(Means(), [grey])
+    np.testing.assert_allclose(found, expected(np.repeat(grey, 3, axis=-1)), rtol=1e-6)
+
+
+def test_many_features_lie_on_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "_IN_MEMORY", 100)
+    monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
+    pictures = noise(0, 200, 4, 4, 3)
+    found = extract(Means(), [pictures])
+    assert isinstance(found, np.memmap)
+    np.testing.assert_allclose(found, expected(pictures), rtol=1e-6)
+    assert os.listdir(tmp_path) == []  # the file has no name any more
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 0
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(monkeypatch):
+    class Wide(Means):
+        width = 4096
+
+        def features(self, pictures):
+            return np.ones((len(pictures), self.width), np.float32)
+
+    monkeypatch.setattr(features, "_IN_MEMORY", 2**20)
+    peaks = []
+    for count in (200, 2000):
+        tracemalloc.start()
+        found = extract(Wide(), (np.zeros((4, 4, 3), np.uint8) for _ in range(count)))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.shape == (count, 4096)
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_the_file_is_gone_if_a_picture_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "_IN_MEMORY", 100)
+    monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(DataError, match="1 or 3 bands, not 4"):
+        extract(Means(), [noise(0, 50, 4, 4, 3), noise(0, 4, 4, 4)])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_has_no_features():
+    with pytest.raises(DataError, match="no pictures"):
+        extract(Means(), [])
+    with pytest.raises(DataError, match="uint16"):
+        extract(Means(), [noise(0, 4, 4, 3).astype(np.uint16)])
+    with pytest.raises(DataError, match=r"\(4, 4\)"):
+        extract(Means(), [noise(0, 4, 4)])
+
+
+# ---- the resize in front of a network ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [24, 64, 150])
+def test_resize_is_pillows_of_levels_to_its_rounding(side):
+    """Of middling levels: where a bicubic overshoots, Pillow clips levels twice."""
+    pictures = noise(0, 2, 100, 37, 3) // 3 + 80
+    found = resize(pictures, side)
+    for one, picture in zip(found, pictures, strict=True):
+        theirs = PIL.Image.fromarray(picture).resize((side, side), PIL.Image.Resampling.BICUBIC)
+        assert np.abs(one - np.asarray(theirs, np.float32)).max() < 1.3
+    assert found.dtype == np.float32
+
+
+def test_resize_stays_within_the_levels():
+    edges = 255 * (noise(0, 1, 20, 20, 3) // 128)
+    found = resize(edges, 64)
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_resize_does_not_alias():
+    """Stripes finer than the result vanish in their mean; picking pixels would keep them."""
+    stripes = np.zeros((1, 240, 240, 1), np.uint8)
+    stripes[:, :, ::2] = 200
+    inner = resize(stripes, 60)[0, 4:-4, 4:-4]
+    assert np.abs(inner - 100).max() < 1
+    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, None, None], (1, 240, 240, 3))
+    inner = resize(ramp, 60)[0, 4:-4, 4:-4, 0]
+    np.testing.assert_allclose(inner.mean(axis=1), np.arange(4, 56) * 4 + 1.5, atol=1e-3)
+
+
+def test_resize_leaves_the_right_size_alone():
+    pictures = noise(0, 2, 24, 24, 3)
+    np.testing.assert_array_equal(resize(pictures, 24), pictures)

@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+
+from small_report import FID, GOOD, KID, ORACLE, PSNR, WEAK, both, kid, noise, report
+from unpaired.errors import DataError
+from unpaired.report.report import Example, Figure, Method, Value, difference
+
+
+def test_values_are_shown_as_people_read_them():
+    assert KID.show(0.01824) == "18.2"
+    assert KID.show(-0.0011) == "-1.1"
+    assert KID.show(-0.00004) == "0.0"  # not minus zero
+    assert PSNR.show(math.inf) == "inf"
+    assert PSNR.show(math.nan) == "-"
+
+
+@pytest.mark.parametrize(("better", "high_wins"), [("higher", True), ("lower", False)])
+def test_which_way_is_better(better, high_wins):
+    figure = Figure("x", "X", "", "set", better, 1)
+    assert figure.is_better(2, 1) is high_wins
+    assert figure.is_better(1, 2) is not high_wins
+    assert not figure.is_better(1, 1)
+
+
+def test_a_value_without_an_interval_is_a_point():
+    assert Value(3.0).interval == (3.0, 3.0)
+    assert Value(3.0, 2.0, 5.0).interval == (2.0, 5.0)
+
+
+def test_what_is_not_defined_has_no_value():
+    method = Method("x", "model", {"ab": {"psnr": Value(math.nan), "kid": Value(0.0)}})
+    assert method.value("ab", PSNR) is None
+    assert method.value("ab", FID) is None
+    assert method.value("ba", KID) is None
+    assert method.value("ab", KID) == Value(0.0)
+
+
+def test_difference_is_five_times_the_absolute_one():
+    one, other = noise(1), noise(2)
+    expected = [
+        min(255, 5 * abs(int(a) - int(b))) for a, b in zip(one.flat, other.flat, strict=True)
+    ]
+    assert difference(one, other).dtype == np.uint8
+    assert difference(one, other).ravel().tolist() == expected
+
+
+def test_an_example_shows_what_it_has():
+    source, made, back, truth = map(noise, range(4))
+    whole = Example("x", source, made, back, truth).pictures("summer", "winter")
+    labels = ["summer", "made winter", "summer again", "true winter", "5 × difference"]
+    assert list(whole) == labels
+    for label, picture in zip(labels, (source, made, back, truth), strict=False):
+        np.testing.assert_array_equal(whole[label], picture)
+    np.testing.assert_array_equal(whole["5 × difference"], difference(made, truth))
+
+    unpaired = Example("x", source, made, back).pictures("summer", "winter")
+    assert list(unpaired) == [labels[0], labels[1], labels[2], labels[4]]
+    np.testing.assert_array_equal(unpaired["5 × difference"], difference(source, back))
+    assert list(Example("x", source, made).pictures("summer", "winter")) == labels[:2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [noise(1, 8, 9), noise(1)[:, :, :1], noise(1).astype(np.float32), noise(1)[:, :, 0]],
+)
+@pytest.mark.parametrize("place", ["source", "made", "back", "truth"])
+def test_pictures_of_an_example_that_do_not_fit_are_refused(wrong, place):
+    pictures = {name: noise(0) for name in ("source", "made", "back", "truth")}
+    with pytest.raises(DataError, match=r"leaf\.png has one"):
+        Example("leaf.png", **pictures | {place: wrong})
+
+
+def test_a_report_needs_a_model_and_names_that_differ():
+    with pytest.raises(DataError, match="a model"):
+        report(both(GOOD), methods=[WEAK, ORACLE])
+    with pytest.raises(DataError, match=r"identity.*identity"):
+        report(both(GOOD), WEAK, WEAK)
+
+
+def test_rows_stand_by_their_kind():
+    floor = Method("real", "floor", both(kid(0.1)))
+    second = Method("second", "model", both(GOOD))
+    late = Method("late", "baseline", both(GOOD))
+    found = report(both(GOOD), floor, ORACLE, WEAK, second, late)
+    names = ["the model", "identity", "second", "late", "oracle", "real"]
+    assert [method.name for method in found.rows] == names
+    assert found.model.name == "the model"
+    assert [m.name for m in found.measured("ab", [KID])] == ["real"]
+    assert found.measured("ab", [FID]) == []
+
+
+@pytest.mark.parametrize(("figure", "order"), [(PSNR, "high low"), (KID, "low high")])
+def test_the_best_comes_first(figure, order):
+    def method(name, value):
+        return Method(name, "baseline", both({figure.key: Value(value)}))
+
+    others = [method("low", 1.0), method("none", math.nan), method("high", 2.0)]
+    valued = report(both(GOOD), *others).valued("ab", figure, "baseline")
+    assert " ".join(method.name for method, _ in valued) == order
+
+
+def test_what_leads_and_whether_truth_is_known():
+    found = report(both(GOOD), figures=(PSNR, FID, KID))
+    assert found.paired
+    assert found.leading == FID
+    assert not report(both(GOOD), figures=(KID,)).paired
+    assert report(both(GOOD), figures=(PSNR,)).leading is None
+    assert found.ends("ab") == ("summer", "winter")
+    assert found.ends("ba") == ("winter", "summer")
