@@ -1,6 +1,6 @@
 """What the detectors cost: a probe and its findings against the training between two of them.
 
-python -m bench.detectors [--pictures 8] [--every 500] [--rounds 5] [--steps 10] [--threads N]
+python -m bench.detectors [--images 8] [--every 500] [--rounds 5] [--steps 10] [--threads N]
     [--preset small] [--identity] [--device cpu]
 
 In every round some training steps, the networks' part of a probe and the numpy part of it are timed
@@ -14,11 +14,12 @@ import time
 import numpy as np
 
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.data.batches import Batch, pool_plan
 from unpaired.diagnostics.detectors import detect
 from unpaired.diagnostics.probe import History, take_probe
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
+from unpaired.streams import POOL_A, POOL_B
 
 
 class Clocked:
@@ -44,7 +45,7 @@ class Clocked:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="small")
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
@@ -59,7 +60,7 @@ def main():
     rng = np.random.default_rng(0)
     side = recipe.image_size
 
-    def pictures(count):
+    def images(count):
         return rng.uniform(-1, 1, (count, side, side, 3)).astype(np.float32)
 
     step = 0
@@ -67,12 +68,12 @@ def main():
     def train():
         nonlocal step
         plans = [pool_plan(recipe, pool, step, slice(None)) for pool in (POOL_A, POOL_B)]
-        batch = Batch(pictures(recipe.batch_size), pictures(recipe.batch_size), *plans)
+        batch = Batch(images(recipe.batch_size), images(recipe.batch_size), *plans)
         for loss in engine.train_step(batch, 1.0).values():
             float(loss)
         step += 1
 
-    held_out = [pictures(asked.pictures) for _ in range(4)]
+    held_out = [images(asked.images) for _ in range(4)]
     lines = [{"step": 50 * i, "cycle_a": 0.3, "discriminator_a": 0.2} for i in range(400)]
     rows = []
     for _ in range(asked.rounds + 1):
@@ -90,7 +91,7 @@ def main():
     shares = [100 * (row[1] + row[2]) / (asked.every * row[0]) for row in rows]
     print(
         f"{asked.preset}, {side} px, {recipe.precision}, {asked.threads} threads, "
-        f"{engine.signature()}; {asked.pictures} pictures of each domain"
+        f"{engine.signature()}; {asked.images} images of each domain"
     )
     print(f"a training step   {1000 * one_step:8.1f} ms")
     print(f"a probe, networks {1000 * networks:8.1f} ms")

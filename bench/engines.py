@@ -13,9 +13,10 @@ import time
 import numpy as np
 
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
+from unpaired.streams import POOL_A, POOL_B
 
 
 def batch_of(recipe, step):

@@ -31,9 +31,9 @@ def ours(size, precision, runtime):
     engine = TorchEngine(recipe, runtime)
     engine.load(initial_state(engine.state(), 0))
     rng = np.random.default_rng(0)
-    pictures = rng.uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
+    images = rng.uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
     swap = PoolPlan(np.array([0]), np.array([True]), np.array([True]))
-    batch = Batch(*pictures, swap, swap)
+    batch = Batch(*images, swap, swap)
 
     def step():
         losses = engine.train_step(batch, 1.0)

@@ -1,4 +1,4 @@
-"""What many tests share: small domains of pictures, a small recipe, the fake engine."""
+"""What many tests share: small domains of images, a small recipe, the fake engine."""
 
 import os
 import signal
@@ -34,8 +34,8 @@ SMALL = {
 QUICK = {"threads": 1, "log_every": 3, "sample_every": 10, "checkpoint_every": 4}
 
 
-def write_pictures(folder, count, seed, size=(14, 10)):
-    """Writes `count` smooth random pictures, each its own."""
+def write_images(folder, count, seed, size=(14, 10)):
+    """Writes `count` smooth random images, each its own."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for index in range(count):
@@ -47,12 +47,12 @@ def write_pictures(folder, count, seed, size=(14, 10)):
 
 @pytest.fixture
 def data(tmp_path):
-    """A data set of 5 and 7 pictures, and 2 test pictures each."""
+    """A data set of 5 and 7 images, and 2 test images each."""
     root = tmp_path / "data"
     for seed, (name, count) in enumerate(
         {"trainA": 5, "trainB": 7, "testA": 2, "testB": 2}.items(), start=1
     ):
-        write_pictures(root / name, count, seed)
+        write_images(root / name, count, seed)
     return root
 
 

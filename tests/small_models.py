@@ -54,7 +54,7 @@ def model(folder, ab=negative, ba=negative, step=8, **recipe):
 
 
 def smooth(count, seed, bands=3, dtype=np.uint8, side=SIDE):
-    """(count, side, side, bands), each picture of its own colours, nowhere flat."""
+    """(count, side, side, bands), each image of its own colours, nowhere flat."""
     rng = np.random.default_rng(seed)
     top = np.iinfo(dtype).max
     coarse = rng.uniform(0.1, 0.6, (count, 4, 4, bands)).repeat(side // 4, 1).repeat(side // 4, 2)
@@ -62,28 +62,28 @@ def smooth(count, seed, bands=3, dtype=np.uint8, side=SIDE):
     return np.rint((coarse + fine) * top).astype(dtype)
 
 
-def write_all(folder, pictures, name="{:03d}.png"):
-    """Files of `pictures`, named by their index."""
+def write_all(folder, images, name="{:03d}.png"):
+    """Files of `images`, named by their index."""
     folder.mkdir(parents=True)
-    for index, pixels in enumerate(pictures):
+    for index, pixels in enumerate(images):
         write_image(folder / name.format(index), Image(pixels))
 
 
 def write_data(root, **splits):
-    """A data set's folder, pictures by split (trainA and so on). The test sets share their names,
+    """A data set's folder, images by split (trainA and so on). The test sets share their names,
     that is they are pairs, where one holds the negatives of the other."""
     a, b = splits.get("testA"), splits.get("testB")
     paired = a is not None and b is not None and np.array_equal(inverted(a), b)
-    for split, pictures in splits.items():
-        suffix = "png" if pictures.shape[-1] in (1, 3) and pictures.dtype == np.uint8 else "tif"
+    for split, images in splits.items():
+        suffix = "png" if images.shape[-1] in (1, 3) and images.dtype == np.uint8 else "tif"
         same = paired and split.startswith("test")
-        write_all(root / split, pictures, f"{'' if same else split + '-'}{{:03d}}.{suffix}")
+        write_all(root / split, images, f"{'' if same else split + '-'}{{:03d}}.{suffix}")
     return root
 
 
-def inverted(pictures):
+def inverted(images):
     """What `negative` makes of samples."""
-    return np.iinfo(pictures.dtype).max - pictures
+    return np.iinfo(images.dtype).max - images
 
 
 class Projected:
@@ -92,10 +92,10 @@ class Projected:
     name = "projections of 4 x 4 means"
     width = 12
 
-    def features(self, pictures):
-        n, height, width, bands = pictures.shape
-        assert (pictures.dtype, bands) == (np.uint8, 3)
-        means = pictures.reshape(n, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4)) / 255
+    def features(self, images):
+        n, height, width, bands = images.shape
+        assert (images.dtype, bands) == (np.uint8, 3)
+        means = images.reshape(n, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4)) / 255
         flat = means.reshape(n, -1)
         matrix = np.random.default_rng(0).standard_normal((flat.shape[1], self.width))
         return (flat @ matrix).astype(np.float32)

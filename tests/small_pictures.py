@@ -1,4 +1,4 @@
-"""Small pictures of noise on disk, and what an inverting translator makes of them."""
+"""Small images of noise on disk, and what an inverting translator makes of them."""
 
 from pathlib import Path
 

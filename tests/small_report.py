@@ -1,17 +1,19 @@
-"""Small reports of made-up figures, and pictures of noise."""
+"""Small reports of made-up figures, and images of noise."""
 
 import numpy as np
 
-from unpaired.report.report import DIRECTIONS, Example, Figure, Method, Report, Value
+from unpaired.directions import DIRECTIONS
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.report import Example, Method, Report
 
-PSNR = Figure("psnr", "PSNR", "in dB", "paired", "higher", 2, full=30, unit="dB", noise=2.0)
-SSIM = Figure("ssim", "SSIM", "of windows", "paired", "higher", 3, full=1)
-ACC16 = Figure("acc16", "acc16", "of pixels", "paired", "higher", 3, full=1)
-MACRO16 = Figure("macro16", "macro16", "of classes", "paired", "higher", 3, full=1)
+PSNR = Metric("psnr", "PSNR", "in dB", "paired", "higher", 2, full=30, unit="dB", noise=2.0)
+SSIM = Metric("ssim", "SSIM", "of windows", "paired", "higher", 3, full=1)
+ACC16 = Metric("acc16", "acc16", "of pixels", "paired", "higher", 3, full=1)
+MACRO16 = Metric("macro16", "macro16", "of classes", "paired", "higher", 3, full=1)
 PAIRED = (PSNR, SSIM, ACC16, MACRO16)
-KID = Figure("kid", "KID × 1000", "of features", "set", "lower", 1, full=200, scale=1000)
-FID = Figure("fid", "FID (n = 9)", "of features", "set", "lower", 1)
-CYCLE = Figure("cycle", "cycle", "there and back", "cycle", "lower", 2)
+KID = Metric("kid", "KID × 1000", "of features", "set", "lower", 1, full=200, scale=1000)
+FID = Metric("fid", "FID (n = 9)", "of features", "set", "lower", 1)
+CYCLE = Metric("cycle", "cycle", "there and back", "cycle", "lower", 2)
 
 
 def noise(seed, height=8, width=8):

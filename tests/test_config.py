@@ -254,7 +254,7 @@ def test_out_of_range_names_the_flag_and_the_value(name, value):
     assert refusal(**{name: value}).startswith((f"{flag} is {value}: ", f"{flag} is {value!r}: "))
 
 
-def test_the_crop_must_fit_into_the_picture():
+def test_the_crop_must_fit_into_the_image():
     assert refusal(load_size=100).startswith("--load-size 100 is under --image-size 256: ")
 
 

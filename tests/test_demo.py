@@ -55,7 +55,7 @@ def stand_in(monkeypatch, home):
         return Run(out, config, settled.steps)
 
     def be(translate):
-        """`translate(sources, truth, direction)` of all test pictures is the model."""
+        """`translate(sources, truth, direction)` of all test images is the model."""
 
         def translate_many(images, direction):
             assert all(image.alpha is None for image in images)
@@ -172,14 +172,14 @@ def test_every_baseline_stands_beside_the_model(stand_in, tmp_path, capsys):
     assert re.search(rf"^{re.escape(str(page))} \(\d+ s in all\)$", printed, re.MULTILINE)
 
 
-def test_the_baselines_know_the_training_pictures_of_the_target(stand_in, home, tmp_path):
+def test_the_baselines_know_the_training_images_of_the_target(stand_in, home, tmp_path):
     stand_in(lambda sources, truth, direction: sources)
     found = strict_json(demo(tmp_path).parent / "report.json")
     for direction, (_, target) in WAYS.items():
         mean = np.rint(read(home, f"train{target}").mean(axis=0)).astype(np.uint8)
         truth = read(home, f"test{target}")
         expected = np.mean([peak_signal_noise_ratio(x, mean, data_range=255) for x in truth])
-        row = scores_of(found, direction)["mean picture of the target domain"]
+        row = scores_of(found, direction)["mean image of the target domain"]
         assert row["psnr"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -211,11 +211,11 @@ def test_the_examples_are_the_worst_and_a_fixed_few(stand_in, home, tmp_path):
     sheet = np.asarray(Pillow.open(tmp_path / "one" / "report" / "pictures.png"))
     assert sheet.shape == (22 + 6 * 132, 4 + 8 * 132, 3)
     for column, part in ((0, "testA"), (2, "testB"), (4, "testB"), (6, "testA")):
-        pictures = read(home, part)
+        images = read(home, part)
         for row, index in enumerate(random):
             top, left = 22 + 132 * row, 4 + 132 * column
             cell = sheet[top : top + 128 : 4, left : left + 128 : 4]
-            np.testing.assert_array_equal(cell, pictures[index])
+            np.testing.assert_array_equal(cell, images[index])
 
 
 def test_what_is_asked_is_trained_and_told(stand_in, home, tmp_path):
@@ -231,7 +231,7 @@ def test_what_is_asked_is_trained_and_told(stand_in, home, tmp_path):
     assert (found["preset"], found["steps"], found["seed"]) == ("tiny", 30, 7)
     assert found["domains"] == {"a": "summer", "b": "winter"}
     text = page.read_text(encoding="utf-8")
-    assert "preset tiny, 30 steps of 2 + 2 pictures, seed 7, 50 s" in text
+    assert "preset tiny, 30 steps of 2 + 2 images, seed 7, 50 s" in text
     assert f"n = {TEST} held-out scenes" in text
     assert "an abacus" in text
     assert "numpy " + np.__version__ in text
@@ -299,6 +299,6 @@ def test_a_real_training_of_two_steps(monkeypatch, home, tmp_path, capsys):
     written = page.read_bytes()
     text = written.decode("utf-8")
     assert "summer → winter" in text
-    assert "2 steps of 2 + 2 pictures" in text
+    assert "2 steps of 2 + 2 images" in text
     assert "adversarial_ab" in text
     assert demo(tmp_path, steps=2).read_bytes() == written  # it is finished, and scored again

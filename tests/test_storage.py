@@ -130,7 +130,7 @@ def test_permissions_are_as_umask_says(tmp_path, umask):
 
 
 def test_the_umask_of_the_process_is_left_alone(tmp_path, monkeypatch):
-    """Pictures are written by several threads at once, and the umask belongs to all of them."""
+    """Images are written by several threads at once, and the umask belongs to all of them."""
     touched = []
     with monkeypatch.context() as patch:
         patch.setattr(os, "umask", lambda mask: touched.append(mask) or 0o022)

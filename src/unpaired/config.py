@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 DEFAULT_MAX_PIXELS = 178_956_970
-"""Larger pictures are refused before they are decoded: where Pillow stops too, RGB of 512 MiB."""
+"""Larger images are refused before they are decoded: where Pillow stops too, RGB of 512 MiB."""
 
 T = TypeVar("T")
 Table = TypeVar("Table", "Recipe", "Runtime")
@@ -57,12 +57,12 @@ class Recipe:
     """
 
     preset: str = _option("paper", "the preset this recipe began with")
-    # pictures
-    load_size: int = _option(286, "side in pixels that pictures are resized to before the crop")
+    # images
+    load_size: int = _option(286, "side in pixels that images are resized to before the crop")
     image_size: int = _option(256, "side in pixels of the random crop that is trained on")
-    flip: bool = _option(True, "mirror pictures left to right at random")
+    flip: bool = _option(True, "mirror images left to right at random")
     validation: float = _option(
-        0.0, "share of the training pictures set aside to choose the best checkpoint (0: none)"
+        0.0, "share of the training images set aside to choose the best checkpoint (0: none)"
     )
     # networks
     width: int = _option(64, "channels after the first layer of a generator")
@@ -77,7 +77,7 @@ class Recipe:
     identity: float = _option(0.5, "weight of the identity loss, times that of the cycle loss")
     pool_size: int = _option(50, "earlier fakes kept for a discriminator, a lane of the batch")
     # optimisation
-    batch_size: int = _option(1, "pictures of each domain in a step")
+    batch_size: int = _option(1, "images of each domain in a step")
     steps: int = _option(0, "training steps in all (0: 200 epochs, settled by the data)")
     schedule: Literal["epochs", "linear"] = _option(
         "epochs", "fall of the rates over the second half: by epochs (2017) or at every step"
@@ -94,12 +94,12 @@ class Recipe:
     # what the data settled
     name_a: str = _option("a", "name of domain a")
     name_b: str = _option("b", "name of domain b")
-    bands_a: int = _option(0, "bands of domain a (0: as its pictures have)")
-    bands_b: int = _option(0, "bands of domain b (0: as its pictures have)")
-    depth_a: int = _option(0, "bits a sample of domain a, 8 or 16 (0: as its pictures have)")
-    depth_b: int = _option(0, "bits a sample of domain b, 8 or 16 (0: as its pictures have)")
+    bands_a: int = _option(0, "bands of domain a (0: as its images have)")
+    bands_b: int = _option(0, "bands of domain b (0: as its images have)")
+    depth_a: int = _option(0, "bits a sample of domain a, 8 or 16 (0: as its images have)")
+    depth_b: int = _option(0, "bits a sample of domain b, 8 or 16 (0: as its images have)")
     epoch_steps: int = _option(0, "steps of one epoch: the larger domain over the batch")
-    data_fingerprint: str = _option("", "hash of the training pictures, their names and order")
+    data_fingerprint: str = _option("", "hash of the training images, their names and order")
 
     def __post_init__(self) -> None:
         for name, low in _AT_LEAST.items():
@@ -121,7 +121,7 @@ class Recipe:
         if self.load_size < self.image_size:
             raise ConfigError(
                 f"--load-size {self.load_size} is under --image-size {self.image_size}: "
-                "a crop must fit into the picture"
+                "a crop must fit into the image"
             )
         if (smallest := self.smallest_crop()) > self.image_size:
             raise ConfigError(
@@ -215,7 +215,7 @@ class Runtime:
     engine: Literal["torch", "jax"] = _option("torch", "framework that trains and translates")
     device: str = _option("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
     threads: int = _option(0, "threads of the arithmetic on a CPU (0: as many as cores)")
-    workers: int = _option(2, "threads that load pictures")
+    workers: int = _option(2, "threads that load images")
     log_every: int = _option(50, "steps between two lines of metrics.jsonl")
     sample_every: int = _option(500, "steps between two sample grids (0: only at the end)")
     checkpoint_every: int = _option(500, "steps between two checkpoints")

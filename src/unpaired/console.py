@@ -1,76 +1,148 @@
-"""How far a long work has come: a bar on a terminal, a line now and then elsewhere."""
+"""What people are told while work goes on: lines, warnings, progress.
 
+The library logs to the logger `unpaired` and shows nothing by itself. The command line calls
+`show`, and so may whoever uses the library; verbosity and rank are held here and nowhere else.
+"""
+
+import logging
 import sys
 import time
 from collections.abc import Mapping
+from types import TracebackType
+from typing import Literal, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
 
-__all__ = ["Meter", "counted", "duration"]
+__all__ = ["Progress", "Verbosity", "counted", "duration", "log", "progress", "show"]
 
-LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
+Verbosity = Literal["silent", "quiet", "normal", "verbose"]
+"""silent: nothing; quiet: warnings; normal: lines and progress too; verbose: details too."""
+
+LINE_EVERY = 15.0  # seconds between two lines of progress where there is no terminal
+GROUND = 2.0  # seconds of work before a rate and a time left are told
+
+log = logging.getLogger("unpaired")
+log.addHandler(logging.NullHandler())
+
+_LEVELS: Mapping[Verbosity, int] = {
+    "silent": logging.CRITICAL + 1,
+    "quiet": logging.WARNING,
+    "normal": logging.INFO,
+    "verbose": logging.DEBUG,
+}
 
 
-class Meter:
-    """Shows what is done, the rate, the time left and losses, on standard error.
+class _Lines(logging.Handler):
+    """Writes each record as a plain line on standard error, whatever that is at the moment."""
 
-    Args:
-        title: what is counted, such as "steps".
-        unit: what the rate counts.
-        first: what was done before this work began; it does not count into the rate.
-        quiet: show nothing.
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+_lines = _Lines()
+_progress_shown = False
+
+
+def show(verbosity: Verbosity = "normal", *, rank: int = 0) -> None:
+    """Shows lines and progress on standard error from now on.
+
+    Of several processes only that of rank 0 speaks; the others are silent.
     """
+    global _progress_shown
+    if rank:
+        verbosity = "silent"
+    log.removeHandler(_lines)
+    if verbosity != "silent":
+        log.addHandler(_lines)
+    log.setLevel(_LEVELS[verbosity])
+    log.propagate = verbosity == "silent"
+    _progress_shown = verbosity in ("normal", "verbose")
 
-    def __init__(
-        self, title: str, *, unit: str = "pictures", first: int = 0, quiet: bool = False
-    ) -> None:
-        self.title, self.unit, self.first, self.quiet = title, unit, first, quiet
+
+class Progress:
+    """Shows what is done, the rate, the time left and losses. Made by `progress`."""
+
+    def __init__(self, title: str, total: int | None, unit: str, first: int) -> None:
+        self.title, self.total, self.unit, self.first, self.done = title, total, unit, first, first
         self.began = self.spoke = time.monotonic()
-        self.bar: Progress | None = None
-        if not quiet and sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-            text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
-            self.bar = Progress(*columns, text, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task(title, total=None, completed=first, text="")
-            self.bar.start()
+        self.bar: Bar | None = None
 
-    def show(
+    def update(
         self,
         done: int,
-        total: int | None,
-        losses: Mapping[str, float] | None = None,
+        total: int | None = None,
         *,
+        losses: Mapping[str, float] | None = None,
         units: int = 1,
     ) -> None:
-        """`done` of `total` are done (None: nobody knows how many), each of `units`."""
+        """`done` of `total` are done (None: as before, or unknown), each of them `units`."""
+        self.done, self.total = done, total or self.total
         now = time.monotonic()
-        if self.quiet or now - self.spoke < (0.2 if self.bar else LINE_EVERY):
+        if not _progress_shown or now - self.spoke < (0.2 if self.bar else LINE_EVERY):
             return
         self.spoke = now
+        parts = []
         rate = (done - self.first) / max(now - self.began, 1e-9)
-        parts = [f"{_short(rate * units)} {self.unit}/s"]
-        if total and rate:
-            parts.append(f"{duration((total - done) / rate)} left")
+        if rate and now - self.began >= GROUND:
+            parts.append(f"{_short(rate * units)} {self.unit}/s")
+            if self.total:
+                parts.append(f"{duration((self.total - done) / rate)} left")
         if losses:
             parts.append(_by_kind(losses))
         if self.bar:
-            self.bar.update(self.task, completed=done, total=total, text=", ".join(parts))
+            self.bar.update(self.task, completed=done, total=self.total, text=", ".join(parts))
         else:
-            line = f"{self.title} {done}/{total or '?'}, {', '.join(parts)}"
+            line = ", ".join([f"{self.title} {done}/{self.total or '?'}", *parts])
             print(line, file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "Meter":
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+        self.update(self.done + count)
+
+    def __enter__(self) -> Self:
+        if _progress_shown and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+            text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
+            self.bar = Bar(*columns, text, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task(
+                self.title, total=self.total, completed=self.first, text=""
+            )
+            self.bar.start()
         return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Takes the bar away."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Removes the bar."""
         if self.bar:
             self.bar.stop()
 
 
+def progress(
+    title: str, total: int | None = None, *, unit: str = "images", first: int = 0
+) -> Progress:
+    """The progress of one piece of work, as a context manager.
+
+    Args:
+        title: what is counted, such as "steps".
+        total: how many there are; None where nobody knows yet.
+        unit: what the rate counts.
+        first: what was done before this work began; it does not count towards the rate.
+    """
+    return Progress(title, total, unit, first)
+
+
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3 h 20 min."""
+    """Seconds as people say them.
+
+    >>> duration(45), duration(720), duration(12_000)
+    ('45 s', '12 min', '3 h 20 min')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -78,7 +150,11 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things: 1 picture, 2 pictures."""
+    """A number of things.
+
+    >>> counted(1, "image"), counted(2_000, "image")
+    ('1 image', '2,000 images')
+    """
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
@@ -96,3 +172,10 @@ def _by_kind(losses: Mapping[str, float]) -> str:
         kind = name.rsplit("_", 1)[0]
         kinds[kind] = kinds.get(kind, 0.0) + value / 2
     return ", ".join(f"{kind} {value:.3f}" for kind, value in kinds.items())
+
+
+class Meter(Progress):  # TEMPORARY, until nothing imports it
+    def __init__(self, title: str, *, unit: str = "images", first: int = 0, quiet: bool = False):
+        super().__init__(title, None, unit, first)
+
+    show = Progress.update

@@ -20,39 +20,32 @@ from unpaired.checkpoint import read_header
 from unpaired.console import Meter, duration
 from unpaired.data.catalogue import obtain
 from unpaired.data.domains import Folder, find_data
-from unpaired.engines.seam import Direction
+from unpaired.directions import DIRECTIONS, Direction
 from unpaired.errors import DataError
 from unpaired.evaluation.baselines import BASELINES, Baseline, identity, score_baselines
 from unpaired.images.image import Image, read_image
+from unpaired.metrics.metric import Metric, Value
 from unpaired.metrics.paired import TruthScores, psnr, score_against_truth
 from unpaired.report.files import as_text, write_report
-from unpaired.report.report import (
-    DIRECTIONS,
-    Example,
-    Figure,
-    Method,
-    MethodKind,
-    Report,
-    Value,
-)
+from unpaired.report.report import Example, Method, MethodKind, Report
 from unpaired.seasons.dataset import CLASSES, palette, read_truth
 from unpaired.training.loop import Run, train
 from unpaired.translation.model import Model, load
 
 __all__ = ["demo"]
 
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 Journal = Sequence[Mapping[str, float]]
 
 DATA = "seasons-lite"
 FIGURES = (
-    Figure("psnr", "PSNR", "peak signal-to-noise ratio in dB, mean over the pictures",
+    Metric("psnr", "PSNR", "peak signal-to-noise ratio in dB, mean over the images",
            "paired", "higher", 2, 30, "dB", noise=2.0),
-    Figure("ssim", "SSIM", "structural similarity in windows of 7 × 7, mean over the pictures",
+    Metric("ssim", "SSIM", "structural similarity in windows of 7 × 7, mean over the images",
            "paired", "higher", 3, 1),
-    Figure("acc16", "acc16", "share of pixels with every channel within 16 levels of the truth",
+    Metric("acc16", "acc16", "share of pixels with every channel within 16 levels of the truth",
            "paired", "higher", 3, 1),
-    Figure("macro16", "macro16", "mean over classes of acc16 on the pixels of one class only",
+    Metric("macro16", "macro16", "mean over classes of acc16 on the pixels of one class only",
            "paired", "higher", 3, 1),
 )  # fmt: skip
 RANDOM, WORST = 6, 4  # examples of each direction on the page
@@ -103,12 +96,12 @@ def demo(
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """The held-out pairs, and the training pictures that baselines may know, by domain."""
+    """The held-out pairs, and the training images that baselines may know, by domain."""
 
     names: Sequence[str]
-    test: Mapping[str, Pictures]
-    train: Mapping[str, Pictures]
-    classes: Pictures
+    test: Mapping[str, Images8]
+    train: Mapping[str, Images8]
+    classes: Images8
     pure: NDArray[np.bool_]
 
 
@@ -132,16 +125,16 @@ def _read_pairs(folder: Path) -> _Pairs:
     )
 
 
-def _read(folder: Folder) -> Pictures:
+def _read(folder: Folder) -> Images8:
     return np.stack([read_image(folder.path(index)).pixels for index in range(len(folder))])
 
 
-def _translate(model: Model, pairs: _Pairs, direction: Direction) -> Pictures:
+def _translate(model: Model, pairs: _Pairs, direction: Direction) -> Images8:
     images = [Image(pixels) for pixels in pairs.test[direction[0]]]
     return np.stack([image.pixels for image in model.translate_many(images, direction)])
 
 
-def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Report:
+def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Images8]) -> Report:
     recipe = run.config.recipe
     own: dict[Direction, TruthScores] = {}
     baselines: dict[Direction, dict[str, TruthScores]] = {}
@@ -156,7 +149,7 @@ def _report(run: Run, pairs: _Pairs, made: Mapping[Direction, Pictures]) -> Repo
     return Report(
         title=f"unpaired demo: {recipe.name_a} and {recipe.name_b}",
         summary=(
-            f"A CycleGAN saw pictures of {recipe.name_a} and of {recipe.name_b}, never a pair "
+            f"A CycleGAN saw images of {recipe.name_a} and of {recipe.name_b}, never a pair "
             f"({DATA}, preset {recipe.preset}, {run.step:,} steps). Here it translates "
             f"{len(pairs.names)} held-out scenes whose truth is known."
         ),
@@ -206,7 +199,7 @@ def _method(
     return Method(name, kind, values, note, per_class)
 
 
-def _examples(pairs: _Pairs, made: Pictures, direction: Direction) -> dict[str, list[Example]]:
+def _examples(pairs: _Pairs, made: Images8, direction: Direction) -> dict[str, list[Example]]:
     source, target = direction
     scores = psnr(made, pairs.test[target])
     random = np.random.default_rng(EXAMPLES_SEED).permutation(len(scores))[:RANDOM]
@@ -244,8 +237,8 @@ def _facts(run: Run, pairs: _Pairs, journal: Journal) -> dict[str, str]:
     recipe = run.config.recipe
     header = read_header(run.folder / "model.safetensors")
     height, width = pairs.classes.shape[1:]
-    of_a, of_b = (f"{len(pairs.train[d])} pictures of {name}" for d, name in _domains(run))
-    steps = f"{header.step:,} steps of {recipe.batch_size} + {recipe.batch_size} pictures"
+    of_a, of_b = (f"{len(pairs.train[d])} images of {name}" for d, name in _domains(run))
+    steps = f"{header.step:,} steps of {recipe.batch_size} + {recipe.batch_size} images"
     took = duration(_training_seconds(journal))
     weights = {"ema": f"running mean, decay {recipe.ema:g}", "last": "of the last step"}
     return {
@@ -254,7 +247,7 @@ def _facts(run: Run, pairs: _Pairs, journal: Journal) -> dict[str, str]:
         "training": f"preset {recipe.preset}, {steps}, seed {recipe.seed}, {took}",
         "weights": weights[header.weights],
         "baselines": (
-            "the unpaired ones know all training pictures of the target domain; the colour table "
+            "the unpaired ones know all training images of the target domain; the colour table "
             "is fitted on the test pairs themselves and shows how far colours alone can come"
         ),
         "examples": f"at random: drawn with seed {EXAMPLES_SEED}; the worst: of the lowest PSNR",

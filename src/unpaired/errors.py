@@ -3,8 +3,8 @@
 UnpairedError               exit code 2: refused input or usage, nothing was lost
 ├── ConfigError             a flag, a preset or a configuration file
 ├── DataError               a data set: its folders, its layout, its download
-│   └── ImageError          one picture: unreadable, not a picture, of a kind we cannot keep exactly
-│       └── TooLarge        one picture: over a size limit or over the memory that is free
+│   └── ImageError          one image: unreadable, not an image, of a kind we cannot keep exactly
+│       └── TooLarge        one image: over a size limit or over the memory that is free
 ├── CheckpointError         a checkpoint or model file: damaged, foreign, of an unknown format
 ├── RunError                a run folder: locked, not writable, of another recipe, disk full
 │   └── Diverged            the training reached NaN or infinity
@@ -43,11 +43,11 @@ class DataError(UnpairedError):
 
 
 class ImageError(DataError):
-    """A picture cannot be read, or not without loss."""
+    """An image cannot be read, or not without loss."""
 
 
 class TooLarge(ImageError):
-    """A picture is over a size limit, or needs more memory than is free."""
+    """An image is over a size limit, or needs more memory than is free."""
 
 
 class CheckpointError(UnpairedError):

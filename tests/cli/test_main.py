@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import unpaired.training.loop as loop
-from conftest import QUICK, SMALL, write_pictures
+from conftest import QUICK, SMALL, write_images
 from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, read_header
 from unpaired.cli.main import main
@@ -253,11 +253,11 @@ def test_train_with_every_flag_it_was_given(fake_engine, data, tmp_path, said):
 
 def test_two_folders_as_data(fake_engine, tmp_path, said):
     for seed, name in enumerate(("sunny", "rainy")):
-        write_pictures(tmp_path / name, 4, seed)
+        write_images(tmp_path / name, 4, seed)
     places = tmp_path / "sunny", tmp_path / "rainy"
     code, _, err = said("train", *places, "--out", tmp_path / "run", *SMALL_RUN)
     assert code == 0
-    assert "4 pictures of sunny, 4 of rainy" in err
+    assert "4 images of sunny, 4 of rainy" in err
     recipe = read_header(tmp_path / "run" / "model.safetensors").config.recipe
     assert (recipe.name_a, recipe.name_b) == ("sunny", "rainy")
 
@@ -284,7 +284,7 @@ def test_skip_unreadable(fake_engine, data, tmp_path, said):
     assert said(*command, "--skip-unreadable")[0] == 0
 
 
-def test_resume_without_flags_where_the_pictures_must_be_checked_again(fake_run, data, said):
+def test_resume_without_flags_where_the_images_must_be_checked_again(fake_run, data, said):
     (data / "trainA" / "00.png").touch()
     assert said("train", data, "--out", fake_run, "--extend", "4")[0] == 0
 
@@ -293,7 +293,7 @@ def test_resume_without_flags_where_the_pictures_must_be_checked_again(fake_run,
 def test_folders_whose_names_are_no_text(fake_engine, tmp_path, said):
     places = tmp_path / "caf\udce9", tmp_path / "b\udcff"
     for seed, place in enumerate(places):
-        write_pictures(place, 4, seed)
+        write_images(place, 4, seed)
     assert said("train", *places, "--out", tmp_path / "run", *SMALL_RUN)[0] == 0
     assert read_header(tmp_path / "run" / "model.safetensors").step == 20
 
@@ -303,12 +303,12 @@ def test_folders_whose_names_are_no_text(fake_engine, tmp_path, said):
 
 def test_translate_a_file_and_a_folder(fake_run, data, tmp_path, said):
     out = tmp_path / "out"
-    pictures = data / "testA"
-    code, told, err = said("translate", fake_run, pictures, "--to", "b", "--out", out / "folder")
-    assert (code, told, err) == (0, f"2 pictures translated into {out / 'folder'}\n", "")
-    one = pictures / "00.png"
+    images = data / "testA"
+    code, told, err = said("translate", fake_run, images, "--to", "b", "--out", out / "folder")
+    assert (code, told, err) == (0, f"2 images translated into {out / 'folder'}\n", "")
+    one = images / "00.png"
     code, told, _ = said("translate", fake_run, one, "--to", "b", "--out", out / "file")
-    assert (code, told) == (0, f"1 picture translated into {out / 'file'}\n")
+    assert (code, told) == (0, f"1 image translated into {out / 'file'}\n")
     assert (out / "file" / "00.png").read_bytes() == (out / "folder" / "00.png").read_bytes()
     with Image.open(out / "file" / "00.png") as made, Image.open(one) as source:
         assert (made.size, made.mode) == (source.size, source.mode)
@@ -327,14 +327,14 @@ def test_translate_by_the_names_of_the_domains(fake_engine, data, tmp_path, said
         assert made[0] == made[1]
 
 
-def test_one_failing_picture_leaves_the_others(fake_run, data, tmp_path, said):
+def test_one_failing_image_leaves_the_others(fake_run, data, tmp_path, said):
     (data / "testA" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    (data / "testA" / "text.jpg").write_text("not a picture")
+    (data / "testA" / "text.jpg").write_text("not an image")
     out = tmp_path / "out"
     code, told, err = said("translate", fake_run, data / "testA", "--to", "b", "--out", out)
-    assert (code, told) == (1, f"2 pictures translated into {out}\n")
+    assert (code, told) == (1, f"2 images translated into {out}\n")
     head, *listed = err.splitlines()
-    assert head == "unpaired: 2 pictures failed:"
+    assert head == "unpaired: 2 images failed:"
     assert len(listed) == 2
     for name in ("broken.png", "text.jpg"):
         assert any(line.startswith(f"  {data / 'testA' / name}: ") for line in listed)
@@ -396,10 +396,10 @@ def test_data_list_names_them_all(said, tmp_path, monkeypatch):
     assert not (tmp_path / "home").exists()
 
 
-def test_data_check_of_good_pictures(data, said):
+def test_data_check_of_good_images(data, said):
     code, out, err = said("data", "check", data)
     assert (code, err) == (0, "")
-    assert "train a: 5 pictures of 3 bands and 8 bits" in out
+    assert "train a: 5 images of 3 bands and 8 bits" in out
     assert "nothing found" in out
 
 
@@ -412,7 +412,7 @@ def test_data_check_names_a_broken_file(data, said):
     assert err == "unpaired: 1 finding would stop a training\n"
 
 
-def test_data_check_of_two_folders_and_small_pictures(data, said):
+def test_data_check_of_two_folders_and_small_images(data, said):
     code, out, _ = said("data", "check", data / "trainA", data / "trainB", "--image-size", "12")
     assert code == 0  # they are enlarged
     assert "small: 12 are smaller than the crop" in out

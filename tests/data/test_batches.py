@@ -12,17 +12,10 @@ from PIL import Image
 
 from conftest import SMALL
 from unpaired.config import preset
-from unpaired.data.batches import (
-    POOL_A,
-    POOL_B,
-    Batches,
-    load_square,
-    pool_plan,
-    prefetch,
-    stream,
-)
+from unpaired.data.batches import Batches, load_square, pool_plan, prefetch
 from unpaired.data.domains import find_data
 from unpaired.errors import ImageError
+from unpaired.streams import POOL_A, POOL_B, stream
 
 ALL = slice(None)
 
@@ -56,7 +49,7 @@ def write(path, array, mode=None):
 
 @pytest.fixture
 def flat(tmp_path):
-    """Domains of 5 and 7 pictures, each of one colour: 10 x its index, in B from 100 on."""
+    """Domains of 5 and 7 images, each of one colour: 10 x its index, in B from 100 on."""
     for name, count, first in (("trainA", 5, 0), ("trainB", 7, 100)):
         for index in range(count):
             colour = first + 10 * index
@@ -65,13 +58,13 @@ def flat(tmp_path):
 
 
 def indices(images, first):
-    """Which pictures of `flat` these are."""
+    """Which images of `flat` these are."""
     return [round((float(image.mean()) + 1) * 127.5 - first) // 10 for image in images]
 
 
 @pytest.fixture
 def maps(tmp_path):
-    """Two equal domains of one picture, 12 px: red says the column, green the row."""
+    """Two equal domains of one image, 12 px: red says the column, green the row."""
     rows, columns = np.mgrid[:12, :12].astype(np.uint8)
     for name in ("trainA", "trainB"):
         write(tmp_path / name / "0.png", np.dstack([columns, rows, rows * 0]))
@@ -125,7 +118,7 @@ def test_shapes_types_and_ranges(data):
 # ---- order --------------------------------------------------------------------------------
 
 
-def test_each_picture_once_a_pass_in_each_domain_on_its_own(flat):
+def test_each_image_once_a_pass_in_each_domain_on_its_own(flat):
     batches = batches_of(flat)
     seen = [batches[step] for step in range(35)]
     for side, first, count in (("a", 0, 5), ("b", 100, 7)):
@@ -138,7 +131,7 @@ def test_each_picture_once_a_pass_in_each_domain_on_its_own(flat):
 
 
 def test_pairs_change(tmp_path):
-    """Domains of one size are shuffled apart: no picture of A keeps company with one of B."""
+    """Domains of one size are shuffled apart: no image of A keeps company with one of B."""
     for name, first in (("trainA", 0), ("trainB", 100)):
         for index in range(8):
             write(tmp_path / name / f"{index}.png", np.full((8, 8, 3), first + 10 * index, "u1"))
@@ -185,8 +178,8 @@ def test_no_flip_and_no_room(maps):
     still = batches_of(maps, flip=False)
     assert not any(flipped for step in range(50) for *_, flipped in places(still[step].real_a))
     whole = batches_of(maps, flip=False, image_size=12)
-    picture = np.asarray(Image.open(maps / "trainA" / "0.png")) / 127.5 - 1
-    np.testing.assert_allclose(whole[0].real_b[1], picture, atol=1e-6)
+    image = np.asarray(Image.open(maps / "trainA" / "0.png")) / 127.5 - 1
+    np.testing.assert_allclose(whole[0].real_b[1], image, atol=1e-6)
 
 
 # ---- the resized crop ---------------------------------------------------------------------
@@ -195,7 +188,7 @@ SIZES = [(20, 20), (33, 47), (90, 31), (9, 11), (5, 64), (16, 1)]
 CORNERS = [(0, 0), (8, 8), (3, 5), (8, 0)]
 
 
-def picture_of(size, bands, kind, seed=0):
+def image_of(size, bands, kind, seed=0):
     """Noise over its whole range, with a smooth ramp in half of it."""
     top = np.iinfo(kind).max
     rng = np.random.default_rng((seed, *size, bands))
@@ -206,7 +199,7 @@ def picture_of(size, bands, kind, seed=0):
 
 
 def resized_whole(pixels, side):
-    """The whole picture by Pillow, band by band, in samples."""
+    """The whole image by Pillow, band by band, in samples."""
     single = pixels.astype(np.float32) if pixels.dtype == np.uint16 else pixels
     bands = [
         np.asarray(
@@ -221,7 +214,7 @@ def resized_whole(pixels, side):
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("bands", [1, 3])
 def test_crop_of_8_bit_equals_resizing_the_whole(size, corner, bands):
-    pixels = picture_of(size, bands, np.uint8)
+    pixels = image_of(size, bands, np.uint8)
     made = load_square(pixels, 20, corner, 12)
     left, top = corner
     expected = resized_whole(pixels, 20)[top : top + 12, left : left + 12].astype(int)
@@ -237,8 +230,8 @@ def test_crop_of_8_bit_equals_resizing_the_whole(size, corner, bands):
 @pytest.mark.parametrize(
     ("bands", "kind"), [(1, "u2"), (3, "u2"), (4, "u2"), (2, "u1"), (13, "u1")]
 )
-def test_crop_of_other_pictures_equals_resizing_the_whole(size, corner, bands, kind):
-    pixels = picture_of(size, bands, kind)
+def test_crop_of_other_images_equals_resizing_the_whole(size, corner, bands, kind):
+    pixels = image_of(size, bands, kind)
     made = load_square(pixels, 20, corner, 12)
     left, top = corner
     whole = resized_whole(pixels.astype("u2"), 20).astype(float)  # in floating point
@@ -401,8 +394,8 @@ def test_the_shares_of_several_processes_make_the_whole(data, count):
     for step in range(10):
         batch, parts = whole[step], [share[step] for share in shares]
         for side in ("a", "b"):
-            pictures = np.concatenate([getattr(part, f"real_{side}") for part in parts])
-            assert pictures.tobytes() == getattr(batch, f"real_{side}").tobytes()
+            images = np.concatenate([getattr(part, f"real_{side}") for part in parts])
+            assert images.tobytes() == getattr(batch, f"real_{side}").tobytes()
             for field in ("slot", "store", "swap"):
                 lanes = [getattr(getattr(part, f"pool_{side}"), field) for part in parts]
                 expected = getattr(getattr(batch, f"pool_{side}"), field)

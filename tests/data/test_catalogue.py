@@ -34,7 +34,7 @@ COUNTS = Counts(4, 3, 2, 1)
 SHARED = Path(__file__).parents[2].parent / "shared"
 
 
-def pictures(counts: Counts = COUNTS, top: str = "sea2sky/") -> dict[Any, bytes]:
+def random_images(counts: Counts = COUNTS, top: str = "sea2sky/") -> dict[Any, bytes]:
     draw = random.Random(5)
     numbers = zip(("trainA", "trainB", "testA", "testB"), vars(counts).values(), strict=True)
     return {
@@ -66,7 +66,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def known(server, monkeypatch) -> Entry:
     """A small data set of the catalogue, which the server has."""
-    server.content = zipped(pictures())
+    server.content = zipped(random_images())
     small = Entry(
         name="sea2sky",
         description="blue and blue",
@@ -177,13 +177,13 @@ def test_the_data_home_is_where_it_is_told_to_be(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("top", ["sea2sky/", "", "sea2sky-main/"])
 def test_fetch_brings_what_the_server_has(known, server, home, top):
-    server.content = zipped(pictures(top=top) | {f"__MACOSX/{top}._1.jpg": b"x"})
+    server.content = zipped(random_images(top=top) | {f"__MACOSX/{top}._1.jpg": b"x"})
     fetched = fetch("sea2sky", home=home, url=server.url, limits=QUICK)
     assert fetched.folder == home / "sea2sky"
     assert fetched.counts == COUNTS
     assert fetched.sha256 == hashlib.sha256(server.content).hexdigest()
     assert fetched.bytes == len(server.content)
-    assert files(fetched.folder) == pictures(top="")
+    assert files(fetched.folder) == random_images(top="")
     assert left_in(home) == {"sea2sky"}
 
 
@@ -196,7 +196,7 @@ def test_what_is_here_is_not_fetched_again(known, server, home):
 
 
 def test_a_folder_unpacked_by_hand_will_do(known, home):
-    for name, content in pictures(top="").items():
+    for name, content in random_images(top="").items():
         (home / "sea2sky" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "sea2sky" / name).write_bytes(content)
     fetched = fetch("sea2sky", home=home, limits=QUICK)
@@ -207,7 +207,7 @@ def test_a_damaged_folder_is_neither_used_nor_touched(known, home):
     fetch("sea2sky", home=home, limits=QUICK)
     (home / "sea2sky" / "trainB" / "0.jpg").unlink()
     text = refused(home)
-    assert "4 + 2, test 2 + 1 pictures where 4 + 3, test 2 + 1 are known" in text
+    assert "4 + 2, test 2 + 1 images where 4 + 3, test 2 + 1 are known" in text
     assert str(home / "sea2sky") in text
     assert "unpaired data fetch sea2sky" in text
     with pytest.raises(DataError, match="damaged"):
@@ -223,7 +223,7 @@ def test_a_broken_fetch_goes_on_the_next_time(known, server, home):
     fetch("sea2sky", home=home, limits=QUICK, progress=lambda *call: progress.append(call))
     assert server.requests[-1]["Range"] == "bytes=100000-"
     assert server.sent == len(server.content)
-    assert files(home / "sea2sky") == pictures(top="")
+    assert files(home / "sea2sky") == random_images(top="")
     assert left_in(home) == {"sea2sky"}
     assert progress[0] == (100_000, len(server.content))
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_came(known, server, home):
     ],
 )
 def test_an_archive_made_to_do_harm_leaves_nothing(known, server, home, content, reason):
-    server.content = zipped(pictures() | content)
+    server.content = zipped(random_images() | content)
     text = refused(home, url=server.url)
     assert reason in text
     assert server.url in text
@@ -283,15 +283,15 @@ def test_what_is_no_zip_file_leaves_nothing(known, server, home):
 
 
 def test_wrong_counts_leave_nothing(known, server, home):
-    server.content = zipped(pictures(Counts(4, 3, 2, 2)))
+    server.content = zipped(random_images(Counts(4, 3, 2, 2)))
     text = refused(home, url=server.url)
-    assert "4 + 3, test 2 + 2 pictures where 4 + 3, test 2 + 1 are known" in text
+    assert "4 + 3, test 2 + 2 images where 4 + 3, test 2 + 1 are known" in text
     assert left_in(home) == set()
 
 
-def test_where_no_counts_are_known_any_picture_will_do(server, home):
+def test_where_no_counts_are_known_any_image_will_do(server, home):
     server.content = zipped({"ae_photos/readme.txt": b"none"})
-    assert "no picture" in refused(home, "ae_photos", url=server.url)
+    assert "no image" in refused(home, "ae_photos", url=server.url)
     server.content = zipped({"ae_photos/testA/1.png": b"one"})
     fetched = fetch("ae_photos", home=home, url=server.url, limits=QUICK)
     assert fetched.counts == Counts(0, 0, 1, 0)
@@ -305,7 +305,7 @@ def test_another_file_than_the_known_one_is_refused(known, server, home):
     assert f"unpaired data fetch sea2sky --url {server.url}" in text
     assert hashlib.sha256(server.content).hexdigest() in text
     assert left_in(home) == set()
-    server.content = zipped(pictures() | {"sea2sky/readme.txt": b"new"})
+    server.content = zipped(random_images() | {"sea2sky/readme.txt": b"new"})
     assert "another one" in refused(home)
     assert fetch("sea2sky", home=home, url=server.url, limits=QUICK).counts == COUNTS
 
@@ -347,7 +347,7 @@ def test_what_a_killed_process_left_is_not_taken_over(known, home):
     (home / ".sea2sky.unpacking" / "trainA").mkdir(parents=True)
     (home / ".sea2sky.unpacking" / "trainA" / "old.jpg").write_bytes(b"old")
     fetch("sea2sky", home=home, limits=QUICK)
-    assert files(home / "sea2sky") == pictures(top="")
+    assert files(home / "sea2sky") == random_images(top="")
     assert left_in(home) == {"sea2sky"}
 
 

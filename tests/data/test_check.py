@@ -28,7 +28,7 @@ def put(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Path
 
 @pytest.fixture
 def healthy(tmp_path: Path) -> Path:
-    """Three pictures a side, all different, with nothing to find."""
+    """Three images a side, all different, with nothing to find."""
     root = tmp_path / "set"
     for side in "AB":
         for index in range(3):
@@ -52,15 +52,15 @@ def test_a_healthy_set_has_no_findings_but_facts(healthy):
     assert findings.test_a == findings.test_b == FolderFacts(1, 3, 8, (48, 36))
     report = findings.report()
     assert report.splitlines() == [
-        "train a: 3 pictures of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
-        "train b: 3 pictures of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
-        "test a: 1 pictures of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
-        "test b: 1 pictures of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
+        "train a: 3 images of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
+        "train b: 3 images of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
+        "test a: 1 images of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
+        "test b: 1 images of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
         "nothing found",
     ]
 
 
-def test_damaged_files_and_files_that_are_no_pictures_stop(healthy):
+def test_damaged_files_and_files_that_are_no_images_stop(healthy):
     whole = (healthy / "trainA" / "0.png").read_bytes()
     (healthy / "trainA" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (healthy / "trainB" / "page.jpg").write_text("<html>404</html>")
@@ -71,23 +71,23 @@ def test_damaged_files_and_files_that_are_no_pictures_stop(healthy):
     assert found(findings, healthy) == [
         ("unreadable", ("trainA/cut.png",)),
         ("unreadable", ("testB/link.png",)),
-        ("not a picture", ("trainB/page.jpg",)),
-        ("not a picture", ("testA/nothing.png",)),
+        ("not an image", ("trainB/page.jpg",)),
+        ("not an image", ("testA/nothing.png",)),
         ("left out", ("trainA/notes.txt",)),
     ]
     assert findings.stopping == findings.findings[:4]
     reasons = [finding.reason for finding in findings.findings]
     assert reasons[0].startswith("damaged or cut off")
     assert reasons[1].lower() == "no such file or directory"
-    assert reasons[2].startswith("not a picture")
+    assert reasons[2].startswith("not an image")
     assert reasons[3] == "the file is empty"
-    assert findings.train_a.pictures == 3
+    assert findings.train_a.images == 3
     report = findings.report()
     assert "\nunreadable: 2 cannot be read, which stops a training\n" in report
-    assert "  trainB/page.jpg: not a picture (JPEG," in report
+    assert "  trainB/page.jpg: not an image (JPEG," in report
 
 
-def test_pictures_over_the_limit_and_without_rasterio_are_unreadable(healthy, monkeypatch):
+def test_images_over_the_limit_and_without_rasterio_are_unreadable(healthy, monkeypatch):
     pytest.importorskip("rasterio")
     put(healthy / "trainA" / "deep.png", noise(32, 40, 3, dtype=np.uint16))
     put(healthy / "trainB" / "large.png", noise(100, 100, 3))
@@ -102,7 +102,7 @@ def test_pictures_over_the_limit_and_without_rasterio_are_unreadable(healthy, mo
     assert len(findings.stopping) == 2
 
 
-def test_repeated_pictures_are_grouped_by_their_pixels(healthy):
+def test_repeated_images_are_grouped_by_their_pixels(healthy):
     def pixels(name: str) -> np.ndarray:
         return np.asarray(PIL.Image.open(healthy / name))
 
@@ -119,12 +119,12 @@ def test_repeated_pictures_are_grouped_by_their_pixels(healthy):
         ("in both domains", ("testA/t.png", "testB/both.png")),
         ("twice", ("trainA/0.png", "trainA/again.bmp", "trainA/third.tif")),
     ]
-    assert findings.findings[1].reason == "the same picture in train a and test b"
+    assert findings.findings[1].reason == "the same image in train a and test b"
     assert findings.stopping == ()
     assert "trainA/0.png = trainA/again.bmp = trainA/third.tif" in findings.report()
 
 
-def test_transparent_pictures_are_compared_as_training_sees_them(healthy):
+def test_transparent_images_are_compared_as_training_sees_them(healthy):
     alpha = np.zeros((32, 40), np.uint8)
     alpha[:16] = 255
     top = noise(16, 40, 3, seed=99)
@@ -136,7 +136,7 @@ def test_transparent_pictures_are_compared_as_training_sees_them(healthy):
     ]
 
 
-def test_small_and_flat_pictures(healthy):
+def test_small_and_flat_images(healthy):
     even = np.zeros((32, 40, 3), np.uint8)
     even[:, :] = (200, 30, 90)  # bands differ, none varies
     put(healthy / "trainA" / "even.png", even)
@@ -210,7 +210,7 @@ def test_findings_and_fingerprint_do_not_depend_on_threads_place_or_time(healthy
     assert check(find_data(healthy), threads=4, progress=lambda *call: calls.append(call)) == first
     assert calls == [(done, 10) for done in range(1, 11)]
     moved = tmp_path / "elsewhere" / "train"
-    for side in "AB":  # another layout of the same pictures
+    for side in "AB":  # another layout of the same images
         shutil.copytree(healthy / f"train{side}", moved / side)
     os.utime(moved / "A" / "0.png", (1, 1))
     assert check(find_data(moved.parent)).fingerprint == first.fingerprint
@@ -284,8 +284,8 @@ def test_reports_print_whatever_the_names_are(healthy):
     report = findings.report()
     report.encode()
     assert "line\\nbreak.png" in report
-    assert "é.png: not a picture" in report
-    assert sum("not a picture (" in line for line in report.splitlines()) == len(names)
+    assert "é.png: not an image" in report
+    assert sum("not an image (" in line for line in report.splitlines()) == len(names)
 
 
 def test_an_interrupt_ends_the_check_at_once(healthy):

@@ -85,11 +85,11 @@ def test_validation_stands_in_only_where_there_is_no_test(tmp_path):
     assert find_data(tmp_path).test_a is None
 
 
-def test_pictures_are_found_deep_down_by_suffix_and_sorted(tmp_path):
+def test_images_are_found_deep_down_by_suffix_and_sorted(tmp_path):
     wanted = ["B.JPG", "a.jpeg", "b.PNG", "c.webp", "d.bmp", "sub/dir/e.tif", "sub/f.TIFF", "é.jpg"]
     debris = [".hidden.jpg", "._a.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/x.jpg", ".git/x.jpg"]
     touch(tmp_path / "trainA", *wanted, *debris, "notes.txt", "sub/x.gif")
-    touch(tmp_path / "trainB", "x.png/y.jpg")  # a folder with a picture's name
+    touch(tmp_path / "trainB", "x.png/y.jpg")  # a folder with an image's name
     data = find_data(tmp_path)
     assert data.train_a.names == tuple(sorted(wanted))
     assert data.train_a.others == ("notes.txt", "sub/x.gif")
@@ -147,7 +147,7 @@ def test_a_name_is_found_for_the_folder_one_stands_in(tmp_path, monkeypatch):
     assert (data.name_a, data.name_b) == ("summer", "winter")
 
 
-def test_test_pictures_alone_do_not_train(tmp_path):
+def test_test_images_alone_do_not_train(tmp_path):
     touch(tmp_path, "testA/1.jpg", "testB/2.jpg", "testB/3.jpg")
     message = refusal(tmp_path)
     for part in ("no trainA", str(tmp_path / "testA"), "(1)", str(tmp_path / "testB"), "(2)"):
@@ -167,15 +167,15 @@ def test_what_is_refused(tmp_path):
     assert "is a file" in refusal(tmp_path / "file.zip")
     assert "no such folder" in refusal((day, tmp_path / "nix"))
     assert "is a file" in refusal((tmp_path / "file.zip", day))
-    assert refusal((day, night)).startswith(f"{night}: no pictures in it (of 1 files)")
-    assert refusal((tmp_path / "empty", day)).startswith(f"{tmp_path / 'empty'}: no pictures")
-    assert "folders: none; pictures: 0" in refusal(tmp_path / "empty")
+    assert refusal((day, night)).startswith(f"{night}: no images in it (of 1 files)")
+    assert refusal((tmp_path / "empty", day)).startswith(f"{tmp_path / 'empty'}: no images")
+    assert "folders: none; images: 0" in refusal(tmp_path / "empty")
     message = refusal(tmp_path / "layout")
-    assert "folders: x; pictures: 1" in message
+    assert "folders: x; images: 1" in message
     assert "trainA + trainB" in message
     assert "no layout" in refusal(tmp_path / "layout", need_train=False)
     touch(tmp_path, "void/trainA/.keep", "void/trainB/1.jpg")
-    assert f"{tmp_path / 'void' / 'trainA'}: no pictures" in refusal(tmp_path / "void")
+    assert f"{tmp_path / 'void' / 'trainA'}: no images" in refusal(tmp_path / "void")
 
 
 def test_one_folder_for_both_domains_is_refused(tmp_path):

@@ -76,7 +76,7 @@ def test_what_was_packed_comes_out(place, method, top):
     assert files(folder) == content
 
 
-def test_a_single_folder_of_pictures_is_no_wrapping(place):
+def test_a_single_folder_of_images_is_no_wrapping(place):
     archive, folder = place
     archive.write_bytes(zipped({"trainA/1.jpg": PICTURE}))
     unpack(archive, folder)
@@ -219,7 +219,7 @@ def test_a_web_page_is_no_archive(place):
     assert "not a whole zip file" in refused(place, b"<!doctype html><p>Log in, please")
 
 
-def test_a_changed_picture_is_noticed(place):
+def test_a_changed_image_is_noticed(place):
     content = zipped({"trainA/1.jpg": PICTURE}, zipfile.ZIP_STORED)
     middle = content.index(PICTURE) + 1_500
     changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

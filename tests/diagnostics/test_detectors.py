@@ -179,7 +179,7 @@ def test_inversion_of_grey_and_of_more_bands():
 
 
 def test_hidden_cycle(reals):
-    """Winter pictures are a mixture of others, under which summer hides in 1/40 of its strength."""
+    """Winter images are a mixture of others, under which summer hides in 1/40 of its strength."""
     cover = np.roll(reals[1], 1, axis=0) * 0.9
 
     hides = Maps(lambda x: cover + x / 40, lambda y: (y - cover) * 40)
@@ -195,7 +195,7 @@ def test_hidden_cycle(reals):
     assert ("hidden cycle", "summer -> winter") not in fired(honest)
 
 
-def test_noise_is_of_five_levels_on_pictures_of_eight_bits():
+def test_noise_is_of_five_levels_on_images_of_eight_bits():
     seen = {}
 
     class Keeps:
@@ -218,13 +218,13 @@ def test_noise_is_of_five_levels_on_pictures_of_eight_bits():
     assert white.noisy_cycle_a.max() == 1
 
 
-@pytest.mark.parametrize("kind", ["constant", "mean picture", "mean picture and grain"])
+@pytest.mark.parametrize("kind", ["constant", "mean image", "mean image and grain"])
 def test_collapse(reals, kind):
     mean = reals[1].mean(0)
     outputs = {
         "constant": lambda x: np.full_like(x, 0.3),
-        "mean picture": lambda x: x * 0 + mean,
-        "mean picture and grain": lambda x: grain(x * 0 + mean),
+        "mean image": lambda x: x * 0 + mean,
+        "mean image and grain": lambda x: grain(x * 0 + mean),
     }
     findings = look(Maps(outputs[kind], lambda y: y), reals)
     assert ("collapse", "summer -> winter") in fired(findings)
@@ -348,13 +348,13 @@ def test_discriminator_memorises(reals):
     assert fired(detect(blind, History(), NAMES)) == set()
 
 
-def test_memory_needs_training_pictures():
+def test_memory_needs_training_images():
     asked = judged(scenes(), HONEST["the identity"], real=0.5, made=0.5)
     for train in (None, np.full((1, 6, 6), 0.9, np.float32)):
         bare = dataclasses.replace(asked.scores_b, train=train)
         findings = detect(dataclasses.replace(asked, scores_b=bare), History(), NAMES)
         found = of(findings, "discriminator memorises", "winter")
-        assert found.message == "not checked: 2 training pictures are needed"
+        assert found.message == "not checked: 2 training images are needed"
 
 
 def test_chance_rarely_looks_like_memory():
@@ -411,7 +411,7 @@ def test_the_peak_in_closed_form():
     assert detectors._peak(images.astype(np.float32)) == pytest.approx(expected, rel=0.1)
 
 
-def test_real_pictures_with_a_pattern_ask_for_one():
+def test_real_images_with_a_pattern_ask_for_one():
     """Half-tones on both sides: outputs that have them too are right."""
     a, b = (chessboard(x, 2, 6).astype(np.float32) for x in scenes())
     others = Maps(lambda x: np.roll(b, 1, axis=0), lambda y: np.roll(a, 1, axis=0))
@@ -430,11 +430,11 @@ def test_flat_chips_are_named():
     assert found.value == 2
     assert found.message.endswith(": 2.png, 5.png")
     b[0] = 0
-    assert of(look(both(lambda x: x), (a, b)), "flat chips", "winter").message.endswith("picture 1")
+    assert of(look(both(lambda x: x), (a, b)), "flat chips", "winter").message.endswith("image 1")
 
 
 def test_rasters_of_a_narrow_range_are_not_flat():
-    """Reflectances in 16 bits: all pictures use a hundredth of the range."""
+    """Reflectances in 16 bits: all images use a hundredth of the range."""
     a, b = (0.01 * x - 0.95 for x in scenes())
     assert fired(look(both(lambda x: x), (a, b))) == set()
     a[3] = -0.95
@@ -470,7 +470,7 @@ def test_divergence_of_losses():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_divergence_of_pictures_and_scores(bad):
+def test_divergence_of_images_and_scores(bad):
     reals = scenes()
     healthy = judged(reals, HONEST["the identity"], real=0.5, made=0.5, train=0.5)
     with warnings.catch_warnings():
@@ -520,13 +520,13 @@ def test_one_way_models():
     assert of(findings, "collapse", "summer -> winter").value > 0.5
 
 
-def test_small_pictures_have_no_checkerboard():
+def test_small_images_have_no_checkerboard():
     reals = tuple(x[:, :12, :12] for x in scenes())
     found = of(look(both(lambda x: x), reals), "checkerboard", "summer -> winter")
     assert "under 16 pixels" in found.message
 
 
-def test_a_probe_needs_two_pictures_of_one_size():
+def test_a_probe_needs_two_images_of_one_size():
     a, b = scenes()
     with pytest.raises(DataError, match="1 of 32x32 and 8 of 32x32"):
         take_probe(both(lambda x: x), a[:1], b)
@@ -537,7 +537,7 @@ def test_a_probe_needs_two_pictures_of_one_size():
 # ---- the probe itself ---------------------------------------------------------------------
 
 
-def test_a_probe_runs_each_network_on_the_right_pictures():
+def test_a_probe_runs_each_network_on_the_right_images():
     """Both domains, directions and discriminators leave their mark."""
     a, b = (np.full((2, 16, 16, 3), value, np.float32) for value in (0.25, 0.5))
     train_a, train_b = np.full_like(a[:1], 0.3), np.full_like(b[:1], 0.6)

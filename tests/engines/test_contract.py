@@ -10,10 +10,11 @@ import pytest
 from conftest import SMALL
 from fake_engine import FakeEngine
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import LOSSES, initial_state
 from unpaired.errors import MissingExtra
+from unpaired.streams import POOL_A, POOL_B
 
 CPU = Runtime(device="cpu", threads=1)
 NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
@@ -63,7 +64,7 @@ def trained(make, recipe, steps=4):
     return engine
 
 
-def pictures(bands, count=3, size=(12, 20)):
+def random_images(bands, count=3, size=(12, 20)):
     rng = np.random.default_rng((1, bands, count))
     return rng.uniform(-1, 1, (count, *size, bands)).astype(np.float32)
 
@@ -157,7 +158,7 @@ def test_a_state_carries_all_there_is(make):
         assert [float(x) for x in ours.values()] == [float(x) for x in theirs.values()]
         assert_same(one.state(), other.state())
     for domain in ("a", "b"):
-        images = pictures(3)
+        images = random_images(3)
         assert one.judge(images, domain).tobytes() == other.judge(images, domain).tobytes()
 
 
@@ -287,9 +288,9 @@ def test_translate(make, bands_a, bands_b, ema):
     before = engine.state()
     for direction, given, made in (("ab", bands_a, bands_b), ("ba", bands_b, bands_a)):
         for kind in (np.float32, np.float64):
-            images = pictures(given).astype(kind)
+            images = random_images(given).astype(kind)
             translated = engine.translate(images, direction)
-            assert np.array_equal(images, pictures(given))
+            assert np.array_equal(images, random_images(given))
             assert translated.shape == (3, 12, 20, made)
             assert translated.dtype == np.float32
             assert -1 <= translated.min() < translated.max() <= 1
@@ -298,24 +299,24 @@ def test_translate(make, bands_a, bands_b, ema):
 
 
 def test_translations_are_the_callers(make):
-    engine, images = trained(make, recipe_of()), pictures(3)
+    engine, images = trained(make, recipe_of()), random_images(3)
     translated = engine.translate(images, "ab")
     kept = translated.copy()
-    engine.translate(pictures(3)[::-1], "ab")
+    engine.translate(random_images(3)[::-1], "ab")
     assert translated.tobytes() == kept.tobytes()
     translated[:] = 5
     assert engine.translate(images, "ab").tobytes() == kept.tobytes()
 
 
-def test_pictures_are_translated_apart(make):
-    engine, images = trained(make, recipe_of()), pictures(3, count=4)
+def test_images_are_translated_apart(make):
+    engine, images = trained(make, recipe_of()), random_images(3, count=4)
     together = engine.translate(images, "ba")
     alone = np.concatenate([engine.translate(image[np.newaxis], "ba") for image in images])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_translate_reads_any_memory_layout(make):
-    engine, images = trained(make, recipe_of()), pictures(3)
+    engine, images = trained(make, recipe_of()), random_images(3)
     expected = engine.translate(images[:, ::-1], "ab")
     assert engine.translate(np.ascontiguousarray(images[:, ::-1]), "ab").tobytes() == (
         expected.tobytes()
@@ -327,7 +328,7 @@ def test_judge(make, domain):
     recipe = recipe_of(bands_a=1, bands_b=3)
     engine = trained(make, recipe)
     before = engine.state()
-    scores = engine.judge(pictures(1 if domain == "a" else 3), domain)
+    scores = engine.judge(random_images(1 if domain == "a" else 3), domain)
     assert scores.ndim == 3
     assert len(scores) == 3
     assert scores.size > 0
@@ -344,11 +345,11 @@ def test_a_translator_needs_the_generators_alone(make, translator):
     assert lone.memory == "host"  # on a CPU
     lone.load({name: x for name, x in state.items() if name.startswith("generator_")})
     for direction, bands in (("ab", 3), ("ba", 1)):
-        expected = engine.translate(pictures(bands), direction)
-        assert lone.translate(pictures(bands), direction).tobytes() == expected.tobytes()
+        expected = engine.translate(random_images(bands), direction)
+        assert lone.translate(random_images(bands), direction).tobytes() == expected.tobytes()
         one_way = translator(recipe)
         one_way.load({n: x for n, x in state.items() if n.startswith(f"generator_{direction}.")})
-        assert one_way.translate(pictures(bands), direction).tobytes() == expected.tobytes()
+        assert one_way.translate(random_images(bands), direction).tobytes() == expected.tobytes()
 
 
 # ---- the rest -----------------------------------------------------------------------------

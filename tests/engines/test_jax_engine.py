@@ -12,11 +12,12 @@ import jax.numpy as jnp
 
 from conftest import SMALL
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, PoolPlan, pool_plan
+from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.jax.engine import JaxEngine, JaxTranslator, find_devices
 from unpaired.engines.jax.step import exchange, make_state, train_step
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.streams import POOL_A, POOL_B
 
 ONE = Runtime(engine="jax", device="cpu:0", threads=1)
 BOTH = replace(ONE, device="cpu")
@@ -178,7 +179,7 @@ def test_a_batch_that_does_not_divide_takes_fewer_devices():
     engine.train_step(batch_of(recipe, 0), 1.0)
 
 
-def test_pictures_that_do_not_divide_are_translated_all_the_same():
+def test_images_that_do_not_divide_are_translated_all_the_same():
     recipe = recipe_of()
     one, both = (JaxTranslator(recipe, runtime) for runtime in (ONE, BOTH))
     weights = {n: x for n, x in newborn(recipe).state().items() if n.startswith("generator_")}

@@ -12,9 +12,10 @@ pytest.importorskip("torch", reason="the torch engine is not installed")
 pytest.importorskip("jax", reason="the jax engine is not installed")
 
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, pool_plan
+from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import initial_state
+from unpaired.streams import POOL_A, POOL_B
 
 BOUND = 1e-9
 ENGINES = ("torch", "jax")
@@ -179,7 +180,7 @@ def test_the_bound_sees_a_small_change(recipe):
 
 
 def generators_of(recipe):
-    """Both engines' generators, with weights of a size at which pictures are not all grey."""
+    """Both engines' generators, with weights of a size at which images are not all grey."""
     translators = [make_translator(recipe, runtime_of(name)) for name in ENGINES]
     engine = make_engine(replace(recipe, image_size=32, pool_size=0), runtime_of("torch"))
     state = initial_state(engine.state(), 1)
@@ -193,26 +194,24 @@ def levels(signed):
     return np.rint((signed + 1) * 127.5)
 
 
-def test_a_picture_in_fp32_at_paper_size():
+def test_a_image_in_fp32_at_paper_size():
     """At most one level of 255 on any pixel, 256 px, width 64, nine blocks."""
     recipe = preset("paper", {"bands_a": 3, "bands_b": 3})
     rng = np.random.default_rng(5)
     coarse = rng.uniform(-1, 1, (1, 32, 32, 3))
     grain = rng.normal(0, 0.1, (1, 256, 256, 3))
-    picture = np.clip(coarse.repeat(8, 1).repeat(8, 2) + grain, -1, 1)
-    one, other = (x.translate(picture.astype(np.float32), "ab") for x in generators_of(recipe))
+    image = np.clip(coarse.repeat(8, 1).repeat(8, 2) + grain, -1, 1)
+    one, other = (x.translate(image.astype(np.float32), "ab") for x in generators_of(recipe))
     assert one.std() > 0.2
     assert np.abs(levels(one) - levels(other)).max() <= 1
 
 
-def test_a_picture_in_bf16():
+def test_a_image_in_bf16():
     """Arithmetic of 8 bits' precision: alike, and not the same as fp32."""
     recipe = preset("small", {"bands_a": 3, "bands_b": 3, "width": 16, "blocks": 2})
-    picture = np.random.default_rng(5).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
-    one, other = (x.translate(picture, "ab") for x in generators_of(recipe))
-    exact, _ = (
-        x.translate(picture, "ab") for x in generators_of(replace(recipe, precision="fp32"))
-    )
+    image = np.random.default_rng(5).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    one, other = (x.translate(image, "ab") for x in generators_of(recipe))
+    exact, _ = (x.translate(image, "ab") for x in generators_of(replace(recipe, precision="fp32")))
     gaps = [np.abs(made - exact).mean() for made in (one, other)]
     assert 1e-4 < gaps[0] < 0.03
     assert gaps[1] == pytest.approx(gaps[0], rel=0.5)

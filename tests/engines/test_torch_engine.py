@@ -8,10 +8,11 @@ import torch
 
 import plain
 from unpaired.config import Runtime, preset
-from unpaired.data.batches import POOL_A, POOL_B, Batch, PoolPlan, pool_plan
+from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange, find_device
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.streams import POOL_A, POOL_B
 
 CPU = Runtime(device="cpu", threads=1)
 LITTLE = {

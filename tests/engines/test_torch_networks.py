@@ -55,7 +55,7 @@ def test_paper_discriminator_layer_by_layer():
 
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_a_patch_of_its_size(layers, field):
-    # Without norms (they look at the whole picture) the gradient shows what a score sees.
+    # Without norms (they look at the whole image) the gradient shows what a score sees.
     discriminator = Discriminator(1, width=4, layers=layers).double()
     x = torch.zeros(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
     y = x
@@ -115,8 +115,8 @@ def test_instance_norm_sums_in_fp32_for_bf16():
 
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
-def test_one_forward_of_two_pictures_is_two_forwards(upsample):
-    """What lets two inputs share a forward: instance norm keeps pictures apart."""
+def test_one_forward_of_two_images_is_two_forwards(upsample):
+    """What lets two inputs share a forward: instance norm keeps images apart."""
     generator = Generator(3, 3, width=4, blocks=2, upsample=upsample).double()
     x, y = torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
     both = generator(torch.cat([x, y]))

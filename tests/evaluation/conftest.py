@@ -10,7 +10,7 @@ B = inverted(A)
 
 @pytest.fixture
 def pairs(tmp_path):
-    """Test pairs, each the negative of the other, and training pictures."""
+    """Test pairs, each the negative of the other, and training images."""
     return write_data(
         tmp_path / "pairs", trainA=TRAIN_A, trainB=inverted(TRAIN_B), testA=A, testB=B
     )
@@ -18,7 +18,7 @@ def pairs(tmp_path):
 
 @pytest.fixture
 def apart(tmp_path):
-    """A test set without pairs, of 6 and 5 pictures."""
+    """A test set without pairs, of 6 and 5 images."""
     splits = {"trainA": TRAIN_A, "trainB": TRAIN_B, "testA": A, "testB": smooth(5, 4)}
     return write_data(tmp_path / "apart", **splits)
 

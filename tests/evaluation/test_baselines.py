@@ -10,7 +10,7 @@ from unpaired.evaluation.baselines import (
     colour_table,
     identity,
     match_histograms,
-    mean_picture,
+    mean_image,
     reinhard,
     score_baselines,
 )
@@ -22,7 +22,7 @@ TABLE = {
     "identity": (9.6, 9.6),
     "Reinhard colour transfer": (12.7, 15.2),
     "histogram matching": (15.1, 11.4),
-    "mean picture of the target domain": (16.7, 20.2),
+    "mean image of the target domain": (16.7, 20.2),
     "oracle colour table, fitted on pairs": (21.2, 26.4),
 }
 
@@ -92,7 +92,7 @@ def test_only_the_oracle_uses_pairs():
 
 
 @pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
-def test_every_baseline_gives_pictures_like_its_sources_and_leaves_them_alone(baseline):
+def test_every_baseline_gives_images_like_its_sources_and_leaves_them_alone(baseline):
     sources, targets = noise(0, 0, 256, 3, 8, 9, 3), noise(1, 0, 256, 3, 8, 9, 3)
     kept = sources.copy(), targets.copy()
     translated = baseline.translate(sources, targets)
@@ -120,16 +120,16 @@ def lab_by_hand(rgb: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def lab_pixels(pictures: np.ndarray) -> np.ndarray:
-    return np.array([lab_by_hand(rgb / 255) for rgb in pictures.reshape(-1, 3)])
+def lab_pixels(images: np.ndarray) -> np.ndarray:
+    return np.array([lab_by_hand(rgb / 255) for rgb in images.reshape(-1, 3)])
 
 
-def test_reinhard_gives_each_picture_the_moments_of_the_targets():
+def test_reinhard_gives_each_image_the_moments_of_the_targets():
     sources = noise(0, 90, 200, 2, 20, 20, 3)
     targets = noise(1, 140, 180, 3, 20, 20, 3)
     goal = lab_pixels(targets)
-    for picture in reinhard(sources, targets):
-        ours = lab_pixels(picture)
+    for image in reinhard(sources, targets):
+        ours = lab_pixels(image)
         np.testing.assert_allclose(ours.mean(axis=0), goal.mean(axis=0), atol=1e-3)
         np.testing.assert_allclose(ours.std(axis=0), goal.std(axis=0), atol=1e-3)
 
@@ -139,8 +139,8 @@ def test_reinhard_equals_the_paper_written_out():
     sources[..., 0] //= 2
     targets[..., 2] = targets[..., 2] // 3 + 1
     goal = lab_pixels(targets)
-    for picture, ours in zip(sources, reinhard(sources, targets), strict=True):
-        lab = lab_pixels(np.maximum(picture, 1))
+    for image, ours in zip(sources, reinhard(sources, targets), strict=True):
+        lab = lab_pixels(np.maximum(image, 1))
         lab = (lab - lab.mean(axis=0)) / lab.std(axis=0) * goal.std(axis=0) + goal.mean(axis=0)
         l3, a6, b2 = lab[:, 0] / 3**0.5, lab[:, 1] / 6**0.5, lab[:, 2] / 2**0.5
         lms = 10 ** np.stack([l3 + a6 + b2, l3 + a6 - b2, l3 - 2 * a6], axis=-1)
@@ -150,12 +150,12 @@ def test_reinhard_equals_the_paper_written_out():
         assert np.abs(error).max() <= 0.5 + 1e-6
 
 
-def test_reinhard_keeps_a_picture_with_the_right_moments_already():
-    picture = noise(0, 60, 200, 1, 16, 16, 3)
-    assert np.abs(reinhard(picture, picture).astype(int) - picture).max() <= 1
+def test_reinhard_keeps_a_image_with_the_right_moments_already():
+    image = noise(0, 60, 200, 1, 16, 16, 3)
+    assert np.abs(reinhard(image, image).astype(int) - image).max() <= 1
 
 
-def test_reinhard_survives_flat_and_black_pictures():
+def test_reinhard_survives_flat_and_black_images():
     targets = noise(1, 140, 180, 1, 8, 8, 3)
     for level in (0, 128, 255):
         flat = reinhard(np.full((1, 8, 8, 3), level, np.uint8), targets)
@@ -167,12 +167,12 @@ def test_histograms_equal_scikit_image_on_the_pooled_targets():
     sources, targets = noise(0, 30, 220, 3, 24, 20, 3), noise(1, 0, 256, 5, 24, 20, 3)
     targets[..., 0] //= 3
     pooled = targets.reshape(1, -1, 3)
-    for ours, picture in zip(match_histograms(sources, targets), sources, strict=True):
-        theirs = skimage_match_histograms(picture, pooled, channel_axis=-1)
+    for ours, image in zip(match_histograms(sources, targets), sources, strict=True):
+        theirs = skimage_match_histograms(image, pooled, channel_axis=-1)
         assert np.abs(ours.astype(int) - theirs).max() <= 1  # theirs cuts decimals off
 
 
-def test_histogram_of_a_permuted_picture_is_met_exactly():
+def test_histogram_of_a_permuted_image_is_met_exactly():
     targets = noise(0, 0, 256, 1, 16, 16, 3)
     shuffled = np.random.default_rng(1).permutation(targets.reshape(-1, 3)).reshape(1, 16, 16, 3)
     np.testing.assert_array_equal(match_histograms(shuffled, targets), shuffled)
@@ -183,10 +183,10 @@ def test_histogram_of_a_permuted_picture_is_met_exactly():
         assert np.all(np.diff(matched[..., band].ravel()[order].astype(int)) >= 0)
 
 
-def test_mean_picture():
+def test_mean_image():
     targets = noise(0, 0, 256, 5, 6, 7, 3)
-    translated = mean_picture(noise(1, 0, 256, 2, 6, 7, 3), targets)
-    expected = sum(picture.astype(float) for picture in targets) / 5
+    translated = mean_image(noise(1, 0, 256, 2, 6, 7, 3), targets)
+    expected = sum(image.astype(float) for image in targets) / 5
     assert len(translated) == 2
     assert np.abs(translated - expected).max() <= 0.5
 
@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(DataError, match="three bands"):
         reinhard(grey, rgb)
     with pytest.raises(DataError, match="one size"):
-        mean_picture(rgb[:, :6], rgb)
+        mean_image(rgb[:, :6], rgb)
     with pytest.raises(DataError, match="pairs"):
         colour_table(rgb[:2], rgb)
     with pytest.raises(DataError, match="pairs"):

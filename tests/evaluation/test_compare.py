@@ -9,7 +9,7 @@ from unpaired.cli.main import main
 from unpaired.errors import ConfigError
 from unpaired.evaluation.evaluate import compare, evaluate
 
-FLOOR = "real training pictures"
+FLOOR = "real training images"
 
 
 def values_of(report, name, direction="ab"):

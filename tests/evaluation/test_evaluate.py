@@ -18,20 +18,20 @@ from small_models import (
     write_data,
 )
 from unpaired import checkpoint
+from unpaired.directions import DIRECTIONS
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError, DataError
 from unpaired.evaluation import testset
-from unpaired.evaluation.baselines import match_histograms, mean_picture, reinhard
+from unpaired.evaluation.baselines import match_histograms, mean_image, reinhard
 from unpaired.evaluation.evaluate import CYCLES, Protocol, evaluate, measure
 from unpaired.images.image import from_signed, to_signed
 from unpaired.metrics import distributions as metrics
 from unpaired.metrics import weightless as distances
 from unpaired.metrics.distributions import fid, kid
 from unpaired.metrics.paired import psnr, ssim
-from unpaired.report.report import DIRECTIONS
 from unpaired.report.verdict import verdict
 
-FLOOR = "real training pictures"
+FLOOR = "real training images"
 A, TRAIN_A, TRAIN_B = smooth(6, 1), smooth(8, 2), smooth(9, 3)
 B = inverted(A)
 
@@ -63,7 +63,7 @@ def test_a_perfect_translator_beats_all(pairs, tmp_path, features):
     assert report.directions == DIRECTIONS
 
 
-def test_a_model_that_does_nothing_is_the_row_of_untouched_pictures(pairs, tmp_path, features):
+def test_a_model_that_does_nothing_is_the_row_of_untouched_images(pairs, tmp_path, features):
     report = report_of(model(tmp_path, keep, keep), pairs, features=features)
     for direction in DIRECTIONS:
         own = values_of(report, "the model", direction)
@@ -83,22 +83,22 @@ def test_every_row_is_what_direct_calls_give(pairs, tmp_path, features):
     baselines = {
         "Reinhard colour transfer": reinhard,
         "histogram matching": match_histograms,
-        "mean picture of the target domain": mean_picture,
+        "mean image of the target domain": mean_image,
     }
     made |= {name: translate(A, train_b) for name, translate in baselines.items()}
-    for name, pictures in made.items():
+    for name, images in made.items():
         found, truth = values_of(report, name), network.features(B)
-        assert found["psnr"] == pytest.approx(psnr(pictures, B).mean()), name
-        assert found["ssim"] == pytest.approx(ssim(pictures, B).mean()), name
-        interval = kid(network.features(pictures), truth)
+        assert found["psnr"] == pytest.approx(psnr(images, B).mean()), name
+        assert found["ssim"] == pytest.approx(ssim(images, B).mean()), name
+        interval = kid(network.features(images), truth)
         assert found["kid"] == pytest.approx(interval.value), name
-        assert found["fid"] == pytest.approx(fid(network.features(pictures), truth)), name
+        assert found["fid"] == pytest.approx(fid(network.features(images), truth)), name
     (own,) = report.of_kind("model")
     value = own.values["ab"]["kid"]
     assert value.low < value.value < value.high
 
 
-def test_the_floor_is_of_training_pictures(apart, tmp_path, features):
+def test_the_floor_is_of_training_images(apart, tmp_path, features):
     network = Projected()
     report = report_of(model(tmp_path), apart, features=features)
     names = names_of(report)
@@ -116,10 +116,10 @@ def test_the_floor_is_of_training_pictures(apart, tmp_path, features):
     assert "5 of summer" in report.facts["floors"]
 
 
-def test_a_floor_of_fewer_pictures_has_no_fid(tmp_path, features):
+def test_a_floor_of_fewer_images_has_no_fid(tmp_path, features):
     root = write_data(tmp_path / "data", trainA=smooth(3, 5), trainB=smooth(2, 6), testA=A, testB=B)
     report = report_of(model(tmp_path), root, features=features)
-    assert FLOOR not in names_of(report, "ab")  # two pictures are no set
+    assert FLOOR not in names_of(report, "ab")  # two images are no set
     floor = values_of(report, FLOOR, "ba")
     assert "kid" in floor
     assert "fid" not in floor
@@ -149,13 +149,13 @@ def test_lpips_is_measured_where_its_heads_are(pairs, tmp_path, features, monkey
         report_of(model(tmp_path), pairs, lpips="heads")
 
 
-def test_ways_back_and_own_kind_are_means_over_all_pictures(apart, tmp_path):
+def test_ways_back_and_own_kind_are_means_over_all_images(apart, tmp_path):
     def darker(images):
         return images - 20 * 2 / 255
 
     report = report_of(model(tmp_path, darker, keep), apart)
     forth, back = (values_of(report, "the model", direction) for direction in DIRECTIONS)
-    # Five pictures of each: the smaller of the two sets.
+    # Five images of each: the smaller of the two sets.
     cycle = np.abs(np.clip(A[:5] / 127.5 - 1, -1, 1) - (A[:5] / 127.5 - 1 - 40 / 255)) * 127.5
     assert forth["cycle"] == pytest.approx(cycle.mean(), rel=1e-4)
     assert forth["identity"] == pytest.approx(20, rel=1e-4)
@@ -167,9 +167,9 @@ def test_ways_back_and_own_kind_are_means_over_all_pictures(apart, tmp_path):
 def test_examples_are_at_random_and_the_worst(pairs, apart, tmp_path, features):
     def spoils_one(images):
         made = -images
-        for picture in made:
-            if np.allclose(picture, -(A[4] / 127.5 - 1), atol=1e-3):
-                picture[:] = 0
+        for image in made:
+            if np.allclose(image, -(A[4] / 127.5 - 1), atol=1e-3):
+                image[:] = 0
         return made
 
     report = report_of(model(tmp_path, spoils_one), pairs)
@@ -200,9 +200,9 @@ def test_the_seed_decides_all_that_is_drawn(apart, tmp_path, features):
 
 def test_sixteen_bits_and_four_bands(tmp_path, features):
     pytest.importorskip("rasterio")
-    pictures = smooth(4, 1, 4, np.uint16)
-    root = write_data(tmp_path / "d", trainA=smooth(4, 2, 4, np.uint16), testA=pictures,
-                      trainB=smooth(4, 3, 4, np.uint16), testB=inverted(pictures))  # fmt: skip
+    images = smooth(4, 1, 4, np.uint16)
+    root = write_data(tmp_path / "d", trainA=smooth(4, 2, 4, np.uint16), testA=images,
+                      trainB=smooth(4, 3, 4, np.uint16), testB=inverted(images))  # fmt: skip
     kinds = {"bands_a": 4, "bands_b": 4, "depth_a": 16, "depth_b": 16}
 
     def off(images):
@@ -214,21 +214,21 @@ def test_sixteen_bits_and_four_bands(tmp_path, features):
         assert own[f"bias{band}"] == pytest.approx(1000, abs=1)
         assert own[f"rmse{band}"] == pytest.approx(1000, abs=1)
     assert own["sam"] < values_of(report, "identity")["sam"]
-    assert names_of(report) == ["the model", "identity", "mean picture of the target domain", FLOOR]
+    assert names_of(report) == ["the model", "identity", "mean image of the target domain", FLOOR]
     assert "bands 1, 2 and 3 of 4 and the upper 8 of 16 bits" in report.facts["features"]
     exact = values_of(report, "the model", "ba")
     assert (exact["sam"], exact["ergas"], exact["bias2"]) == (pytest.approx(0, abs=1e-6), 0, 0)
 
 
-def test_grey_pictures(tmp_path):
-    pictures = smooth(4, 1, 1)
-    root = write_data(tmp_path / "data", testA=pictures, testB=inverted(pictures))
+def test_grey_images(tmp_path):
+    images = smooth(4, 1, 1)
+    root = write_data(tmp_path / "data", testA=images, testB=inverted(images))
     report = report_of(model(tmp_path, keep, bands_a=1, bands_b=1), root)
     own = values_of(report, "the model")
     untouched = values_of(report, "identity")
     assert {key: own[key] for key in untouched} == untouched
-    assert own["psnr"] == pytest.approx(psnr(pictures, inverted(pictures)).mean())
-    assert "its one band, three times" in report.facts["pictures here"]
+    assert own["psnr"] == pytest.approx(psnr(images, inverted(images)).mean())
+    assert "its one band, three times" in report.facts["images here"]
 
 
 def test_two_bands_to_three(tmp_path):
@@ -260,7 +260,7 @@ def test_two_bands_to_three(tmp_path):
     assert forth["cycle"] == 0
     for direction in DIRECTIONS:
         names = names_of(report, direction)
-        assert names == ["the model", "mean picture of the target domain", FLOOR]
+        assert names == ["the model", "mean image of the target domain", FLOOR]
 
 
 def test_a_model_that_goes_one_way(pairs, tmp_path):
@@ -278,20 +278,20 @@ def test_a_model_that_goes_one_way(pairs, tmp_path):
     assert back.directions == ("ba",)
 
 
-def test_without_training_pictures(tmp_path):
+def test_without_training_images(tmp_path):
     root = write_data(tmp_path / "data", testA=A, testB=smooth(5, 4))
     report = report_of(model(tmp_path), root)
     assert names_of(report) == ["the model", "identity"]
-    assert report.facts["floors"].startswith("none: there are no training pictures")
+    assert report.facts["floors"].startswith("none: there are no training images")
     assert "there are none" in report.facts["baselines"]
 
 
-def test_without_test_pictures_it_is_said_and_there_is_no_floor(tmp_path):
+def test_without_test_images_it_is_said_and_there_is_no_floor(tmp_path):
     root = write_data(tmp_path / "data", trainA=A, trainB=smooth(5, 4))
     report = report_of(model(tmp_path), root)
     assert FLOOR not in names_of(report)
     assert "histogram matching" in names_of(report)
-    for text in (report.summary, report.facts["pictures"], report.facts["floors"]):
+    for text in (report.summary, report.facts["images"], report.facts["floors"]):
         assert "test set" in text
     assert "held-out" not in report.summary
 
@@ -305,7 +305,7 @@ def test_the_file_of_a_training_set_is_taken_as_two_folders(tmp_path):
 def test_what_cannot_be_is_refused_in_a_line(pairs, tmp_path):
     few = write_data(tmp_path / "few", testA=smooth(3, 1), testB=smooth(2, 2))
     for data, options, error, text in (
-        (few, {}, DataError, "2 pictures to evaluate with"),
+        (few, {}, DataError, "2 images to evaluate with"),
         (tmp_path / "nowhere", {}, DataError, "nowhere"),
         (pairs, {"image_size": 10}, ConfigError, "--image-size is 10"),
         (pairs, {"limit": 2}, ConfigError, "--limit is 2"),
@@ -323,7 +323,7 @@ def test_another_size_is_translated_and_compared_at(pairs, tmp_path):
     report = report_of(model(tmp_path), pairs, image_size=8)
     assert report.examples["ab"]["at random"][0].made.shape == (8, 8, 3)
     assert report.record["image_size"] == 8
-    assert "8 x 8" in report.facts["pictures"]
+    assert "8 x 8" in report.facts["images"]
 
 
 def test_the_record_says_how(pairs, tmp_path):
@@ -378,7 +378,7 @@ def test_discriminators_come_from_the_checkpoint_of_that_step(apart, tmp_path, m
     assert blind() == alone  # a damaged one is as none
 
 
-def test_training_pictures_are_not_held_against_themselves(tmp_path, monkeypatch):
+def test_training_images_are_not_held_against_themselves(tmp_path, monkeypatch):
     monkeypatch.setattr("unpaired.evaluation.beside.make_engine", FakeEngine)
     root = write_data(tmp_path / "data", trainA=A, trainB=smooth(5, 4))
     tested = model(tmp_path)
@@ -407,9 +407,9 @@ def test_nothing_is_left_in_the_temporary_folder(pairs, tmp_path, monkeypatch, f
     assert os.listdir(scratch) == []
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, features, monkeypatch):
-    """The pictures themselves lie on disk, which the tracer of Python's memory does not see."""
-    # All that is bounded is full at 30 pictures already.
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, features, monkeypatch):
+    """The images themselves lie on disk, which the tracer of Python's memory does not see."""
+    # All that is bounded is full at 30 images already.
     monkeypatch.setattr(testset, "CHUNK", 16)
     monkeypatch.setattr(metrics, "_BLOCK", 16)
     monkeypatch.setattr(distances, "_PATCHES", 256)
@@ -417,8 +417,8 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, features, mo
     side = 32
 
     def written(count):
-        pictures = smooth(count, count, side=side)
-        return write_data(tmp_path / str(count), testA=pictures, testB=inverted(pictures))
+        images = smooth(count, count, side=side)
+        return write_data(tmp_path / str(count), testA=images, testB=inverted(images))
 
     def peak(root):
         tested = model(tmp_path, image_size=side, load_size=side)
@@ -431,4 +431,4 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, features, mo
 
     few, many = written(30), written(90)
     peak(few)  # imports and caches
-    assert peak(many) - peak(few) < 60 * side**2 * 3 / 2  # half of the pictures that are more
+    assert peak(many) - peak(few) < 60 * side**2 * 3 / 2  # half of the images that are more

@@ -47,7 +47,7 @@ def kid_by_hand(x, y):
     )
 
 
-# ---- colour pictures ----------------------------------------------------------------------
+# ---- colour images ----------------------------------------------------------------------
 
 
 def test_figures_against_the_truth_are_those_of_another_library():
@@ -101,7 +101,7 @@ def test_the_share_in_memory_changes_nothing(monkeypatch):
     assert measured(*(smooth(7, s, 4, np.uint16) for s in (3, 4))) == pytest.approx(deep, rel=1e-9)
 
 
-def test_every_picture_is_counted_once():
+def test_every_image_is_counted_once():
     for network in (None, Projected()):
         counted = []
         yardstick = stick(TRUTH, network=network, progress=counted.append)
@@ -110,7 +110,7 @@ def test_every_picture_is_counted_once():
         assert sum(counted) == 12
 
 
-def test_pictures_smaller_than_the_distances_allow_are_enlarged():
+def test_images_smaller_than_the_distances_allow_are_enlarged():
     small = [smooth(4, seed, side=8) for seed in (1, 2)]
     assert measured(*small).keys() > SETS
 
@@ -134,14 +134,14 @@ def test_bands_are_measured_in_their_own_units():
     assert "psnr" not in found
 
 
-def test_biases_of_pictures_that_cancel_are_no_bias_of_the_set():
+def test_biases_of_images_that_cancel_are_no_bias_of_the_set():
     truth = np.full((2, SIDE, SIDE, 2), 100, np.uint8)
     made = truth + np.array([10, -10], np.int8).reshape(2, 1, 1, 1).astype(np.uint8)
     found = measured(made, truth)
     assert (found["bias1"], found["rmse1"]) == (0, 10)
 
 
-def test_a_grey_picture_has_figures_of_pictures_and_of_its_band():
+def test_a_grey_image_has_figures_of_images_and_of_its_band():
     truth, made = smooth(4, 1, 1), smooth(4, 2, 1)
     found = measured(made, truth, lpips=Gap(), network=Projected())
     pairs = [(y[..., 0], x[..., 0]) for y, x in zip(truth, made, strict=True)]
@@ -154,7 +154,7 @@ def test_a_grey_picture_has_figures_of_pictures_and_of_its_band():
 
 def test_what_is_not_defined_is_left_out_without_a_warning():
     truth, made = smooth(4, 1, 2), smooth(4, 2, 2)
-    truth[0, ..., 1] = 0  # no relative error of this picture
+    truth[0, ..., 1] = 0  # no relative error of this image
     truth[1] = made[1] = 0  # nor an angle of that one
     found = measured(made, truth)
     rest = [(made[k], truth[k]) for k in (2, 3)]

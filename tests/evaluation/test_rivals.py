@@ -4,7 +4,7 @@ import pytest
 from small_models import SIDE, inverted, smooth
 from unpaired.evaluation import rivals as module
 from unpaired.evaluation import testset
-from unpaired.evaluation.baselines import colour_table, match_histograms, mean_picture, reinhard
+from unpaired.evaluation.baselines import colour_table, match_histograms, mean_image, reinhard
 from unpaired.evaluation.rivals import RIVALS, known_to_baselines, rivals
 from unpaired.evaluation.testset import Squares, TestSet
 
@@ -36,7 +36,7 @@ def test_each_makes_what_the_baseline_makes():
     np.testing.assert_array_equal(found[IDENTITY], a)
     np.testing.assert_array_equal(found[REINHARD], reinhard(a, train))
     np.testing.assert_array_equal(found[HISTOGRAMS], match_histograms(a, train))
-    np.testing.assert_array_equal(found[MEAN], mean_picture(a, train))
+    np.testing.assert_array_equal(found[MEAN], mean_image(a, train))
     np.testing.assert_array_equal(found[ORACLE], colour_table(a, inverted(a)))
 
 
@@ -50,15 +50,13 @@ def test_the_share_in_memory_changes_nothing(monkeypatch):
         np.testing.assert_array_equal(samples, whole[name], err_msg=name)
 
 
-def test_of_large_pictures_baselines_know_fewer(monkeypatch):
+def test_of_large_images_baselines_know_fewer(monkeypatch):
     train = smooth(5, 2)
     tests = sets(smooth(3, 1), smooth(3, 3), train_b=train)
     monkeypatch.setattr(module, "PIXELS", 2 * SIDE**2)
     assert len(known_to_baselines(tests, "b")) == 2
     assert known_to_baselines(tests, "a") is None
-    np.testing.assert_array_equal(
-        made(tests)[MEAN], mean_picture(tests.test["a"].samples, train[:2])
-    )
+    np.testing.assert_array_equal(made(tests)[MEAN], mean_image(tests.test["a"].samples, train[:2]))
 
 
 @pytest.mark.parametrize(

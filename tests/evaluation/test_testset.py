@@ -54,8 +54,8 @@ def test_pairs_stand_at_one_index_whatever_their_suffixes(tmp_path):
     for split, suffixes in (("testA", ("png", "jpg", "jpg", "png")), ("testB", ("jpg",) * 4)):
         (tmp_path / split).mkdir()
         for (stem, level), suffix in zip(levels.items(), suffixes, strict=True):
-            picture = Pillow.new("RGB", (SIDE, SIDE), (level,) * 3)
-            picture.save(tmp_path / split / f"{stem}.{suffix}")
+            image = Pillow.new("RGB", (SIDE, SIDE), (level,) * 3)
+            image.save(tmp_path / split / f"{stem}.{suffix}")
     found = read(tmp_path)
     assert found.paired
     means = [found.test[domain].samples.mean(axis=(1, 2, 3)) for domain in ("a", "b")]
@@ -65,8 +65,8 @@ def test_pairs_stand_at_one_index_whatever_their_suffixes(tmp_path):
 
 
 def test_a_limit_draws_the_same_pairs(tmp_path):
-    pictures = smooth(20, 1)
-    root = write_data(tmp_path, testA=pictures, testB=inverted(pictures))
+    images = smooth(20, 1)
+    root = write_data(tmp_path, testA=images, testB=inverted(images))
     draws = [read(root, limit=6, seed=seed) for seed in (0, 0, 1)]
     for found in draws:
         assert found.paired
@@ -88,7 +88,7 @@ def test_a_limit_draws_each_domain_on_its_own_where_nothing_pairs(tmp_path):
 # ---- what is read -------------------------------------------------------------------------
 
 
-def test_pictures_are_read_as_they_are_and_counted(tmp_path):
+def test_images_are_read_as_they_are_and_counted(tmp_path):
     splits = {"trainA": smooth(4, 1), "trainB": smooth(6, 2)}
     splits |= {"testA": smooth(3, 3), "testB": smooth(5, 4)}
     counted = []
@@ -104,7 +104,7 @@ def test_pictures_are_read_as_they_are_and_counted(tmp_path):
     assert counted == [(done, 18) for done in range(1, 19)]
 
 
-def test_training_pictures_are_drawn_by_lot(tmp_path, monkeypatch):
+def test_training_images_are_drawn_by_lot(tmp_path, monkeypatch):
     """The first n stand in for translations, so they must not be neighbours by name."""
     monkeypatch.setattr(testset, "REFERENCE", 12)
     root = write_data(tmp_path, trainA=smooth(30, 1), trainB=smooth(5, 2), testA=smooth(3, 3),
@@ -126,23 +126,23 @@ def test_sizes_other_than_the_file_are_antialiased(tmp_path):
     assert np.abs(small.astype(int) - 127).max() < 40  # stripes become grey, not stripes
 
 
-def test_without_test_pictures_those_of_the_training_stand_in(tmp_path):
-    pictures = smooth(4, 1)
-    root = write_data(tmp_path, trainA=pictures, trainB=smooth(5, 2), testB=smooth(5, 3))
+def test_without_test_images_those_of_the_training_stand_in(tmp_path):
+    images = smooth(4, 1)
+    root = write_data(tmp_path, trainA=images, trainB=smooth(5, 2), testB=smooth(5, 3))
     found = read(root)
     assert not found.held_out
-    np.testing.assert_array_equal(found.test["a"].samples, pictures)
+    np.testing.assert_array_equal(found.test["a"].samples, images)
     assert found.test["b"].names[0].startswith("trainB")
 
 
-def test_without_training_pictures_there_are_none(tmp_path):
+def test_without_training_images_there_are_none(tmp_path):
     found = read(write_data(tmp_path, testA=smooth(3, 1), testB=smooth(4, 2)))
     assert (found.train, found.held_out) == ({}, True)
 
 
 def test_too_few_are_refused(tmp_path):
     root = write_data(tmp_path, testA=smooth(3, 1), testB=smooth(2, 2))
-    with pytest.raises(DataError, match=r"testB: 2 pictures to evaluate with: give 3 or more$"):
+    with pytest.raises(DataError, match=r"testB: 2 images to evaluate with: give 3 or more$"):
         read(root)
 
 
@@ -158,11 +158,11 @@ def test_sixteen_bits_stay_and_are_made_where_the_domain_has_them(tmp_path):
 
 def test_bands_that_do_not_fit_are_told_with_the_file(tmp_path):
     root = write_data(tmp_path, testA=smooth(3, 1), testB=smooth(3, 2))
-    with pytest.raises(ImageError, match=r"testA-000\.png: a picture of 3 bands.* 4 are needed"):
+    with pytest.raises(ImageError, match=r"testA-000\.png: an image of 3 bands.* 4 are needed"):
         read(root, bands_a=4, bands_b=4)
 
 
-def test_an_unreadable_picture_is_told_once(tmp_path):
+def test_an_unreadable_image_is_told_once(tmp_path):
     root = write_data(tmp_path, testA=smooth(3, 1), testB=smooth(3, 2))
     (root / "testA" / "testA-001.png").write_bytes(b"nothing")
     with pytest.raises(ImageError) as caught:
@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_clear_line(monkeypatch):
         shelf((1, 10, 10, 3), deep=False)
 
 
-def test_chunks_are_all_pictures_in_order_and_fewer_of_large_ones(monkeypatch):
+def test_chunks_are_all_images_in_order_and_fewer_of_large_ones(monkeypatch):
     samples = smooth(10, 1)
     squares = Squares(samples, tuple(map(str, range(10))))
     monkeypatch.setattr(testset, "CHUNK", 4)

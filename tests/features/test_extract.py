@@ -20,10 +20,10 @@ class Means:
     def __init__(self):
         self.shapes = []
 
-    def features(self, pictures):
-        self.shapes.append(pictures.shape)
-        means = pictures.mean(axis=(1, 2), dtype=np.float64)
-        size = np.broadcast_to(pictures.shape[1:3], (len(pictures), 2))
+    def features(self, images):
+        self.shapes.append(images.shape)
+        means = images.mean(axis=(1, 2), dtype=np.float64)
+        size = np.broadcast_to(images.shape[1:3], (len(images), 2))
         return np.concatenate([means, size], axis=1).astype(np.float32)
 
 
@@ -31,16 +31,16 @@ def noise(seed, *shape):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def expected(pictures):
-    return np.array([[*p.mean(axis=(0, 1)), *p.shape[:2]] for p in pictures], np.float32)
+def expected(images):
+    return np.array([[*p.mean(axis=(0, 1)), *p.shape[:2]] for p in images], np.float32)
 
 
-def test_batches_and_single_pictures_of_any_size_in_their_order():
+def test_batches_and_single_images_of_any_size_in_their_order():
     batches = [noise(0, 20, 9, 8, 3), noise(1, 9, 8, 3), noise(2, 7, 5, 3), noise(3, 2, 9, 8, 3)]
     network, told = Means(), []
     found = extract(network, iter(batches), told.append)
-    pictures = [*batches[0], batches[1], batches[2], *batches[3]]
-    np.testing.assert_allclose(found, expected(pictures), rtol=1e-6)
+    images = [*batches[0], batches[1], batches[2], *batches[3]]
+    np.testing.assert_allclose(found, expected(images), rtol=1e-6)
     assert found.dtype == np.float32
     assert [shape[0] for shape in network.shapes] == [16, 5, 1, 2]
     assert told == [16, 21, 22, 24]
@@ -55,21 +55,21 @@ def test_grey_becomes_rgb():
 def test_many_features_lie_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "_IN_MEMORY", 100)
     monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
-    pictures = noise(0, 200, 4, 4, 3)
-    found = extract(Means(), [pictures])
+    images = noise(0, 200, 4, 4, 3)
+    found = extract(Means(), [images])
     assert isinstance(found, np.memmap)
-    np.testing.assert_allclose(found, expected(pictures), rtol=1e-6)
+    np.testing.assert_allclose(found, expected(images), rtol=1e-6)
     assert os.listdir(tmp_path) == []  # the file has no name any more
     with pytest.raises(ValueError, match="read-only"):
         found[0] = 0
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_images(monkeypatch):
     class Wide(Means):
         width = 4096
 
-        def features(self, pictures):
-            return np.ones((len(pictures), self.width), np.float32)
+        def features(self, images):
+            return np.ones((len(images), self.width), np.float32)
 
     monkeypatch.setattr(features, "_IN_MEMORY", 2**20)
     peaks = []
@@ -82,7 +82,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(monkeypatch):
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_the_file_is_gone_if_a_picture_is_refused(monkeypatch, tmp_path):
+def test_the_file_is_gone_if_a_image_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "_IN_MEMORY", 100)
     monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(DataError, match="1 or 3 bands, not 4"):
@@ -91,7 +91,7 @@ def test_the_file_is_gone_if_a_picture_is_refused(monkeypatch, tmp_path):
 
 
 def test_what_has_no_features():
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         extract(Means(), [])
     with pytest.raises(DataError, match="uint16"):
         extract(Means(), [noise(0, 4, 4, 3).astype(np.uint16)])
@@ -105,10 +105,10 @@ def test_what_has_no_features():
 @pytest.mark.parametrize("side", [24, 64, 150])
 def test_resize_is_pillows_of_levels_to_its_rounding(side):
     """Of middling levels: where a bicubic overshoots, Pillow clips levels twice."""
-    pictures = noise(0, 2, 100, 37, 3) // 3 + 80
-    found = resize(pictures, side)
-    for one, picture in zip(found, pictures, strict=True):
-        theirs = PIL.Image.fromarray(picture).resize((side, side), PIL.Image.Resampling.BICUBIC)
+    images = noise(0, 2, 100, 37, 3) // 3 + 80
+    found = resize(images, side)
+    for one, image in zip(found, images, strict=True):
+        theirs = PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BICUBIC)
         assert np.abs(one - np.asarray(theirs, np.float32)).max() < 1.3
     assert found.dtype == np.float32
 
@@ -131,5 +131,5 @@ def test_resize_does_not_alias():
 
 
 def test_resize_leaves_the_right_size_alone():
-    pictures = noise(0, 2, 24, 24, 3)
-    np.testing.assert_array_equal(resize(pictures, 24), pictures)
+    images = noise(0, 2, 24, 24, 3)
+    np.testing.assert_array_equal(resize(images, 24), images)

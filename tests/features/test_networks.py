@@ -57,9 +57,9 @@ def vgg16():
     return nn.Sequential(*layers[:-1])
 
 
-def plain_features(network, pictures):
+def plain_features(network, images):
     """ImageNet's mean and deviation on [0, 1], the last activation, the mean of its positions."""
-    x = torch.from_numpy(resize(pictures, 224)).double().permute(0, 3, 1, 2) / 255
+    x = torch.from_numpy(resize(images, 224)).double().permute(0, 3, 1, 2) / 255
     mean, deviation = (
         torch.tensor(z).double().reshape(3, 1, 1)
         for z in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -78,14 +78,14 @@ def write(path, network, prefix="features."):
 )
 def test_alexnet_and_vgg16_equal_plain_networks(tmp_path, make, name, width):
     plain = make()
-    pictures = noise(0, 1, 64, 64, 3)
+    images = noise(0, 1, 64, 64, 3)
     network = make_features(write(tmp_path / "weights.safetensors", plain), "cpu", 1)
     assert network.name == f"{name}, 224 px bicubic antialiased"
     assert network.width == width
-    found = network.features(pictures)
+    found = network.features(images)
     assert found.shape == (1, width)
     assert found.dtype == np.float32
-    expected = plain_features(plain, pictures)
+    expected = plain_features(plain, images)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -140,8 +140,8 @@ class Lite0(nn.Module):
         self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
         self._fc = nn.Linear(1280, 1000)
 
-    def forward(self, pictures):
-        x = torch.from_numpy(resize(pictures, 224)).double().permute(0, 3, 1, 2)
+    def forward(self, images):
+        x = torch.from_numpy(resize(images, 224)).double().permute(0, 3, 1, 2)
         x = nn.functional.hardtanh(self._bn0(padded(self._conv_stem, (x - 127) / 128)), 0, 6)
         x = self._conv_head(self._blocks(x))
         return nn.functional.hardtanh(self._bn1(x), 0, 6).flatten(2).mean(-1)
@@ -160,16 +160,16 @@ def plain_lite0():
 
 
 def test_efficientnet_lite0_equals_a_plain_network(tmp_path):
-    plain, pictures = plain_lite0(), noise(0, 2, 50, 70, 3)
+    plain, images = plain_lite0(), noise(0, 2, 50, 70, 3)
     network = make_features(write(tmp_path / "lite0.safetensors", plain, ""), "cpu", 1)
     assert (network.name, network.width) == (
         "EfficientNet-Lite0 head, 224 px bicubic antialiased",
         1280,
     )
     with torch.no_grad():
-        expected = plain(pictures).numpy()
+        expected = plain(images).numpy()
     assert expected.std() > 0.1
-    np.testing.assert_allclose(network.features(pictures), expected, atol=1e-4)
+    np.testing.assert_allclose(network.features(images), expected, atol=1e-4)
 
 
 @needs_weights
@@ -177,10 +177,10 @@ def test_efficientnet_lite0_from_its_own_file():
     plain = Lite0().double().eval()
     plain.load_state_dict(torch_pth.read_pth(WEIGHTS / "efficientnet_lite0.pth"))
     network = make_features(WEIGHTS / "efficientnet_lite0.pth", "cpu", 1)
-    pictures = noise(0, 1, 64, 64, 3)
+    images = noise(0, 1, 64, 64, 3)
     with torch.no_grad():
-        expected = plain(pictures).numpy()
-    np.testing.assert_allclose(network.features(pictures), expected, atol=1e-4)
+        expected = plain(images).numpy()
+    np.testing.assert_allclose(network.features(images), expected, atol=1e-4)
 
 
 @pytest.mark.skipif(
@@ -198,11 +198,11 @@ def test_efficientnet_lite0_sees_mountains():
     assert np.sum((classes >= 970) & (classes <= 980)) >= 9
 
 
-def test_a_picture_has_its_features_whatever_stands_beside_it(tmp_path):
+def test_a_image_has_its_features_whatever_stands_beside_it(tmp_path):
     network = make_features(write(tmp_path / "a.safetensors", alexnet()), "cpu", 1)
-    pictures = noise(0, 5, 40, 40, 3)
-    together = network.features(pictures)
-    alone = np.concatenate([network.features(pictures[i : i + 1]) for i in range(5)])
+    images = noise(0, 5, 40, 40, 3)
+    together = network.features(images)
+    alone = np.concatenate([network.features(images[i : i + 1]) for i in range(5)])
     np.testing.assert_array_equal(together, alone)
 
 
@@ -217,9 +217,9 @@ def test_pth_and_safetensors_and_half_precision_are_the_same_network(tmp_path):
         torch_pth.dump({name: value.numpy() for name, value in tensors.items()})
     )
     save_file(tensors, tmp_path / "w.safetensors")
-    pictures = noise(0, 1, 64, 64, 3)
+    images = noise(0, 1, 64, 64, 3)
     first, second = (
-        make_features(tmp_path / name, "cpu", 1).features(pictures)
+        make_features(tmp_path / name, "cpu", 1).features(images)
         for name in ("w.pth", "w.safetensors")
     )
     np.testing.assert_array_equal(first, second)
@@ -270,7 +270,7 @@ def test_an_absent_device(tmp_path):
 # ---- LPIPS --------------------------------------------------------------------------------
 
 
-def picture(name):
+def image(name):
     return np.asarray(PIL.Image.open(WEIGHTS / "lpips_check" / f"{name}.png").convert("RGB"))
 
 
@@ -283,8 +283,8 @@ def test_lpips_of_the_published_pair():
         1,
     )
     assert lpips.name == "LPIPS 0.1, AlexNet"
-    x = np.stack([picture("ex_ref")] * 3)
-    y = np.stack([picture(name) for name in ("ex_p0", "ex_p1", "ex_ref")])
+    x = np.stack([image("ex_ref")] * 3)
+    y = np.stack([image(name) for name in ("ex_p0", "ex_p1", "ex_ref")])
     found = lpips.distance(x, y)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, [0.722, 0.138, 0], atol=0.0005)
@@ -308,8 +308,8 @@ def test_lpips_is_its_definition(random_lpips, shape):
     lpips, plain, heads = random_lpips
     x, y = noise(0, *shape), noise(1, *shape)
 
-    def activations(pictures):
-        z = torch.from_numpy(pictures.copy()).double().permute(0, 3, 1, 2) / 255 * 2 - 1
+    def activations(images):
+        z = torch.from_numpy(images.copy()).double().permute(0, 3, 1, 2) / 255 * 2 - 1
         shift, scale = torch.tensor([[-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]]).double()
         z = (z - shift[:, None, None]) / scale[:, None, None]
         kept = []
@@ -371,11 +371,11 @@ def test_inception_through_torch_fidelity(fidelity):
     network = make_features(None, "cpu", 1)
     assert network.name.startswith("Inception-v3 pool3 (torch-fidelity), 299 px")
     assert network.width == 2048
-    pictures = np.broadcast_to(noise(0, 3, 1, 1, 3), (3, 20, 30, 3))
-    found = extract(network, [pictures])
+    images = np.broadcast_to(noise(0, 3, 1, 1, 3), (3, 20, 30, 3))
+    found = extract(network, [images])
     assert found.shape == (3, 2048)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, :3], pictures[:, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(found[:, :3], images[:, 0, 0], atol=1e-4)
 
 
 def test_inception_without_its_weights(fidelity, monkeypatch):

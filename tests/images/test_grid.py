@@ -12,7 +12,7 @@ def signed(seed, height, width):
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 8), (8, 16), (16, 16)])
-def test_a_picture_keeps_its_proportion_in_the_middle_of_its_cell(height, width):
+def test_a_image_keeps_its_proportion_in_the_middle_of_its_cell(height, width):
     image, samples = signed(0, height, width)
     sheet = np.array(draw_grid([("", [image])], cell=32))
     top, left = HEAD + 16 - height, GAP + 16 - width
@@ -22,7 +22,7 @@ def test_a_picture_keeps_its_proportion_in_the_middle_of_its_cell(height, width)
     assert (sheet == 255).all()
 
 
-def test_columns_may_differ_in_length_and_pictures_in_size():
+def test_columns_may_differ_in_length_and_images_in_size():
     one, samples = signed(0, 8, 8)
     sheet = np.asarray(draw_grid([("", [one]), ("", [signed(1, 4, 8)[0], one])], cell=8))
     assert sheet.shape == (HEAD + 2 * 12, 2 * 12 + GAP, 3)

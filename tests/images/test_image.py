@@ -1,4 +1,4 @@
-"""Reading and writing pictures, against a PNG encoder of a few lines, Pillow and tifffile."""
+"""Reading and writing images, against a PNG encoder of a few lines, Pillow and tifffile."""
 
 import io
 import struct
@@ -66,9 +66,9 @@ def png16(samples: np.ndarray, colour: int, before: tuple = ()) -> bytes:
     return png(width, height, 16, colour, rows, before)
 
 
-def saved(picture: PIL.Image.Image, format: str, **options: object) -> bytes:
+def saved(image: PIL.Image.Image, format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -76,7 +76,7 @@ def saved(picture: PIL.Image.Image, format: str, **options: object) -> bytes:
 def read(tmp_path: Path):
     """Reads bytes as a file of any name, and checks that the header told the same."""
 
-    def read_bytes(content: bytes, name: str = "picture.xyz", **options: int) -> Image:
+    def read_bytes(content: bytes, name: str = "image.xyz", **options: int) -> Image:
         path = tmp_path / name
         path.write_bytes(content)
         image = read_image(path, **options)
@@ -116,7 +116,7 @@ def test_from_signed_clips_and_rounds_half_to_even_and_leaves_its_input():
     assert from_signed(halves, 8).tolist() == np.rint((halves + 1) * 127.5).tolist()
 
 
-# --- kinds of pictures --------------------------------------------------------------------------
+# --- kinds of images --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp", ".tif"])
@@ -141,12 +141,12 @@ def test_grey_is_one_band(read, format):
 @pytest.mark.parametrize("colour", ["L", "RGB"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg(read, colour, progressive):
-    picture = PIL.Image.fromarray(smooth(24, 33)).convert(colour)
-    content = saved(picture, "JPEG", quality=90, progressive=progressive)
+    image = PIL.Image.fromarray(smooth(24, 33)).convert(colour)
+    content = saved(image, "JPEG", quality=90, progressive=progressive)
     image = read(content)
     expected = np.asarray(PIL.Image.open(io.BytesIO(content)))
     np.testing.assert_array_equal(image.pixels, np.atleast_3d(expected))
-    assert np.abs(image.pixels - np.atleast_3d(np.asarray(picture)).astype(int)).max() < 12
+    assert np.abs(image.pixels - np.atleast_3d(np.asarray(image)).astype(int)).max() < 12
     assert image.bands == len(colour)
 
 
@@ -158,7 +158,7 @@ def test_cmyk_jpeg_becomes_rgb_and_is_not_inverted(read):
         assert np.abs(image.pixels[8, 8].astype(int) - expected).max() <= 3
 
 
-def test_multi_picture_jpeg_of_cameras_gives_the_first(read):
+def test_multi_image_jpeg_of_cameras_gives_the_first(read):
     first, second = (PIL.Image.fromarray(smooth(16, 24)[:, ::step]) for step in (1, -1))
     content = saved(first, "MPO", save_all=True, append_images=[second])
     assert content[:3] == b"\xff\xd8\xff"
@@ -241,17 +241,17 @@ def test_one_bit_is_black_and_white(read, format):
 
 @pytest.mark.parametrize("format", ["BMP", "TIFF"])
 def test_palette_of_other_formats(read, format):
-    picture = PIL.Image.fromarray(noise(9, 13) % 5).convert("P")
-    picture.putpalette(noise(256, 3).tobytes())
-    image = read(saved(picture, format))
-    np.testing.assert_array_equal(image.pixels, np.asarray(picture.convert("RGB")))
+    image = PIL.Image.fromarray(noise(9, 13) % 5).convert("P")
+    image.putpalette(noise(256, 3).tobytes())
+    image = read(saved(image, format))
+    np.testing.assert_array_equal(image.pixels, np.asarray(image.convert("RGB")))
 
 
 def test_palette_tiff_with_alpha(read):
-    picture = PIL.Image.fromarray(noise(9, 13)).convert("P").convert("PA")
-    picture.putalpha(PIL.Image.fromarray(noise(9, 13, seed=2)))
-    image = from_pil(picture)
-    np.testing.assert_array_equal(np.dstack([image.pixels, image.alpha]), picture.convert("RGBA"))
+    image = PIL.Image.fromarray(noise(9, 13)).convert("P").convert("PA")
+    image.putalpha(PIL.Image.fromarray(noise(9, 13, seed=2)))
+    image = from_pil(image)
+    np.testing.assert_array_equal(np.dstack([image.pixels, image.alpha]), image.convert("RGBA"))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -354,7 +354,7 @@ def test_several_frames_give_the_first(read):
 
 # --- orientation --------------------------------------------------------------------------------
 
-SIDES = {  # EXIF 2.32: where row 0 and column 0 of the file stand in the upright picture
+SIDES = {  # EXIF 2.32: where row 0 and column 0 of the file stand in the upright image
     1: ("top", "left"),
     2: ("top", "right"),
     3: ("bottom", "right"),
@@ -435,9 +435,9 @@ def one_line(error: pytest.ExceptionInfo, path: Path) -> str:
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"just some text, and no picture\n", "not a picture"),
-        (saved(PIL.Image.new("P", (4, 4)), "GIF"), "not a picture"),
-        (saved(PIL.Image.new("RGB", (4, 4)), "PPM"), "not a picture"),
+        (b"just some text, and no image\n", "not an image"),
+        (saved(PIL.Image.new("P", (4, 4)), "GIF"), "not an image"),
+        (saved(PIL.Image.new("RGB", (4, 4)), "PPM"), "not an image"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (b"\xff\xd8\xff", "damaged"),
         (b"RIFF\0\0\0\0WEBP", "damaged"),
@@ -448,8 +448,8 @@ def one_line(error: pytest.ExceptionInfo, path: Path) -> str:
         (b"MM\0*\xff\xff\xff\xff", "damaged"),
     ],
 )
-def test_what_is_no_picture(tmp_path, content, reason):
-    path = tmp_path / "picture.jpg"
+def test_what_is_no_image(tmp_path, content, reason):
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
     for reader in (read_image, read_header):
         with pytest.raises(ImageError) as error:
@@ -476,8 +476,8 @@ def example(suffix: str, seed: int = 5) -> bytes:
 def test_truncated_files(tmp_path, suffix):
     content = example(suffix[-4:]) if suffix[-4:] != "webp" else example(suffix)
     if suffix == ".lzw.tif":
-        picture = PIL.Image.fromarray(noise(40, 30, 3))
-        content = saved(picture, "TIFF", compression="tiff_lzw")
+        image = PIL.Image.fromarray(noise(40, 30, 3))
+        content = saved(image, "TIFF", compression="tiff_lzw")
     path = tmp_path / "cut"
     for part in (0.02, 0.1, 0.5, 0.9):
         path.write_bytes(content[: int(part * len(content))])
@@ -602,7 +602,7 @@ def test_rasterio_missing_is_one_line_with_the_extra(tmp_path, monkeypatch):
 # --- the value ----------------------------------------------------------------------------------
 
 
-def test_arrays_that_are_no_pictures():
+def test_arrays_that_are_no_images():
     for pixels in (noise(4, 5), np.zeros((4, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(ImageError, match=r"\(height, width, bands\)"):
             Image(pixels)
@@ -613,16 +613,16 @@ def test_arrays_that_are_no_pictures():
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
 def test_pillow_and_back(mode):
     if mode == "I;16":
-        picture = PIL.Image.fromarray(noise(9, 13, dtype=np.uint16))
+        image = PIL.Image.fromarray(noise(9, 13, dtype=np.uint16))
     else:
         samples = noise(9, 13, len(mode))
-        picture = PIL.Image.fromarray(samples[:, :, 0] if mode == "L" else samples)
-    again = to_pil(from_pil(picture))
-    assert again.mode == picture.mode == mode
-    np.testing.assert_array_equal(np.asarray(again), np.asarray(picture))
+        image = PIL.Image.fromarray(samples[:, :, 0] if mode == "L" else samples)
+    again = to_pil(from_pil(image))
+    assert again.mode == image.mode == mode
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(image))
 
 
-def test_32_bit_pictures_of_pillow():
+def test_32_bit_images_of_pillow():
     values = np.array([[0, 1, 65535]], np.int32)
     np.testing.assert_array_equal(from_pil(PIL.Image.fromarray(values)).pixels[:, :, 0], values)
     for bad in (values - 1, values + 1, values.astype(np.float32)):
@@ -693,10 +693,10 @@ def test_jpeg_is_written_without_subsampling_and_at_the_quality_asked(tmp_path, 
     write_image(tmp_path / "default.jpeg", image)
     assert (tmp_path / "default.jpeg").read_bytes() == (tmp_path / "95.jpg").read_bytes()
     assert (tmp_path / "50.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size
-    with PIL.Image.open(tmp_path / "95.jpg") as picture:
-        assert picture.mode == ("L" if bands == 1 else "RGB")
+    with PIL.Image.open(tmp_path / "95.jpg") as image:
+        assert image.mode == ("L" if bands == 1 else "RGB")
         if bands == 3:
-            assert PIL.JpegImagePlugin.get_sampling(picture) == 0
+            assert PIL.JpegImagePlugin.get_sampling(image) == 0
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -746,8 +746,8 @@ def test_names_that_look_like_addresses_are_names(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "bands", "dtype", "message"),
     [
-        ("p.gif", 3, np.uint8, "pictures are written as .jpg"),
-        ("p", 3, np.uint8, "pictures are written as .jpg"),
+        ("p.gif", 3, np.uint8, "images are written as .jpg"),
+        ("p", 3, np.uint8, "images are written as .jpg"),
         ("p.jpg", 3, np.uint16, "JPEG cannot hold 3 bands of 16 bits: write .tif"),
         ("p.webp", 1, np.uint16, "WEBP cannot hold"),
         ("p.bmp", 6, np.uint8, "BMP cannot hold 6 bands"),
@@ -766,7 +766,7 @@ def test_what_a_format_cannot_hold_is_refused_and_the_old_file_stands(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_pictures_longer_than_a_format_are_refused(tmp_path):
+def test_images_longer_than_a_format_are_refused(tmp_path):
     image = Image(np.zeros((1, 65501, 1), np.uint8))
     for name in ("p.jpg", "p.webp"):
         with pytest.raises(ImageError, match="pixels a side"):
@@ -784,8 +784,8 @@ def test_emojis_are_palettes_with_transparency():
         image = read_image(path)  # a warning would be an error here
         assert image.size == (72, 72)
         assert image.bands == 3
-        with PIL.Image.open(path) as picture:
-            expected = np.asarray(picture.convert("RGBA"))
+        with PIL.Image.open(path) as image:
+            expected = np.asarray(image.convert("RGBA"))
         np.testing.assert_array_equal(np.dstack([image.pixels, image.alpha]), expected)
 
 

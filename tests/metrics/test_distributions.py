@@ -96,7 +96,7 @@ def test_kid_equals_the_class_of_torchmetrics():
 
 
 def test_kid_of_one_distribution_is_around_0_and_of_two_above_it():
-    """All of a set in two halves, as real pictures against real ones."""
+    """All of a set in two halves, as real images against real ones."""
     inside, above = 0, 0
     for seed in range(20):
         both = features(seed, 240, 64)
@@ -145,7 +145,7 @@ def contains_0(interval: Interval) -> bool:
     reason="shared/weights and shared/data are not here",
 )
 def test_kid_of_photographs():
-    """Halves of the summer pictures are alike; summer and winter are not."""
+    """Halves of the summer images are alike; summer and winter are not."""
     pytest.importorskip("torch")
     from unpaired.engines.choice import make_features
     from unpaired.features.extract import extract
@@ -183,7 +183,7 @@ def test_fid_is_its_definition(n, m):
 
 
 @pytest.mark.parametrize(("n", "m"), [(12, 15), (20, 20), (10, 60), (60, 10)])
-def test_fid_of_fewer_pictures_than_features(n, m):
+def test_fid_of_fewer_images_than_features(n, m):
     """The square root of a singular matrix is exact to the root of the precision only."""
     x, y = features(0, n, 20), features(1, m, 20, 0.2)
     assert fid(x, y) == pytest.approx(plain_fid(x, y), rel=1e-6)

@@ -14,9 +14,9 @@ def noise(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def near(picture: np.ndarray, seed: int, spread: int) -> np.ndarray:
-    shift = np.random.default_rng(seed).integers(-spread, spread + 1, picture.shape)
-    return np.clip(picture.astype(int) + shift, 0, 255).astype(np.uint8)
+def near(image: np.ndarray, seed: int, spread: int) -> np.ndarray:
+    shift = np.random.default_rng(seed).integers(-spread, spread + 1, image.shape)
+    return np.clip(image.astype(int) + shift, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("step", [1, 16, 200, 255])
@@ -27,7 +27,7 @@ def test_psnr_of_a_constant_difference(step):
     assert psnr(light, dark) == psnr(dark, light)
 
 
-def test_psnr_equals_scikit_image_picture_by_picture():
+def test_psnr_equals_scikit_image_image_by_image():
     x, y = noise(0, 4, 12, 10, 3), noise(1, 4, 12, 10, 3)
     expected = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(psnr(x, y), expected, atol=1e-10)
@@ -43,7 +43,7 @@ def test_ssim_equals_scikit_image(shape, spread):
     assert ssim(x, y) == pytest.approx(expected, abs=1e-10)
 
 
-def test_ssim_equals_scikit_image_on_scenes_and_flat_pictures():
+def test_ssim_equals_scikit_image_on_scenes_and_flat_images():
     scenes = [draw(seed, 32, "full") for seed in range(4)]
     x = np.stack([paint(scene, "a") for scene in scenes] + [np.full((32, 32, 3), 255, np.uint8)])
     y = np.stack([paint(scene, "b") for scene in scenes] + [np.full((32, 32, 3), 250, np.uint8)])
@@ -63,7 +63,7 @@ def test_leading_axes_are_kept():
         assert score(x, y)[1, 2] == score(x[1, 2], y[1, 2])
 
 
-def test_small_pictures_have_no_ssim():
+def test_small_images_have_no_ssim():
     with pytest.raises(DataError, match="at least 7x7 pixels, not 6x9"):
         ssim(noise(0, 6, 9, 3), noise(1, 6, 9, 3))
 
@@ -120,15 +120,15 @@ def test_macro_is_over_classes_and_not_over_pixels():
 
 
 def test_a_set_without_pure_pixels_has_no_macro():
-    picture, classes = noise(0, 1, 8, 8, 3), np.full((1, 8, 8), 255, np.uint8)
-    scores = score_against_truth(picture, picture, classes, np.zeros((1, 8, 8), bool))
+    image, classes = noise(0, 1, 8, 8, 3), np.full((1, 8, 8), 255, np.uint8)
+    scores = score_against_truth(image, image, classes, np.zeros((1, 8, 8), bool))
     assert np.isnan(scores.macro16)
     assert scores.per_class == {}
 
 
 def test_sets_that_do_not_fit_are_refused():
     x, classes, pure = noise(0, 2, 8, 8, 3), np.zeros((2, 8, 8), np.uint8), np.ones((2, 8, 8), bool)
-    with pytest.raises(DataError, match="1 translations against 2 pictures"):
+    with pytest.raises(DataError, match="1 translations against 2 images"):
         score_against_truth(x[:1], x, classes, pure)
     with pytest.raises(DataError, match="at least one"):
         score_against_truth([], [], [], [])

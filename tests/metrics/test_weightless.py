@@ -58,7 +58,7 @@ def test_the_lot_does_not_depend_on_the_order(summer, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_other_pictures_of_a_domain_are_nearer_than_the_other_domain(summer, other_summer, winter):
+def test_other_images_of_a_domain_are_nearer_than_the_other_domain(summer, other_summer, winter):
     x, same, other = (describe([z], side=32) for z in (summer, other_summer, winter))
     for distance in ALL:
         assert 0 < distance(x, same) < 0.6 * distance(x, other)
@@ -69,14 +69,14 @@ def test_what_is_kept_does_not_grow(monkeypatch):
     monkeypatch.setattr(distances, "_PATCHES", 256)
     monkeypatch.setattr(distances, "_PIXELS", 1024)
 
-    def pictures(count):
+    def random_images(count):
         rng = np.random.default_rng(0)
         return (rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(count))
 
     peaks = []
     for count in (30, 300):
         tracemalloc.start()
-        described = describe(pictures(count), side=32)
+        described = describe(random_images(count), side=32)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert described.count == count
@@ -86,9 +86,9 @@ def test_what_is_kept_does_not_grow(monkeypatch):
 
 
 def test_the_lot_is_fair():
-    """Every picture of the set keeps its share of what is kept."""
-    pictures = [np.full((16, 16, 1), level, np.uint8) for level in range(250)]
-    levels = describe(pictures, side=16).colours[:, 0]
+    """Every image of the set keeps its share of what is kept."""
+    images = [np.full((16, 16, 1), level, np.uint8) for level in range(250)]
+    levels = describe(images, side=16).colours[:, 0]
     counts = np.bincount(levels.astype(int), minlength=250)
     expected = len(levels) / 250
     assert np.sum((counts - expected) ** 2 / expected) < 320  # chi-square, 249 degrees: 0.2 %
@@ -125,17 +125,17 @@ def test_cielab_equals_scikit_image():
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (33, 18, 1)])
 def test_the_pyramid(shape):
-    """Against scipy's filter, and its levels add up to the picture again."""
-    picture = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    """Against scipy's filter, and its levels add up to the image again."""
+    image = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     kernel = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[:, :, None] / 256
-    levels = laplacian_pyramid(picture, 2)
-    smaller = scipy.ndimage.convolve(picture.astype(float), kernel, mode="mirror")[::2, ::2]
+    levels = laplacian_pyramid(image, 2)
+    smaller = scipy.ndimage.convolve(image.astype(float), kernel, mode="mirror")[::2, ::2]
     spread = np.zeros(shape)
     spread[::2, ::2] = smaller
     larger = scipy.ndimage.convolve(spread, 4 * kernel, mode="mirror")
     np.testing.assert_allclose(levels[1], smaller, atol=1e-3)
-    np.testing.assert_allclose(levels[0], picture - larger, atol=1e-3)
-    np.testing.assert_allclose(levels[0] + larger, picture, atol=1e-3)
+    np.testing.assert_allclose(levels[0], image - larger, atol=1e-3)
+    np.testing.assert_allclose(levels[0] + larger, image, atol=1e-3)
 
 
 def test_levels_end_at_16_pixels(summer):
@@ -201,7 +201,7 @@ def test_twice_the_contrast_is_6_decibels():
 
 def test_what_cannot_be_compared(summer):
     x = describe([summer[:2]], side=32)
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         describe([], side=32)
     with pytest.raises(DataError, match="not 8"):
         describe([summer], side=8)

@@ -19,9 +19,11 @@ from small_report import (
     scores,
 )
 from unpaired import storage
+from unpaired.directions import DIRECTIONS
+from unpaired.metrics.metric import Value
 from unpaired.report import files as module
 from unpaired.report.files import as_json, as_text, contact_sheet, write_report
-from unpaired.report.report import DIRECTIONS, Example, Finding, Method, Value
+from unpaired.report.report import Example, Finding, Method
 
 FILES = ["report.json", "pictures.png", "index.html"]
 LOUD = Finding("hidden cycle", "winter -> summer", math.inf, 1.5, True, "it hides", "lower --cycle")
@@ -93,7 +95,7 @@ def test_the_titles_are_of_letters_that_the_font_has(monkeypatch):
     assert titles[:4] == ["summer", "made winter", "true winter", "5 x difference"]
 
 
-def test_large_pictures_keep_their_proportion():
+def test_large_images_keep_their_proportion():
     examples = {"ab": {"at random": [example(1, 600, 300)]}}
     one_way = report({"ab": GOOD}, directions=("ab",), examples=examples)
     sheet = np.asarray(contact_sheet(one_way))

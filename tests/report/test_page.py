@@ -25,8 +25,10 @@ from small_report import (
     report,
     scores,
 )
+from unpaired.directions import DIRECTIONS
+from unpaired.metrics.metric import Value
 from unpaired.report.page import render, shrunk
-from unpaired.report.report import DIRECTIONS, Example, Finding, Method, Value, difference
+from unpaired.report.report import Example, Finding, Method, difference
 
 VOID = {"meta", "img", "path"}
 
@@ -69,7 +71,7 @@ class Page(HTMLParser):
         if "b" in self.stack:
             self.bold.append(data)
 
-    def pictures(self):
+    def random_images(self):
         for image in self.images:
             kind, data = image["src"].split(",")
             assert kind == "data:image/png;base64"
@@ -91,7 +93,7 @@ def test_the_page_stands_alone():
 def test_the_verdict_is_first():
     page = Page(render(report(both(GOOD))))
     verdict = page.text.index("Above every unpaired baseline in both directions")
-    assert verdict < page.text.index("Scores") < page.text.index("Pictures")
+    assert verdict < page.text.index("Scores") < page.text.index("Images")
     assert "From summer to winter: 20.00\N{NO-BREAK SPACE}dB, 11.00\N{NO-BREAK SPACE}dB above" in (
         page.text
     )
@@ -143,7 +145,7 @@ def test_intervals_stand_beside_and_floors_last():
     assert shares == ["9", "82", "20", "100", "0"]
     assert "The test set is not paired" in page.text
     assert "95 % interval" in page.text
-    assert "real pictures in place of made ones" in page.text
+    assert "real images in place of made ones" in page.text
 
 
 def test_every_kind_of_figure_has_tables_of_the_methods_that_have_it():
@@ -151,7 +153,7 @@ def test_every_kind_of_figure_has_tables_of_the_methods_that_have_it():
     page = Page(render(report(model, figures=(PSNR, CYCLE), journal=[])))
     assert len(page.tables) == 2 + 1 + 2  # psnr, cycle one way, classes
     assert page.tables[2] == [["", "cycle\N{NO-BREAK SPACE}↓"], ["the model", "3.00"]]
-    assert page.text.index("Each made picture against its truth") < page.text.index("There and ba")
+    assert page.text.index("Each made image against its truth") < page.text.index("There and ba")
     assert page.bold == ["20.00"] * 2  # of one method alone, none is the best
     assert "The test set is paired" in page.text
     assert "95 %" not in page.text
@@ -220,16 +222,16 @@ def test_nothing_found_is_a_quiet_line():
     assert "check" not in Page(render(report(both(GOOD), findings=[]))).text
 
 
-# ---- pictures -----------------------------------------------------------------------------
+# ---- images -----------------------------------------------------------------------------
 
 
-def test_the_pictures_are_the_examples():
+def test_the_images_are_the_examples():
     page = Page(render(report(both(GOOD))))
     expected = []
     for seed in (10, 11):
         source, made, truth = noise(seed), noise(seed + 1), noise(seed + 2)
         expected += [source, made, truth, difference(made, truth)]
-    np.testing.assert_array_equal(list(page.pictures()), expected)
+    np.testing.assert_array_equal(list(page.images()), expected)
     labels = [image["alt"].split(",")[0] for image in page.images]
     assert labels == [
         *("summer", "made winter", "true winter", "5 × difference"),
@@ -238,7 +240,7 @@ def test_the_pictures_are_the_examples():
     assert "scene 0007, 12.34\N{NO-BREAK SPACE}dB" in page.text
 
 
-def test_large_pictures_are_shrunk_smoothly_and_small_ones_are_not():
+def test_large_images_are_shrunk_smoothly_and_small_ones_are_not():
     wide = np.zeros((100, 1024, 3), np.uint8)
     wide[:, ::2] = 200  # stripes of a pixel
     small = shrunk(wide)
@@ -249,16 +251,16 @@ def test_large_pictures_are_shrunk_smoothly_and_small_ones_are_not():
 
     examples = {"ab": {"at random": [Example("x", noise(1, 600, 300), noise(2, 600, 300))]}}
     page = Page(render(report({"ab": GOOD}, directions=("ab",), examples=examples)))
-    assert [picture.shape for picture in page.pictures()] == [(256, 128, 3)] * 2
+    assert [image.shape for image in page.images()] == [(256, 128, 3)] * 2
 
 
-def test_the_difference_is_taken_before_the_picture_is_shrunk():
+def test_the_difference_is_taken_before_the_image_is_shrunk():
     """Else differences of either sign would cancel in the mean."""
     truth = np.full((512, 512, 3), 100, np.uint8)
     made = truth + np.where(np.indices((512, 512)).sum(0) % 2, 20, 0)[..., None].astype(np.uint8)
     examples = {"ab": {"at random": [Example("x", truth, made, truth=truth)]}}
     page = Page(render(report({"ab": GOOD}, directions=("ab",), examples=examples)))
-    off = list(page.pictures())[-1]
+    off = list(page.images())[-1]
     assert off.mean() == pytest.approx(5 * 20 / 2, abs=1)
 
 
@@ -268,7 +270,7 @@ def test_what_the_difference_is_of_is_said():
     for example, said in ((Example("x", source, made, back), True), (Example("x", made, made), 0)):
         examples = {direction: {"at random": [example]} for direction in DIRECTIONS}
         text = render(report(both(kid(1)), figures=[KID], examples=examples))
-        assert ("The difference is of a picture and its way back" in text) == said
+        assert ("The difference is of an image and its way back" in text) == said
 
 
 # ---- the rest -----------------------------------------------------------------------------
@@ -374,7 +376,7 @@ def test_a_browser_shows_it_without_a_complaint_and_asks_for_nothing(tmp_path, w
     assert console == []
     assert asked == set()
     assert seen.shape[1] == width
-    for colour in COLOURS:  # every picture is there, and large enough
+    for colour in COLOURS:  # every image is there, and large enough
         assert (np.abs(seen - colour) <= 2).all(axis=-1).sum() > 90**2
 
 

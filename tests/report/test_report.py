@@ -5,7 +5,8 @@ import pytest
 
 from small_report import FID, GOOD, KID, ORACLE, PSNR, WEAK, both, kid, noise, report
 from unpaired.errors import DataError
-from unpaired.report.report import Example, Figure, Method, Value, difference
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.report import Example, Method, difference
 
 
 def test_values_are_shown_as_people_read_them():
@@ -18,7 +19,7 @@ def test_values_are_shown_as_people_read_them():
 
 @pytest.mark.parametrize(("better", "high_wins"), [("higher", True), ("lower", False)])
 def test_which_way_is_better(better, high_wins):
-    figure = Figure("x", "X", "", "set", better, 1)
+    figure = Metric("x", "X", "", "set", better, 1)
     assert figure.is_better(2, 1) is high_wins
     assert figure.is_better(1, 2) is not high_wins
     assert not figure.is_better(1, 1)
@@ -48,17 +49,17 @@ def test_difference_is_five_times_the_absolute_one():
 
 def test_an_example_shows_what_it_has():
     source, made, back, truth = map(noise, range(4))
-    whole = Example("x", source, made, back, truth).pictures("summer", "winter")
+    whole = Example("x", source, made, back, truth).images("summer", "winter")
     labels = ["summer", "made winter", "summer again", "true winter", "5 × difference"]
     assert list(whole) == labels
-    for label, picture in zip(labels, (source, made, back, truth), strict=False):
-        np.testing.assert_array_equal(whole[label], picture)
+    for label, image in zip(labels, (source, made, back, truth), strict=False):
+        np.testing.assert_array_equal(whole[label], image)
     np.testing.assert_array_equal(whole["5 × difference"], difference(made, truth))
 
-    unpaired = Example("x", source, made, back).pictures("summer", "winter")
+    unpaired = Example("x", source, made, back).images("summer", "winter")
     assert list(unpaired) == [labels[0], labels[1], labels[2], labels[4]]
     np.testing.assert_array_equal(unpaired["5 × difference"], difference(source, back))
-    assert list(Example("x", source, made).pictures("summer", "winter")) == labels[:2]
+    assert list(Example("x", source, made).images("summer", "winter")) == labels[:2]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +67,10 @@ def test_an_example_shows_what_it_has():
     [noise(1, 8, 9), noise(1)[:, :, :1], noise(1).astype(np.float32), noise(1)[:, :, 0]],
 )
 @pytest.mark.parametrize("place", ["source", "made", "back", "truth"])
-def test_pictures_of_an_example_that_do_not_fit_are_refused(wrong, place):
-    pictures = {name: noise(0) for name in ("source", "made", "back", "truth")}
+def test_images_of_an_example_that_do_not_fit_are_refused(wrong, place):
+    images = {name: noise(0) for name in ("source", "made", "back", "truth")}
     with pytest.raises(DataError, match=r"leaf\.png has one"):
-        Example("leaf.png", **pictures | {place: wrong})
+        Example("leaf.png", **images | {place: wrong})
 
 
 def test_a_report_needs_a_model_and_names_that_differ():

@@ -16,7 +16,8 @@ from small_report import (
     report,
     scores,
 )
-from unpaired.report.report import Figure, Method, Value
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.report import Method
 from unpaired.report.verdict import verdict
 
 # ---- by the truth -------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_a_figure_that_is_not_defined_does_not_count():
     assert found.headline.endswith("in all three figures.")
 
 
-def test_exact_pictures_are_above_and_equal_ones_equal():
+def test_exact_images_are_above_and_equal_ones_equal():
     exact = both(scores(math.inf, 1.0, 1.0, 1.0))
     assert verdict(report(exact)).passed
     found = verdict(report(exact, WEAK, Method("oracle", "oracle", exact)))
@@ -97,7 +98,7 @@ def test_nothing_to_compare_is_no_pass():
 
 
 def test_errors_are_better_where_they_are_lower():
-    rmse = Figure("rmse", "RMSE", "", "paired", "lower", 1)
+    rmse = Metric("rmse", "RMSE", "", "paired", "lower", 1)
     model, worse = both({"rmse": Value(20.0)}), both({"rmse": Value(35.0)})
     found = verdict(report(model, Method("identity", "untouched", worse), figures=[rmse]))
     assert found.passed
@@ -151,14 +152,14 @@ def test_closer_than_all_is_a_pass():
     found = verdict(of_sets())
     assert found.passed
     assert found.headline == (
-        "Closer to real pictures than untouched pictures, and than every simple method, "
+        "Closer to real images than untouched images, and than every simple method, "
         "in both directions."
     )
     # (40 - 18) / (40 - 0.4)
     assert found.details[0] == (
-        "From summer to winter: 56 % of the distance from untouched pictures to real ones is gone; "
-        "still farther from real winter than other real pictures are. KID × 1000: "
-        "18.0 (15.0 to 21.0), untouched pictures 40.0, histograms 25.0, real pictures 0.4."
+        "From summer to winter: 56 % of the distance from untouched images to real ones is gone; "
+        "still farther from real winter than other real images are. KID × 1000: "
+        "18.0 (15.0 to 21.0), untouched images 40.0, histograms 25.0, real images 0.4."
     )
 
 
@@ -167,13 +168,13 @@ def test_intervals_that_overlap_are_not_told_apart():
     found = verdict(of_sets(untouched=(22, 20, 24)))
     assert found.state == "mixed"
     assert found.headline == (
-        "Cannot be told apart from leaving the pictures as they are (at this number of pictures), "
+        "Cannot be told apart from leaving the images as they are (at this number of images), "
         "in both directions."
     )
     near = verdict(of_sets(simple=(22, 20, 24)))
     assert near.state == "mixed"
     assert near.headline == (
-        "Closer to real pictures than untouched pictures, but not than every simple method, "
+        "Closer to real images than untouched images, but not than every simple method, "
         "in both directions."
     )
     assert "not to be told apart from histograms" in near.details[0]
@@ -184,9 +185,9 @@ def test_farther_than_untouched_is_a_failure():
     found = verdict(of_sets(untouched=(10, 9, 11)))
     assert found.state == "bad"
     assert found.headline == (
-        "Not better than leaving the pictures as they are, in either direction."
+        "Not better than leaving the images as they are, in either direction."
     )
-    assert "1.8 times as far from real winter as the untouched pictures are" in found.details[0]
+    assert "1.8 times as far from real winter as the untouched images are" in found.details[0]
     assert "is gone" not in found.details[0]
 
 
@@ -195,8 +196,8 @@ def test_each_direction_has_its_own_words():
     found = verdict(of_sets(model))
     assert found.state == "mixed"
     assert found.headline == (
-        "From summer to winter: closer to real winter than untouched pictures, and than every "
-        "simple method. From winter to summer: not better than leaving the pictures as they are."
+        "From summer to winter: closer to real winter than untouched images, and than every "
+        "simple method. From winter to summer: not better than leaving the images as they are."
     )
 
 
@@ -206,34 +207,34 @@ def test_a_simple_method_that_is_closer_is_named():
     assert "not as close as histograms; still" in found.details[0]
 
 
-def test_the_distance_of_real_pictures_is_a_measure():
+def test_the_distance_of_real_images_is_a_measure():
     real = Method("real", "floor", both(kid(6.0, 5.0, 7.0)))
     assert (
-        "still 3.0 times as far from real winter as other real pictures are"
+        "still 3.0 times as far from real winter as other real images are"
         in (verdict(of_sets(floor=real)).details[0])
     )
     wide = Method("real", "floor", both(kid(16.0, 14.0, 18.0)))
-    assert "cannot be told apart from real pictures" in verdict(of_sets(floor=wide)).details[0]
+    assert "cannot be told apart from real images" in verdict(of_sets(floor=wide)).details[0]
     far = Method("real", "floor", both(kid(30.0, 25.0, 35.0)))
     assert (
-        "closer to real winter than other real pictures are"
+        "closer to real winter than other real images are"
         in (verdict(of_sets(floor=far)).details[0])
     )
-    assert "real pictures" not in verdict(of_sets(floor=None)).details[0].split("gone; ")[-1]
+    assert "real images" not in verdict(of_sets(floor=None)).details[0].split("gone; ")[-1]
 
 
 def test_distances_without_intervals_are_compared_by_their_numbers():
     points = {"untouched": (40,), "simple": (25,), "floor": None}
     assert verdict(of_sets(both(kid(24.9)), **points)).passed
     same = verdict(of_sets(both(kid(40)), **points))
-    assert "cannot be told apart from leaving the pictures as they are, in" in same.headline.lower()
+    assert "cannot be told apart from leaving the images as they are, in" in same.headline.lower()
 
 
-def test_without_untouched_pictures_the_simple_methods_decide():
+def test_without_untouched_images_the_simple_methods_decide():
     """Domains of different bands."""
     found = verdict(of_sets(untouched=None))
     assert found.passed
-    assert found.headline.startswith("Closer to real pictures than every simple method, in both")
+    assert found.headline.startswith("Closer to real images than every simple method, in both")
     behind = verdict(of_sets(untouched=None, simple=(5, 4, 6)))
     assert behind.state == "bad"
     alone = verdict(report(both(MODEL), FLOOR, figures=[KID]))
@@ -251,7 +252,7 @@ def test_one_direction_has_no_other():
     found = verdict(of_sets({"ab": MODEL}, directions=("ab",)))
     assert found.passed
     assert found.headline == (
-        "Closer to real pictures than untouched pictures, and than every simple method."
+        "Closer to real images than untouched images, and than every simple method."
     )
 
 

@@ -38,8 +38,8 @@ def write(folder: Path, spec: SeasonsSpec = SMALL, progress=None) -> None:
 
 
 def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -228,7 +228,7 @@ def test_write_makes_the_whole_layout(tmp_path):
     assert "4 lake" in readme
 
 
-def test_written_pictures_are_those_of_their_seeds(tmp_path):
+def test_written_images_are_those_of_their_seeds(tmp_path):
     write(tmp_path / "set")
     for part, domain in (("trainA", "a"), ("trainB", "b")):
         for index in range(3):
@@ -311,7 +311,7 @@ def test_senseless_numbers_are_refused(tmp_path, size, train, test):
 def test_truth_that_is_no_class_map_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot read the class map"):
         read_truth(tmp_path / "missing.png")
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(DataError, match="cannot read the class map"):
         read_truth(tmp_path / "text.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "colour.png")

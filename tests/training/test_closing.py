@@ -16,7 +16,7 @@ FILES = {"index.html", "pictures.png", "report.json"}
 
 @pytest.fixture
 def tested(tmp_path):
-    """A data set with a test set of 4 and 3 pictures."""
+    """A data set with a test set of 4 and 3 images."""
     splits = {"trainA": smooth(5, 1), "trainB": smooth(7, 2)}
     return write_data(tmp_path / "tested", **splits, testA=smooth(4, 3), testB=smooth(3, 4))
 
@@ -49,7 +49,7 @@ def test_a_training_ends_with_a_report(fake_engine, tested, tmp_path, capsys):
     assert written["n"] == {"a": 4, "b": 3}
     assert written["data_fingerprint"]
     scores = written["scores"]["ab"]
-    assert {"the model", "identity", "mean picture of the target domain"} <= scores.keys()
+    assert {"the model", "identity", "mean image of the target domain"} <= scores.keys()
     assert capsys.readouterr().err.count(f"report: {folder / 'index.html'}") == 1
 
 
@@ -66,7 +66,7 @@ def test_the_report_has_what_the_run_has(fake_engine, tested, tmp_path, reports)
     assert any(f.name == "discriminator wins" and np.isfinite(f.value) for f in report.findings)
 
 
-def test_the_pictures_are_the_engine_s_of_the_last_step(fake_engine, tested, tmp_path, reports):
+def test_the_images_are_the_engine_s_of_the_last_step(fake_engine, tested, tmp_path, reports):
     run(tested, tmp_path)
     (report,) = reports
     finished = checkpoint.read(checkpoint.checkpoint_path(tmp_path / "run", 20))
@@ -106,7 +106,7 @@ def test_a_finished_run_stays_as_it_is(fake_engine, tested, tmp_path, reports):
     assert len(reports) == 1
 
 
-def test_without_enough_test_pictures_there_is_no_report(fake_engine, data, tmp_path, capsys):
+def test_without_enough_test_images_there_is_no_report(fake_engine, data, tmp_path, capsys):
     """Two of each are too few."""
     run(data, tmp_path, quiet=False)
     assert not (tmp_path / "run" / "report").exists()
@@ -135,7 +135,7 @@ def test_a_report_that_fails_does_not_lose_the_run(
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-def test_a_test_picture_that_went_missing_loses_the_report_alone(
+def test_a_test_image_that_went_missing_loses_the_report_alone(
     fake_engine, tested, tmp_path, capsys, monkeypatch
 ):
     measured = closing.measure

@@ -122,7 +122,7 @@ def test_out_is_a_file(fake_engine, data, tmp_path):
         train(data, tmp_path / "run")
 
 
-def test_a_picture_lost_on_the_way_saves_the_state(data, tmp_path, monkeypatch):
+def test_a_image_lost_on_the_way_saves_the_state(data, tmp_path, monkeypatch):
     class Remover(FakeEngine):
         def train_step(self, batch, rate_factor):
             for path in (data / "trainA").iterdir():
@@ -136,9 +136,9 @@ def test_a_picture_lost_on_the_way_saves_the_state(data, tmp_path, monkeypatch):
     assert header.step == arrays["updates"] > 0
 
 
-def test_unreadable_pictures_stop_with_the_list_or_are_skipped(fake_engine, data, tmp_path, capsys):
+def test_unreadable_images_stop_with_the_list_or_are_skipped(fake_engine, data, tmp_path, capsys):
     (data / "trainA" / "broken.png").write_bytes((data / "trainA" / "00.png").read_bytes()[:60])
-    (data / "trainB" / "text.jpg").write_text("not a picture")
+    (data / "trainB" / "text.jpg").write_text("not an image")
     with pytest.raises(DataError) as error:
         train(data, tmp_path / "run")
     assert "broken.png" in str(error.value)

@@ -28,8 +28,8 @@ def cell_of(sheet, row, column, side, shift=0):
     return np.asarray(sheet)[top : top + side, left : left + side]
 
 
-def pictures(count, side, bands, seed=0):
-    """Pictures in [-1, 1] that are exactly of 8 bits, and those 8 bits."""
+def random_images(count, side, bands, seed=0):
+    """Images in [-1, 1] that are exactly of 8 bits, and those 8 bits."""
     samples = np.random.default_rng(seed).integers(0, 256, (count, side, side, bands))
     return (samples / 127.5 - 1).astype(np.float32), samples.astype(np.uint8)
 
@@ -37,8 +37,8 @@ def pictures(count, side, bands, seed=0):
 # ---- grids --------------------------------------------------------------------------------
 
 
-def test_cells_equal_the_pictures_and_the_rest_is_white():
-    given = [pictures(3, 16, 3, seed) for seed in range(2)]
+def test_cells_equal_the_images_and_the_rest_is_white():
+    given = [random_images(3, 16, 3, seed) for seed in range(2)]
     sheet = draw_grid([("one", given[0][0]), ("two", given[1][0])], cell=16)
     assert sheet.mode == "RGB"
     assert sheet.size == (2 * (16 + GAP) + GAP, HEAD + 3 * (16 + GAP))
@@ -53,19 +53,19 @@ def test_cells_equal_the_pictures_and_the_rest_is_white():
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4, 13])
 def test_three_bands_are_colour_and_fewer_are_grey(bands):
-    images, samples = pictures(1, 16, bands)
+    images, samples = random_images(1, 16, bands)
     shown = cell_of(draw_grid([("", images)], cell=16), 0, 0, 16)
     expected = samples[0, :, :, :3] if bands >= 3 else samples[0, :, :, :1].repeat(3, axis=2)
     assert np.array_equal(shown, expected)
 
 
-def test_small_pictures_are_enlarged_in_blocks():
-    images, samples = pictures(1, 8, 3)
+def test_small_images_are_enlarged_in_blocks():
+    images, samples = random_images(1, 8, 3)
     shown = cell_of(draw_grid([("", images)]), 0, 0, 128)
     assert np.array_equal(shown, samples[0].repeat(16, axis=0).repeat(16, axis=1))
 
 
-def test_large_pictures_are_shrunk_smoothly():
+def test_large_images_are_shrunk_smoothly():
     chequer = (np.indices((256, 256)).sum(0) % 2 * 2.0 - 1)[np.newaxis, :, :, np.newaxis]
     shown = cell_of(draw_grid([("", chequer)]), 0, 0, 128).astype(int)
     assert np.abs(shown - 127.5).max() < 4
@@ -84,7 +84,7 @@ def test_samples_are_real_made_and_again_both_ways(tmp_path, bands_a, bands_b):
     engine = FakeEngine(recipe, Runtime())
     engine.load({"generator_ab.gain.weight": -np.full((2, 2), 0.3)})
     engine.load({"generator_ba.gain.weight": -np.full((2, 2), 0.6)})
-    a, b = pictures(2, 128, bands_a)[0], pictures(2, 128, bands_b, seed=1)[0]
+    a, b = random_images(2, 128, bands_a)[0], random_images(2, 128, bands_b, seed=1)[0]
     path = tmp_path / "samples" / "step-00000010.png"
     write_samples(path, engine, recipe, (a, b))
     made_b, made_a = engine.translate(a, "ab"), engine.translate(b, "ba")
@@ -130,7 +130,7 @@ def test_a_line_has_means_rates_and_times(tmp_path, clock):
     assert [line["cycle_a"] for line in lines] == [2.5, 6.5, 10.5, 14.5]
     assert [line["cycle_b"] for line in lines] == [1.0] * 4
     assert [line["seconds"] for line in lines] == [0.5, 1.0, 1.5, 2.0]
-    # 4 steps of 2 pictures of each domain in half a second
+    # 4 steps of 2 images of each domain in half a second
     assert [line["pictures_per_second"] for line in lines] == [32.0] * 4
     # of the step that was last: index 15 of 20 is half way down
     assert lines[1]["learning_rate"] == 2e-4

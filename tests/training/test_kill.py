@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import unpaired.training.loop as loop
-from conftest import QUICK, SMALL, write_pictures
+from conftest import QUICK, SMALL, write_images
 from training.test_resume import assert_equal_runs
 
 pytest.importorskip("torch", reason="the torch engine is not installed")
@@ -65,7 +65,7 @@ def kill(arguments, folder, chance):
 def test_killed_at_random_moments(kills, tmp_path):
     data = tmp_path / "data"
     for seed, name in enumerate(("trainA", "trainB"), start=1):
-        write_pictures(data / name, 6, seed)
+        write_images(data / name, 6, seed)
     one, killed = (command(data, tmp_path / out, 20 * kills) for out in ("one", "killed"))
     finish(one)
     chance = random.Random(kills)
@@ -124,7 +124,7 @@ def test_killed_around_the_best(data, tmp_path, fake_engine, name, writes, after
 def test_signals_save_and_exit_130(number, tmp_path):
     data, out = tmp_path / "data", tmp_path / "run"
     for seed, name in enumerate(("trainA", "trainB"), start=1):
-        write_pictures(data / name, 6, seed)
+        write_images(data / name, 6, seed)
     process = subprocess.Popen(command(data, out), stderr=subprocess.PIPE, text=True)
     assert wait_for(lambda: any((out / "checkpoints").glob("step-*2.safetensors")), process)
     os.kill(process.pid, number)

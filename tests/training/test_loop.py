@@ -9,12 +9,13 @@ from PIL import Image
 
 import unpaired.training.loop as loop
 import unpaired.training.run as run_folder
-from conftest import QUICK, SMALL, write_pictures
+from conftest import QUICK, SMALL, write_images
 from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, read
-from unpaired.data.batches import POOL_A, POOL_B, pool_plan
+from unpaired.data.batches import pool_plan
 from unpaired.errors import DataError, Interrupted, RunError
 from unpaired.storage import exclusive
+from unpaired.streams import POOL_A, POOL_B
 
 
 class Recorder(FakeEngine):
@@ -105,8 +106,8 @@ def test_each_pool_has_a_plan_of_its_own(recorder, data, tmp_path):
     assert sum(a != b for a, b in zip(given_a[full], given_b[full], strict=True)) > 8
 
 
-def whole_pictures(folder):
-    """The pictures of a folder as an engine of crops of 8 pixels is given them whole."""
+def whole_images(folder):
+    """The images of a folder as an engine of crops of 8 pixels is given them whole."""
     return np.stack(
         [
             np.asarray(Image.open(path).resize((8, 8), Image.Resampling.BICUBIC)) / 127.5 - 1
@@ -115,19 +116,19 @@ def whole_pictures(folder):
     )
 
 
-def test_samples_show_the_test_pictures(recorder, data, tmp_path):
+def test_samples_show_the_test_images(recorder, data, tmp_path):
     train(data, tmp_path / "run")
     (way_a, a), (way_b, b), *_ = recorder.translated
     assert (way_a, way_b) == ("ab", "ba")
-    np.testing.assert_allclose(a, whole_pictures(data / "testA"), atol=1e-6)
-    np.testing.assert_allclose(b, whole_pictures(data / "testB"), atol=1e-6)
+    np.testing.assert_allclose(a, whole_images(data / "testA"), atol=1e-6)
+    np.testing.assert_allclose(b, whole_images(data / "testB"), atol=1e-6)
 
 
-def test_samples_show_training_pictures_where_there_are_no_others(recorder, data, tmp_path):
+def test_samples_show_training_images_where_there_are_no_others(recorder, data, tmp_path):
     train((data / "trainA", data / "trainB"), tmp_path / "run")
     (_, a), (_, b), *_ = recorder.translated
-    np.testing.assert_allclose(a, whole_pictures(data / "trainA")[:4], atol=1e-6)
-    np.testing.assert_allclose(b, whole_pictures(data / "trainB")[:4], atol=1e-6)
+    np.testing.assert_allclose(a, whole_images(data / "trainA")[:4], atol=1e-6)
+    np.testing.assert_allclose(b, whole_images(data / "trainB")[:4], atol=1e-6)
 
 
 # How long
@@ -164,7 +165,7 @@ def test_the_schedule_of_the_paper_is_for_epochs_or_if_asked_for(
 
 def test_the_paper_trains_for_200_epochs(data, tmp_path, monkeypatch):
     before_each_step(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(Interrupted, match="step 1 of 800"):  # 7 pictures, two a step
+    with pytest.raises(Interrupted, match="step 1 of 800"):  # 7 images, two a step
         loop.train(data, out=tmp_path / "run", preset="paper", recipe=PAPER, quiet=True)
     assert newest(tmp_path / "run")[0].config.recipe.schedule == "epochs"
 
@@ -235,16 +236,16 @@ def test_a_second_ctrl_c_stops_at_once(data, tmp_path, monkeypatch):
         pass
 
 
-def test_pictures_over_the_limit_are_refused(fake_engine, data, tmp_path):
-    write_pictures(data / "trainA", 1, seed=9, size=(20, 20))
+def test_images_over_the_limit_are_refused(fake_engine, data, tmp_path):
+    write_images(data / "trainA", 1, seed=9, size=(20, 20))
     with pytest.raises(DataError, match="20 x 20 pixels are over the limit of 200"):
         train(data, tmp_path / "run", max_pixels=200)
     assert not checkpoints(tmp_path / "run")
     train(data, tmp_path / "run", max_pixels=400)
 
 
-def test_pictures_grown_over_the_limit_on_the_way_are_refused(data, tmp_path, monkeypatch):
-    write_pictures(tmp_path / "grown", 5, seed=9, size=(20, 20))
+def test_images_grown_over_the_limit_on_the_way_are_refused(data, tmp_path, monkeypatch):
+    write_images(tmp_path / "grown", 5, seed=9, size=(20, 20))
 
     def grow():
         for path in (tmp_path / "grown").iterdir():

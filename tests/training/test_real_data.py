@@ -1,4 +1,4 @@
-"""Real pictures through the whole command line, warnings being errors."""
+"""Real images through the whole command line, warnings being errors."""
 
 import subprocess
 import sys

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import unpaired.training.loop as loop
-from conftest import QUICK, SMALL, write_pictures
+from conftest import QUICK, SMALL, write_images
 from fake_engine import FakeEngine
 from unpaired.checkpoint import checkpoints, read
 from unpaired.errors import ConfigError, Interrupted, RunError
@@ -197,8 +197,8 @@ def test_flags_need_not_be_repeated(fake_engine, data, tmp_path, monkeypatch):
 
 def test_other_data_are_refused(fake_engine, data, tmp_path):
     train(data, tmp_path / "run")
-    write_pictures(data / "trainA", 1, seed=99)  # the first picture becomes another
-    with pytest.raises(RunError, match="a run on other pictures"):
+    write_images(data / "trainA", 1, seed=99)  # the first image becomes another
+    with pytest.raises(RunError, match="a run on other images"):
         train(data, tmp_path / "run")
 
 
@@ -222,7 +222,7 @@ def test_extending_nothing_is_refused(fake_engine, data, tmp_path):
 def test_epochs_are_passes_over_the_larger_domain(fake_engine, data, tmp_path):
     recipe = {name: value for name, value in SMALL.items() if name != "steps"}
     run = loop.train(data, out=tmp_path / "run", preset="tiny", recipe=recipe, epochs=3, quiet=True)
-    assert run.config.recipe.epoch_steps == 4  # 7 pictures, two a step
+    assert run.config.recipe.epoch_steps == 4  # 7 images, two a step
     assert run.step == 12
 
 

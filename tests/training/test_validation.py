@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import unpaired.training.validation as validation
-from conftest import SMALL, write_pictures
+from conftest import SMALL, write_images
 from unpaired.config import Config, Runtime, preset
 from unpaired.data.domains import DataSet, Folder, find_data, list_folder
 from unpaired.errors import ConfigError, DataError
@@ -72,9 +72,7 @@ def test_nothing_is_set_aside_where_nothing_is_asked(tmp_path):
 
 def test_domains_too_small_to_divide_are_refused(tmp_path):
     set_aside(data_set(4, 4, tmp_path), 0.1, seed=0)
-    with pytest.raises(
-        DataError, match=r"trainB: of 3 pictures none can be .*--validation 0"
-    ) as no:
+    with pytest.raises(DataError, match=r"trainB: of 3 images none can be .*--validation 0") as no:
         set_aside(data_set(4, 3, tmp_path), 0.1, seed=0)
     assert "\n" not in str(no.value)
 
@@ -92,7 +90,7 @@ def test_an_epoch_is_what_is_left_to_train_on(tmp_path, share, counts):
 
 
 class Translator:
-    """Anything by direction; counts the pictures it was given."""
+    """Anything by direction; counts the images it was given."""
 
     def __init__(self, **ways):
         self.ways = ways
@@ -113,9 +111,9 @@ def inverted(images):
 
 @pytest.fixture
 def part(tmp_path):
-    """11 pictures of A, and 10 of B, which are A's kind of pictures in other colours."""
+    """11 images of A, and 10 of B, which are A's kind of images in other colours."""
     for index, name in enumerate("ab"):
-        write_pictures(tmp_path / name, 11 - index, seed=index, size=(16, 16))
+        write_images(tmp_path / name, 11 - index, seed=index, size=(16, 16))
     for path in (tmp_path / "b").iterdir():
         pixels = np.asarray(Image.open(path))
         Image.fromarray(pixels[:, :, ::-1] // 3).save(path)
@@ -156,7 +154,7 @@ def test_without_weights_it_is_the_geometric_mean_of_three_ratios(part):
     assert found.figures["ab"]["colour"] == pytest.approx(colour_distance(inverted_a, b), rel=1e-9)
     both = [found.figures[direction]["distance"] for direction in ("ab", "ba")]
     assert found.criterion == pytest.approx(np.mean(both), rel=1e-12)
-    assert (found.measure, found.pictures, made.seen) == (WITHOUT_WEIGHTS, (11, 10), 21)
+    assert (found.measure, found.images, made.seen) == (WITHOUT_WEIGHTS, (11, 10), 21)
 
 
 def test_untranslated_is_1_right_is_less_wrong_is_more(part):
@@ -199,10 +197,10 @@ class Colours:
     def __init__(self, *asked):
         self.asked = asked
 
-    def features(self, pictures):
-        type(self).seen += len(pictures)
-        cut = pictures.reshape(len(pictures), 2, 8, 2, 8, 3).mean((2, 4))
-        return (cut.reshape(len(pictures), -1) / 255).astype(np.float32)
+    def features(self, images):
+        type(self).seen += len(images)
+        cut = images.reshape(len(images), 2, 8, 2, 8, 3).mean((2, 4))
+        return (cut.reshape(len(images), -1) / 255).astype(np.float32)
 
 
 @pytest.fixture
@@ -211,7 +209,7 @@ def colours(monkeypatch):
     monkeypatch.setattr(Colours, "seen", 0)
 
 
-def test_with_features_it_is_the_kid_and_real_pictures_are_described_once(part, colours):
+def test_with_features_it_is_the_kid_and_real_images_are_described_once(part, colours):
     measured = Validation(part, config_of(features="some.safetensors"), LIMIT)
     found = measured.take(Translator(ab=inverted, ba=same))
     network = Colours()
@@ -230,7 +228,7 @@ def test_with_features_it_is_the_kid_and_real_pictures_are_described_once(part, 
 
 def test_what_kid_cannot_do_is_refused_before_the_training(part, colours):
     few = dataclasses.replace(part[0], names=part[0].names[:2])
-    with pytest.raises(DataError, match=r"KID needs 3 pictures .*2 and 10 are set aside"):
+    with pytest.raises(DataError, match=r"KID needs 3 images .*2 and 10 are set aside"):
         Validation((few, part[1]), config_of(features="some"), LIMIT)
     with pytest.raises(ConfigError, match="take grey or RGB, and the domains have 3 and 4 bands"):
         Validation(part, config_of(features="some", bands_b=4), LIMIT)

@@ -49,16 +49,16 @@ def engine_that(translate, monkeypatch):
 
 
 def nearest_at_step_8(images, steps):
-    """The pictures under a pattern that is faintest at step 8."""
+    """The images under a pattern that is faintest at step 8."""
     pattern = np.indices(images.shape[1:3]).sum(0)[:, :, np.newaxis] % 2
     return images + abs(steps - 8.5) / 20 * pattern
 
 
-# ---- which pictures -----------------------------------------------------------------------
+# ---- which images -----------------------------------------------------------------------
 
 
-def test_validation_pictures_are_in_no_training_batch(tmp_path, monkeypatch):
-    """Every picture is of one grey of its own, by which it is known again in a batch."""
+def test_validation_images_are_in_no_training_batch(tmp_path, monkeypatch):
+    """Every image is of one grey of its own, by which it is known again in a batch."""
     root = tmp_path / "data"
     for name, greys in {"trainA": range(0, 9), "trainB": range(9, 20), "testA": (90, 91)}.items():
         (root / name).mkdir(parents=True)
@@ -126,24 +126,24 @@ def test_a_probe_is_of_8_pictures_from_all_over_the_folder(tmp_path):
     ]  # fmt: skip
 
 
-def test_no_held_out_picture_is_told(fake_engine, data, tmp_path, capsys):
+def test_no_held_out_image_is_told(fake_engine, data, tmp_path, capsys):
     folders = data / "trainA", data / "trainB"
     train(folders, tmp_path / "run", {"validation": 0.0}, quiet=False)
-    assert capsys.readouterr().err.count("no picture is held out") == 1
+    assert capsys.readouterr().err.count("no image is held out") == 1
     (last,) = evaluations(tmp_path / "run")[-1:]
     assert "validation" not in last
     unseen = [row for row in last["findings"] if row["name"] == "discriminator memorises"]
     assert all(row["value"] is None and "not checked" in row["message"] for row in unseen)
     train(folders, tmp_path / "other", quiet=False)
-    assert "no picture is held out" not in capsys.readouterr().err
+    assert "no image is held out" not in capsys.readouterr().err
 
 
-def test_a_domain_of_one_picture_is_trained_without_detectors(fake_engine, data, tmp_path):
+def test_a_domain_of_one_image_is_trained_without_detectors(fake_engine, data, tmp_path):
     for path in sorted((data / "trainA").iterdir())[1:]:
         path.unlink()
     train((data / "trainA", data / "trainB"), tmp_path / "run", {"validation": 0.0})
     assert all(line["findings"] == [] for line in evaluations(tmp_path / "run"))
-    train(data, tmp_path / "tested", {"validation": 0.0})  # there are test pictures
+    train(data, tmp_path / "tested", {"validation": 0.0})  # there are test images
     assert len(evaluations(tmp_path / "tested")[0]["findings"]) == 17
 
 
@@ -274,7 +274,7 @@ def test_a_collapse_is_told_once_when_it_begins(data, tmp_path, monkeypatch, cap
     assert len(told) == 2  # one each way
     assert all(line.startswith("warning at step 10, collapse (") for line in told)
     assert "(a -> b): translations to b differ too little" in told[0]
-    assert "; train on more pictures, or start anew with a lower --discriminator-rate" in told[0]
+    assert "; train on more images, or start anew with a lower --discriminator-rate" in told[0]
     fired = {
         line["step"]: [row["fired"] for row in line["findings"] if row["name"] == "collapse"]
         for line in evaluations(tmp_path / "run")

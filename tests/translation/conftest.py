@@ -15,7 +15,7 @@ from unpaired.translation.model import load
 
 
 class Inverter:
-    """Turns every picture into its negative, in the bands of the other domain."""
+    """Turns every image into its negative, in the bands of the other domain."""
 
     memory = "host"
 

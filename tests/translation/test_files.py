@@ -1,4 +1,4 @@
-"""Many pictures: what goes on when one fails, what stops all, and what works at the same time."""
+"""Many images: what goes on when one fails, what stops all, and what works at the same time."""
 
 import errno
 import os
@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_images import assert_negative, files, put
 
-from small_pictures import assert_negative, files, put
 from unpaired.errors import RunError
 from unpaired.images.image import read_image, to_signed
-from unpaired.translation import files as pictures
+from unpaired.translation import files
 from unpaired.translation.files import translate_files
 
-# ---- failures of single pictures ----------------------------------------------------------------
+# ---- failures of single images ----------------------------------------------------------------
 
 
-def test_one_bad_picture_does_not_stop_the_others(model, photos, out):
+def test_one_bad_image_does_not_stop_the_others(model, photos, out):
     for k in range(12):
         put(photos / f"{k:02d}.png", seed=k)
     whole = (photos / "03.png").read_bytes()
     (photos / "03.png").write_bytes(whole[: len(whole) // 2])
-    (photos / "05.png").write_text("no picture")
+    (photos / "05.png").write_text("no image")
     (photos / "07.png").write_bytes(b"")
     put(photos / "08.tif", bands=5, size=(8, 8))
     (photos / "photo").write_bytes(whole)
@@ -34,7 +34,7 @@ def test_one_bad_picture_does_not_stop_the_others(model, photos, out):
     failed = {path.name: reason for path, reason in summary.failed}
     assert failed.keys() == {"03.png", "05.png", "07.png", "08.tif", "photo"}
     assert "damaged or cut off" in failed["03.png"]
-    assert failed["05.png"].startswith("not a picture")
+    assert failed["05.png"].startswith("not an image")
     assert failed["07.png"] == "the file is empty"
     assert failed["08.tif"].startswith("has 5 bands where summer has 3")
     assert "--format" in failed["photo"]
@@ -42,7 +42,7 @@ def test_one_bad_picture_does_not_stop_the_others(model, photos, out):
     assert len(summary.done) == 9
 
 
-def test_a_picture_beyond_the_limits_fails_alone(model, photos, out, monkeypatch):
+def test_a_image_beyond_the_limits_fails_alone(model, photos, out, monkeypatch):
     put(photos / "a.png")
     put(photos / "b.png", size=(40, 30))
     summary = translate_files(model, [photos], out, to="b", max_pixels=1000)
@@ -50,7 +50,7 @@ def test_a_picture_beyond_the_limits_fails_alone(model, photos, out, monkeypatch
     assert path.name == "b.png"
     assert "--max-pixels" in reason
     decoded = []
-    monkeypatch.setattr(pictures, "read_image", lambda path, **k: decoded.append(path))
+    monkeypatch.setattr(files, "read_image", lambda path, **k: decoded.append(path))
     monkeypatch.setattr("unpaired.translation.memory.fits", lambda needed: False)
     summary = translate_files(model, [photos / "b.png"], out, to="b")
     assert decoded == summary.done == []
@@ -77,7 +77,7 @@ def test_memory_that_runs_out_in_a_batch_is_asked_of_each(inverters, model, phot
 # ---- batches, threads, memory -------------------------------------------------------------------
 
 
-def test_pictures_of_one_size_go_together(inverters, model, photos, out):
+def test_images_of_one_size_go_together(inverters, model, photos, out):
     for k in range(10):
         put(photos / f"{k}.png", size=(8, 8) if k % 2 else (8, 12), seed=k)
     translate_files(model, [photos], out, to="b", batch_size=4)
@@ -87,13 +87,13 @@ def test_pictures_of_one_size_go_together(inverters, model, photos, out):
         assert_negative(out / f"{k}.png", photos / f"{k}.png")
 
 
-def test_the_next_pictures_are_decoded_while_the_network_works(
+def test_the_next_images_are_decoded_while_the_network_works(
     inverters, model, photos, out, monkeypatch
 ):
     for k in range(6):
         put(photos / f"{k}.png", seed=k)
     begun = {k: threading.Event() for k in range(6)}
-    read, translate = pictures.read_image, inverters[-1].translate
+    read, translate = files.read_image, inverters[-1].translate
 
     def reading(path, **options):
         begun[int(path.stem)].set()
@@ -105,16 +105,16 @@ def test_the_next_pictures_are_decoded_while_the_network_works(
         assert not any(begun[k].is_set() for k in range(step + 2, 6)), "too far ahead"
         return translate(images, direction)
 
-    monkeypatch.setattr(pictures, "read_image", reading)
+    monkeypatch.setattr(files, "read_image", reading)
     inverters[-1].translate = waiting
     assert len(translate_files(model, [photos], out, to="b", batch_size=1).done) == 6
 
 
-def test_few_pictures_are_held_at_once(model, photos, out, monkeypatch):
+def test_few_images_are_held_at_once(model, photos, out, monkeypatch):
     for k in range(40):
         put(photos / f"{k:02d}.png", seed=k)
     lock, held, most = threading.Lock(), [0], [0]
-    read, write = pictures.read_image, pictures.write_image
+    read, write = files.read_image, files.write_image
 
     def count(change):
         with lock:
@@ -131,17 +131,17 @@ def test_few_pictures_are_held_at_once(model, photos, out, monkeypatch):
         if path.parent == out:
             count(-1)
 
-    monkeypatch.setattr(pictures, "read_image", reading)
-    monkeypatch.setattr(pictures, "write_image", writing)
+    monkeypatch.setattr(files, "read_image", reading)
+    monkeypatch.setattr(files, "write_image", writing)
     assert len(translate_files(model, [photos], out, to="b", batch_size=4).done) == 40
     assert most[0] <= 3 * 4
     assert held[0] == 0
 
 
-def test_large_pictures_come_one_by_one(inverters, model, photos, out, monkeypatch):
+def test_large_images_come_one_by_one(inverters, model, photos, out, monkeypatch):
     for k in range(3):
         put(photos / f"{k}.png", seed=k)
-    monkeypatch.setattr(pictures, "_HANDFUL_PIXELS", 100)
+    monkeypatch.setattr(files, "_HANDFUL_PIXELS", 100)
     assert len(translate_files(model, [photos], out, to="b").done) == 3
     assert [shape[0] for shape in inverters[-1].shapes] == [1, 1, 1]
 
@@ -171,7 +171,7 @@ def test_a_full_disk_stops_at_once(inverters, model, photos, out, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr("unpaired.storage.os.replace", lambda *paths: full(*paths))
-    monkeypatch.setattr(pictures, "_try_writing", lambda *a: None)
+    monkeypatch.setattr(files, "_try_writing", lambda *a: None)
     with pytest.raises(RunError, match="the disk is full"):
         translate_files(model, [photos], out, to="b", batch_size=2)
     assert files(out) == {"00.png", "01.png"}

@@ -1,4 +1,4 @@
-"""Which pictures are found, where they go, and what is refused before any work."""
+"""Which images are found, where they go, and what is refused before any work."""
 
 import errno
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_images import assert_negative, files, noise, put
 
-from small_pictures import assert_negative, files, noise, put
 from unpaired.errors import ConfigError, DataError, MissingExtra
 from unpaired.images.image import read_header, read_image
 from unpaired.translation.files import translate_files
@@ -24,8 +24,8 @@ def test_a_folder_keeps_its_tree_names_and_formats(model, photos, out):
         for k, name in enumerate(["a.png", "sub/B.PNG", "sub/deep/c.webp", "d.bmp", "e.tif"])
     ]
     put(photos / "f.jpeg", size=(16, 16))
-    (photos / "notes.txt").write_text("no picture")
-    (photos / ".hidden.png").write_text("no picture")
+    (photos / "notes.txt").write_text("no image")
+    (photos / ".hidden.png").write_text("no image")
     told = []
     summary = translate_files(
         model, [photos], out, to="winter", progress=lambda *counts: told.append(counts)
@@ -53,7 +53,7 @@ def test_files_patterns_and_folders_together(model, photos, out, monkeypatch):
     assert files(photos / "here") == {"a.png", "b.png", "[d].png", "y/2.png"}
 
 
-def test_the_same_picture_given_twice_is_translated_once(model, photos, out):
+def test_the_same_image_given_twice_is_translated_once(model, photos, out):
     source = put(photos / "a.png")
     summary = translate_files(model, [photos, source, f"{photos}/*.png"], out, to="b")
     assert summary.done == [out / "a.png"]
@@ -104,8 +104,8 @@ def test_nothing_found_is_refused(model, photos, out):
     photos.mkdir()
     (photos / "notes.txt").write_text("")
     for inputs, reason in (
-        ([photos], r"photos: no pictures in it \(\.jpg"),
-        ([f"{photos}/*.png"], r"photos/\*\.png: no picture matches"),
+        ([photos], r"photos: no images in it \(\.jpg"),
+        ([f"{photos}/*.png"], r"photos/\*\.png: no image matches"),
         ([photos / "a.png", photos / "b.png"], r"a\.png: not there; .*b\.png: not there"),
         ([], "give files"),
     ):
@@ -122,8 +122,8 @@ def test_what_is_missing_beside_others_is_listed(model, photos, out):
     assert summary.done == [out / "a.png"]
     assert summary.failed == [
         (missing[0], "not there"),
-        (missing[1], "no pictures in it (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff)"),
-        (Path(missing[2]), "no picture matches"),
+        (missing[1], "no images in it (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff)"),
+        (Path(missing[2]), "no image matches"),
     ]
 
 
@@ -145,7 +145,7 @@ def test_a_link_that_leads_nowhere_fails_alone(model, photos, out):
         translate_files(model, [photos / "b.png"], out, to="b")
 
 
-def test_a_broken_link_takes_no_target_from_a_picture(model, photos, out):
+def test_a_broken_link_takes_no_target_from_a_image(model, photos, out):
     put(photos / "y/a.png")
     (photos / "x").mkdir()
     (photos / "x/a.png").symlink_to("gone.png")
@@ -186,7 +186,7 @@ def test_names_that_no_system_has(model, photos, out):
     assert "null" in null
 
 
-def test_two_pictures_of_one_target_are_refused(model, photos, out):
+def test_two_images_of_one_target_are_refused(model, photos, out):
     put(photos / "x/a.png")
     put(photos / "y/a.png")
     put(photos / "x/a.jpg")
@@ -212,7 +212,7 @@ def test_an_input_is_not_replaced_unless_asked(model, photos):
     assert_negative(source, copy)
 
 
-def test_no_picture_replaces_another_input(model, photos):
+def test_no_image_replaces_another_input(model, photos):
     put(photos / "p/a.png", seed=1)
     put(photos / "q/p/a.png", seed=2)
     before = (photos / "p/a.png").read_bytes()

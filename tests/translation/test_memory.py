@@ -25,9 +25,9 @@ def resident(kind):
 
 model = load(sys.argv[1], device="cpu", threads=1)
 model.translate(np.zeros((32, 32, 3), np.uint8), to="b")
-picture = np.random.default_rng(0).integers(0, 256, (640, 800, 3), np.uint8)
+image = np.random.default_rng(0).integers(0, 256, (640, 800, 3), np.uint8)
 before = resident("VmRSS")
-model.translate(picture, to="b")
+model.translate(image, to="b")
 print(resident("VmHWM") - before)
 """
 

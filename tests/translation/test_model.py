@@ -1,4 +1,4 @@
-"""Loading a model, and translating single pictures of every kind and size."""
+"""Loading a model, and translating single images of every kind and size."""
 
 import re
 from pathlib import Path
@@ -8,9 +8,9 @@ import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_images import noise
 
 import unpaired
-from small_pictures import noise
 from unpaired import checkpoint
 from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
 from unpaired.images.image import Image, read_image
@@ -118,9 +118,9 @@ def test_a_model_of_one_way_says_so(inverters, model_file):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_comes_back(inverters, model_file, size):
-    picture = noise(*size, 3)
-    result = load(model_file()).translate(picture, to="winter")
-    np.testing.assert_array_equal(result, 255 - picture)
+    image = noise(*size, 3)
+    result = load(model_file()).translate(image, to="winter")
+    np.testing.assert_array_equal(result, 255 - image)
 
 
 @settings(
@@ -135,15 +135,15 @@ def test_every_size_comes_back(inverters, model_file, size):
 def test_any_size_depth_and_working_size(inverters, model_file, height, width, wide, working_size):
     depth = 16 if wide else 8
     model = load(model_file(depth_b=depth))
-    picture = noise(height, width, 3)
-    result = model.translate(picture, to="b", working_size=working_size)
+    image = noise(height, width, 3)
+    result = model.translate(image, to="b", working_size=working_size)
     assert result.shape == (height, width, 3)
     assert result.dtype == (np.uint16 if wide else np.uint8)
     longer = working_size or max(height, width)
     assert max(inverters[-1].shapes[-1][1:3]) == max(-(-longer // 4) * 4, 8)
     if working_size is None:
         np.testing.assert_array_equal(
-            result, (255 - picture).astype(result.dtype) * (257 if wide else 1)
+            result, (255 - image).astype(result.dtype) * (257 if wide else 1)
         )
 
 
@@ -156,18 +156,18 @@ def mirrored(index: int, length: int) -> int:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_network_sees_the_picture_mirrored_right_and_below(
+def test_the_network_sees_the_image_mirrored_right_and_below(
     inverters, model_file, monkeypatch, size
 ):
     seen = []
     model = load(model_file())
     monkeypatch.setattr(inverters[-1], "translate", lambda x, way: seen.append(x) or x)
-    picture = noise(*size, 3)
-    model.translate(picture, to="b")
+    image = noise(*size, 3)
+    model.translate(image, to="b")
     height, width = (max(-(-side // 4) * 4, 8) for side in size)
     rows = [mirrored(y, size[0]) for y in range(height)]
     columns = [mirrored(x, size[1]) for x in range(width)]
-    expected = picture[rows][:, columns] / 127.5 - 1
+    expected = image[rows][:, columns] / 127.5 - 1
     np.testing.assert_allclose(seen[0][0], expected, atol=1e-6)
 
 
@@ -188,10 +188,10 @@ def test_translates_as_the_torch_network_does_by_hand(model_file, size):
     }
     path = model_file(arrays=arrays, width=4, blocks=1, bands_b=1, depth_b=16)
     model = load(path, device="cpu", threads=1)
-    picture = noise(*size, 3)
-    result = model.translate(picture, to="winter")
+    image = noise(*size, 3)
+    result = model.translate(image, to="winter")
     height, width = (max(-(-side // 4) * 4, 8) for side in size)
-    padded = picture[[mirrored(y, size[0]) for y in range(height)]]
+    padded = image[[mirrored(y, size[0]) for y in range(height)]]
     padded = padded[:, [mirrored(x, size[1]) for x in range(width)]]
     with torch.no_grad():
         tensor = torch.tensor(padded.transpose(2, 0, 1)[None] / 127.5 - 1, dtype=torch.float32)
@@ -203,7 +203,7 @@ def test_translates_as_the_torch_network_does_by_hand(model_file, size):
         np.testing.assert_allclose(result / 32767.5 - 1, by_hand, atol=4e-5)
 
 
-def test_a_path_gives_a_picture_of_pillow(inverters, model_file, tmp_path):
+def test_a_path_gives_a_image_of_pillow(inverters, model_file, tmp_path):
     pixels = noise(6, 9, 3)
     PIL.Image.fromarray(pixels).save(tmp_path / "x.png")
     model = load(model_file())
@@ -222,11 +222,11 @@ def test_a_path_is_held_to_a_limit_that_can_be_raised(inverters, model_file, tmp
         model.translate(path, to="b", max_pixels=53)
     assert inverters[-1].shapes == []
     np.testing.assert_array_equal(model.translate(path, to="b", max_pixels=54), 255 - pixels)
-    picture = PIL.Image.fromarray(pixels)
-    np.testing.assert_array_equal(model.translate(picture, to="b", max_pixels=1), 255 - pixels)
+    image = PIL.Image.fromarray(pixels)
+    np.testing.assert_array_equal(model.translate(image, to="b", max_pixels=1), 255 - pixels)
 
 
-def test_a_picture_of_pillow_gives_one(inverters, model_file):
+def test_a_image_of_pillow_gives_one(inverters, model_file):
     pixels = noise(6, 9, 1)[:, :, 0]
     result = load(model_file(bands_a=1, bands_b=1, depth_b=16)).translate(
         PIL.Image.fromarray(pixels), to="b"
@@ -243,21 +243,21 @@ def test_grey_arrays_keep_their_two_axes(inverters, model_file):
 
 
 def test_16_bits_are_not_cut_to_8(inverters, model_file):
-    picture = noise(5, 7, 3, dtype=np.uint16)
-    result = load(model_file(depth_a=16, depth_b=16)).translate(picture, to="a")
-    np.testing.assert_array_equal(result, 65535 - picture)
+    image = noise(5, 7, 3, dtype=np.uint16)
+    result = load(model_file(depth_a=16, depth_b=16)).translate(image, to="a")
+    np.testing.assert_array_equal(result, 65535 - image)
 
 
 def test_grey_becomes_colour_where_the_domain_has_colour(inverters, model_file):
-    picture = noise(5, 7, 1)[:, :, 0]
-    result = load(model_file()).translate(picture, to="b")
-    np.testing.assert_array_equal(result, np.dstack([255 - picture] * 3))
+    image = noise(5, 7, 1)[:, :, 0]
+    result = load(model_file()).translate(image, to="b")
+    np.testing.assert_array_equal(result, np.dstack([255 - image] * 3))
 
 
 def test_colour_becomes_grey_where_the_domain_is_grey(inverters, model_file):
-    picture = noise(5, 7, 3)
-    result = load(model_file(bands_a=1, bands_b=1)).translate(picture, to="b")
-    grey = picture @ [0.299, 0.587, 0.114]
+    image = noise(5, 7, 3)
+    result = load(model_file(bands_a=1, bands_b=1)).translate(image, to="b")
+    grey = image @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(result[:, :, 0], 255 - grey, atol=1)
 
 
@@ -275,8 +275,8 @@ def test_other_bands_are_refused(inverters, model_file):
     [np.zeros((4, 4, 3), np.float32), np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8)],
     ids=["float", "flat", "empty"],
 )
-def test_arrays_that_are_no_picture_are_refused(inverters, model_file, array):
-    with pytest.raises(ImageError, match="is no picture"):
+def test_arrays_that_are_no_image_are_refused(inverters, model_file, array):
+    with pytest.raises(ImageError, match="is no image"):
         load(model_file()).translate(array, to="b")
 
 
@@ -330,7 +330,7 @@ def test_scaling_is_bicubic_with_antialiasing(inverters, model_file):
 # ---- many ---------------------------------------------------------------------------------------
 
 
-def test_pictures_of_one_size_share_a_batch(inverters, model_file):
+def test_images_of_one_size_share_a_batch(inverters, model_file):
     model = load(model_file())
     sizes = [(8, 8), (16, 8), (7, 5), (8, 8), (15, 8), (8, 7)]
     images = [Image(noise(*size, 3, seed=k)) for k, size in enumerate(sizes)]
@@ -341,7 +341,7 @@ def test_pictures_of_one_size_share_a_batch(inverters, model_file):
     assert model.translate_many([], "ab") == []
 
 
-def test_large_pictures_go_alone_on_a_cpu(inverters, model_file):
+def test_large_images_go_alone_on_a_cpu(inverters, model_file):
     images = [Image(noise(256, 260, 3))] * 2 + [Image(noise(128, 256, 3))] * 3
     load(model_file()).translate_many(images, "ab", batch_size=8)
     assert [shape[0] for shape in inverters[-1].shapes] == [1, 1, 2, 1]
@@ -354,7 +354,7 @@ def test_a_batch_shrinks_where_memory_is_short(inverters, model_file, monkeypatc
     assert 1 < inverters[-1].shapes[0][0] < 8
 
 
-def test_one_picture_of_a_batch_is_what_it_is_alone(model_file):
+def test_one_image_of_a_batch_is_what_it_is_alone(model_file):
     torch = pytest.importorskip("torch")
     from unpaired.engines.torch.networks import Generator
 
@@ -391,7 +391,7 @@ def test_a_path_is_refused_by_its_header_alone(inverters, model_file, tmp_path, 
 
 def test_where_no_working_size_helps_none_is_advised(inverters, model_file, monkeypatch):
     monkeypatch.setattr(model_module.memory, "free", lambda: 200_000_000)
-    with pytest.raises(TooLarge, match="cut the picture"):
+    with pytest.raises(TooLarge, match="cut the image"):
         load(model_file()).check("ab", (6000, 9000), 3, name="x.png")
 
 

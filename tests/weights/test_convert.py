@@ -58,7 +58,7 @@ def paths(made):
     return [path for _, path in made.values()]
 
 
-def pictures(bands, seed=0, size=(24, 36)):
+def random_images(bands, seed=0, size=(24, 36)):
     return np.random.default_rng(seed).uniform(-1, 1, (1, *size, bands)).astype(np.float32)
 
 
@@ -88,16 +88,16 @@ def test_a_run_of_theirs_translates_as_theirs_does(theirs, model, said, options)
     translator.load(arrays)
     for name, way, to in (("G_A", "ab", "map"), ("G_B", "ba", "a")):
         bands = 3 if way == "ab" else 1
-        images = pictures(bands, seed=5)
+        images = random_images(bands, seed=5)
         expected = out_of(made[name][0], images)
         assert expected.std() > 0.1
         assert np.abs(translator.translate(images, way) - expected).max() < 1e-5
-        # And as pictures: 8 bits, at most a level apart where rounding falls the other way.
+        # And as images: 8 bits, at most a level apart where rounding falls the other way.
         pixels = np.random.default_rng(1).integers(0, 256, (24, 36, bands), np.uint8)
         signed = (pixels[np.newaxis] / 127.5 - 1).astype(np.float32)
         levels = (out_of(made[name][0], signed)[0] + 1) * 127.5
-        picture = loaded.translate(pixels, to=to)
-        assert np.abs(picture.astype(float) - levels).max() < 0.501 + 1e-3
+        image = loaded.translate(pixels, to=to)
+        assert np.abs(image.astype(float) - levels).max() < 0.501 + 1e-3
 
 
 def test_their_discriminators_judge_the_same_in_ours(theirs, model):
@@ -107,7 +107,7 @@ def test_their_discriminators_judge_the_same_in_ours(theirs, model):
     engine = make_engine(replace(header.config.recipe, pool_size=0), CPU)
     engine.load(engine.state() | arrays)
     for name, domain, bands in (("D_A", "b", 3), ("D_B", "a", 2)):
-        images = pictures(bands, size=(48, 40))
+        images = random_images(bands, size=(48, 40))
         expected = out_of(made[name][0], images)[..., 0]
         assert np.abs(engine.judge(images, domain) - expected).max() < 1e-5
 
@@ -370,7 +370,7 @@ def test_a_run_goes_out_as_it_translates(run, tmp_path, said, ema, given):
         network = loaded_strictly(
             out / f"latest_net_{name}.pth", ResnetGenerator(*bands, ngf=4, n_blocks=6)
         )
-        images = pictures(bands[0])
+        images = random_images(bands[0])
         expected = engine.translate(images, way)  # with the EMA weights where EMA is on
         assert expected.std() > 0.1
         assert np.abs(out_of(network, images) - expected).max() < 1e-5
@@ -378,7 +378,7 @@ def test_a_run_goes_out_as_it_translates(run, tmp_path, said, ema, given):
         network = loaded_strictly(
             out / f"latest_net_{name}.pth", NLayerDiscriminator(bands, ndf=2, n_layers=2)
         )
-        images = pictures(bands)
+        images = random_images(bands)
         assert np.abs(out_of(network, images)[..., 0] - engine.judge(images, domain)).max() < 1e-5
     which = "the running mean (EMA) of the generators" if ema else "the last weights"
     assert said == [

@@ -37,13 +37,13 @@ def small(**changes):
     )
 
 
-def pictures(bands, side=32, seed=0):
+def random_images(bands, side=32, seed=0):
     shape = (2, side, side + 8, bands)
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
 def out_of(network, images):
-    """What a network of theirs makes of NHWC pictures, NHWC too."""
+    """What a network of theirs makes of NHWC images, NHWC too."""
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(next(network.parameters()).dtype)
     with torch.no_grad():
         return network(tensor).permute(0, 2, 3, 1).numpy()
@@ -103,13 +103,13 @@ def test_statistics_of_old_instance_norms_do_not_count():
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 @pytest.mark.parametrize("options", [{"n_blocks": 9}, {"n_blocks": 6, "use_dropout": True}])
-def test_a_generator_of_theirs_gives_the_same_pictures_in_ours(precision, options):
+def test_a_generator_of_theirs_gives_the_same_images_in_ours(precision, options):
     theirs = randomised(ResnetGenerator(3, 2, ngf=8, **options), 1).eval()
     network = recognise(state_of(theirs), "x")
     recipe = small(width=8, blocks=options["n_blocks"], bands_b=2, precision=precision)
     translator = make_translator(recipe, CPU)
     translator.load({f"generator_ab.{name}": array for name, array in network.arrays.items()})
-    images = pictures(3)
+    images = random_images(3)
     made = translator.translate(images, "ab")
     theirs.to(torch.float64 if precision == "fp64" else torch.float32)
     expected = out_of(theirs, images)
@@ -139,7 +139,7 @@ def test_a_discriminator_of_theirs_judges_the_same_in_ours(precision, tolerance,
     engine = make_engine(recipe, CPU)
     named = {f"discriminator_b.{name}": array for name, array in network.arrays.items()}
     engine.load(initial_state(engine.state(), 0) | named)
-    images = pictures(3, side=64)
+    images = random_images(3, side=64)
     if precision == "fp64":
         theirs.double()
     expected = out_of(theirs, images)[..., 0]
@@ -178,7 +178,7 @@ def test_what_goes_out_loads_strictly_and_gives_the_same():
             theirs = NLayerDiscriminator(*bands, ndf=4, n_layers=2)
         assert list(state) == list(theirs.state_dict())  # in their order too
         theirs.load_state_dict({k: torch.from_numpy(a) for k, a in state.items()}, strict=True)
-        images = pictures(bands[0])
+        images = random_images(bands[0])
         expected = out_of(theirs, images)
         assert expected.std() > 0.05
         found = (

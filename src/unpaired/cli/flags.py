@@ -97,7 +97,7 @@ Data = Annotated[
     ),
 ]
 MaxPixels = Annotated[
-    int, arg(help="refuse pictures of more pixels than this, before they are decoded")
+    int, arg(help="refuse images of more pixels than this, before they are decoded")
 ]
 Engine = Annotated[
     Literal["auto", "torch", "jax"],
@@ -119,7 +119,7 @@ EvaluatedSize = Annotated[
     int | None,
     optional("INT", "side in pixels to translate and compare at", "(that of the training)"),
 ]
-Limit = Annotated[int, arg(help="test pictures of each domain at most, drawn by the seed (0: all)")]
+Limit = Annotated[int, arg(help="test images of each domain at most, drawn by the seed (0: all)")]
 EvaluationSeed = Annotated[int, arg(help="seed of all that is drawn here")]
 
 

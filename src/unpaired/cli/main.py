@@ -56,7 +56,7 @@ def train(
     ] = None,
     extend: Annotated[int, arg(help="steps to add to a run that exists")] = 0,
     skip_unreadable: Annotated[
-        bool, FlagCreatePairsOff, arg(help="go on without pictures that cannot be read")
+        bool, FlagCreatePairsOff, arg(help="go on without images that cannot be read")
     ] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
@@ -99,19 +99,19 @@ def translate(
     overwrite: Annotated[
         bool, FlagCreatePairsOff, arg(help="replace files that exist, the inputs too")
     ] = False,
-    batch_size: Annotated[int, arg(help="pictures of one size translated together")] = 8,
+    batch_size: Annotated[int, arg(help="images of one size translated together")] = 8,
     engine: Engine = "auto",
     device: Device = "auto",
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Translate pictures, folders and globs to the other domain."""
+    """Translate images, folders and globs to the other domain."""
     from unpaired.console import Meter, counted
     from unpaired.translation.files import translate_files
     from unpaired.translation.model import load
 
     loaded = load(model, engine=engine, device=device, threads=threads)
-    with Meter("pictures") as meter:
+    with Meter("images") as meter:
         summary = translate_files(
             loaded,
             inputs,
@@ -124,10 +124,10 @@ def translate(
             max_pixels=max_pixels,
             progress=meter.show,
         )
-    print(f"{counted(len(summary.done), 'picture')} translated into {out}")
+    print(f"{counted(len(summary.done), 'image')} translated into {out}")
     if summary.failed:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in summary.failed)
-        raise SomeFailed(f"{counted(len(summary.failed), 'picture')} failed:\n{listed}")
+        raise SomeFailed(f"{counted(len(summary.failed), 'image')} failed:\n{listed}")
 
 
 def import_(
@@ -238,7 +238,7 @@ def compare(
         arg(metavar="MODEL MODEL...", help="run folders or weights files", help_behavior_hint=""),
     ],
     data: Annotated[
-        str, arg(metavar="DATA", help="the test pictures: a folder or a name of the catalogue")
+        str, arg(metavar="DATA", help="the test images: a folder or a name of the catalogue")
     ],
     out: Annotated[Path, arg(help="the folder for the report")],
     features: FeaturesFile = None,
@@ -251,7 +251,7 @@ def compare(
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Measure several models on the same pictures, side by side; write a report page."""
+    """Measure several models on the same images, side by side; write a report page."""
     from unpaired.evaluation.evaluate import compare as run
     from unpaired.report.files import as_text, write_report
 
@@ -282,7 +282,7 @@ def demo(
         Literal["torch", "jax"], arg(help="framework that trains and translates")
     ] = "torch",
 ) -> None:
-    """Make pictures of summer and winter, learn to translate them, score it, write a page."""
+    """Make images of summer and winter, learn to translate them, score it, write a page."""
     from unpaired.demo import demo as run
 
     run(out, seed=seed, steps=steps, runtime={"engine": engine})
@@ -317,24 +317,24 @@ def data_fetch(
 
     with Meter(name, unit="bytes") as meter:
         fetched = fetch(name, url=url, progress=meter.show)
-    print(f"{fetched.folder}\npictures: {fetched.counts}\nsha256: {fetched.sha256 or 'unknown'}")
+    print(f"{fetched.folder}\nimages: {fetched.counts}\nsha256: {fetched.sha256 or 'unknown'}")
 
 
 def data_check(
     data: Data,
     image_size: Annotated[
-        int | None, optional("INT", "also list pictures smaller than this crop")
+        int | None, optional("INT", "also list images smaller than this crop")
     ] = None,
     full: Annotated[bool, FlagCreatePairsOff, arg(help="list everything, however long")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
-    """List pictures that are unreadable, none at all, nearly flat, or there twice."""
+    """List images that are unreadable, none at all, nearly flat, or there twice."""
     from unpaired.console import Meter, counted
     from unpaired.data.check import check
     from unpaired.data.source import find_source
 
     found = find_source(source(data), need_train=False)
-    with Meter("pictures") as meter:
+    with Meter("images") as meter:
         findings = check(found, crop=image_size, max_pixels=max_pixels, progress=meter.show)
     print(findings.report(full=full))
     if findings.stopping:
@@ -393,7 +393,7 @@ def _dispatch(words: list[str]) -> None:
         )
     else:
         told = (
-            "Unpaired image-to-image translation: learn from two folders of unrelated pictures, "
+            "Unpaired image-to-image translation: learn from two folders of unrelated images, "
             "translate both ways. `unpaired --version` tells the version."
         )
         subcommand_cli_from_dict(VERBS, prog="unpaired", description=told, args=words or ["--help"])

@@ -18,6 +18,7 @@ from unpaired.config import Recipe
 from unpaired.data.domains import DataSet, Folder
 from unpaired.errors import ConfigError
 from unpaired.images.image import over_white, read_image, to_signed, with_bands
+from unpaired.streams import CROP, ORDER_A, ORDER_B, POOL_A, POOL_B, stream
 
 __all__ = [
     "Batch",
@@ -27,20 +28,7 @@ __all__ = [
     "load_whole",
     "pool_plan",
     "prefetch",
-    "stream",
 ]
-
-# Streams of random numbers; 1 is the first weights (engines.seam), 7 noise (evaluation.probe).
-ORDER_A, ORDER_B, CROP, POOL_A, POOL_B = 2, 3, 4, 5, 6
-VALIDATION = 8
-
-
-def stream(seed: int, name: int, index: int) -> np.random.Generator:
-    """The random generator of one use (`name` >= 1) at one index (from 0).
-
-    The last entry is never 0: numpy reads the seeds (5), (5, 0) and (5, 0, 0) as one.
-    """
-    return np.random.default_rng((seed, name, index + 1))
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class PoolPlan:
 
 @dataclass(frozen=True)
 class Batch:
-    """All a training step needs: pictures (N, H, W, bands) in [-1, 1], and the pools' plans."""
+    """All a training step needs: images (N, H, W, bands) in [-1, 1], and the pools' plans."""
 
     real_a: NDArray[np.float32]
     real_b: NDArray[np.float32]
@@ -112,7 +100,7 @@ class Batches:
         """The batch of one step (from 0). Safe to call from several threads.
 
         Raises:
-            ImageError: a picture can no longer be read.
+            ImageError: an image can no longer be read.
         """
         recipe = self.recipe
         # Four numbers a lane and domain: left, top, flip, and one in reserve.
@@ -142,7 +130,7 @@ class Batches:
         lane: int,
         chance: NDArray[np.float64],
     ) -> NDArray[np.float32]:
-        """One training picture: its turn in the shuffled domain, resized, cropped, mirrored."""
+        """One training image: its turn in the shuffled domain, resized, cropped, mirrored."""
         recipe = self.recipe
         turn = step * recipe.batch_size + lane
         passed, place = divmod(turn, len(folder))
@@ -159,16 +147,16 @@ class Batches:
 
 @lru_cache(maxsize=8)
 def _shuffled(seed: int, order: int, passed: int, count: int) -> NDArray[np.int64]:
-    """The order of a domain in its pass of index `passed`: every picture once."""
+    """The order of a domain in its pass of index `passed`: every image once."""
     return stream(seed, order, passed).permutation(count)
 
 
 def load_square(
     pixels: np.ndarray, load_size: int, corner: tuple[int, int], side: int
 ) -> NDArray[np.float32]:
-    """The crop at `corner` (left, top), `side` pixels wide, of a picture resized to a square.
+    """The crop at `corner` (left, top), `side` pixels wide, of an image resized to a square.
 
-    Bicubic with antialiasing, computed for the crop alone: the same as resizing the whole picture
+    Bicubic with antialiasing, computed for the crop alone: the same as resizing the whole image
     to (load_size, load_size) and cropping then. `pixels` (H, W, bands) are uint8 or uint16; the
     result (side, side, bands) is float32 in [-1, 1].
     """
@@ -183,8 +171,8 @@ def load_square(
         (top + side) * height / load_size,
     )
     if pixels.dtype == np.uint8 and bands in (1, 3):
-        picture = Pillow.fromarray(pixels[:, :, 0] if bands == 1 else pixels)
-        small = picture.resize((side, side), Pillow.Resampling.BICUBIC, box=box)
+        image = Pillow.fromarray(pixels[:, :, 0] if bands == 1 else pixels)
+        small = image.resize((side, side), Pillow.Resampling.BICUBIC, box=box)
         return to_signed(np.asarray(small).reshape(side, side, bands))
     planes = [
         np.asarray(
@@ -204,10 +192,10 @@ def load_square(
 def load_whole(
     folder: Folder, indices: Iterable[int], *, bands: int, side: int, max_pixels: int
 ) -> NDArray[np.float32]:
-    """Pictures for looking at: whole, resized to squares, (N, side, side, bands) in [-1, 1].
+    """Images for looking at: whole, resized to squares, (N, side, side, bands) in [-1, 1].
 
     Raises:
-        ImageError: a picture can no longer be read.
+        ImageError: an image can no longer be read.
     """
     squares = []
     for index in indices:

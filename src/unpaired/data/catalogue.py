@@ -49,7 +49,7 @@ __all__ = [
 
 
 _NOTE = ".fetched.json"
-"""Beside the pictures of a fetched data set: what zip file they came in."""
+"""Beside the images of a fetched data set: what zip file they came in."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def resolve(
     if text and os.path.isdir(folder):
         return folder
     if os.path.isfile(folder):
-        raise DataError(f"{folder} is a file: give the folder that holds the pictures")
+        raise DataError(f"{folder} is a file: give the folder that holds the images")
     if any(text == known.name for known in entries()):
         return obtain(text, home=home, progress=progress)
     raise DataError(
@@ -198,7 +198,7 @@ def fetch(
     Args:
         name: a name of the catalogue.
         home: the data home, if not the usual one.
-        url: another address. Its zip file may be packed otherwise, so of size, SHA-256 and picture
+        url: another address. Its zip file may be packed otherwise, so of size, SHA-256 and image
             counts only the counts are verified.
         progress: called with bytes here and bytes in all (none where unknown).
         limits: what is too large, and how long to insist.
@@ -234,7 +234,7 @@ def fetch(
 def listing(home: Path | None = None) -> str:
     """A table of the catalogue for people, a line a data set, and where the data home is."""
     home = home or data_home()
-    rows = [("name", "pictures", "px", "zip", "state", "a | b")]
+    rows = [("name", "images", "px", "zip", "state", "a | b")]
     for known in entries():
         rows.append(
             (
@@ -248,9 +248,9 @@ def listing(home: Path | None = None) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        f"{name:<{widths[0]}}  {pictures:<{widths[1]}}  {pixels:>{widths[2]}}  "
+        f"{name:<{widths[0]}}  {images:<{widths[1]}}  {pixels:>{widths[2]}}  "
         f"{size:>{widths[3]}}  {state:<{widths[4]}}  {what}"
-        for name, pictures, pixels, size, state, what in rows
+        for name, images, pixels, size, state, what in rows
     ]
     return "\n".join([*lines, "", f"Data home: {home} (set UNPAIRED_DATA for another one)"])
 
@@ -319,7 +319,7 @@ def _inspect(known: Entry, folder: Path) -> Fetched:
     """What a folder of the data home holds.
 
     Raises:
-        DataError: not as many pictures as there were, or as are known.
+        DataError: not as many images as there were, or as are known.
     """
     counts = _count(folder)
     if wrong := _wrong(counts, known, folder):
@@ -335,13 +335,11 @@ def _inspect(known: Entry, folder: Path) -> Fetched:
 
 
 def _count(folder: Path) -> Counts:
-    return Counts(
-        *(_pictures_in(folder / split) for split in ("trainA", "trainB", "testA", "testB"))
-    )
+    return Counts(*(_images_in(folder / split) for split in ("trainA", "trainB", "testA", "testB")))
 
 
-def _pictures_in(folder: Path, pattern: str = "*") -> int:
-    """Pictures directly in a folder; none where there is no such folder."""
+def _images_in(folder: Path, pattern: str = "*") -> int:
+    """Images directly in a folder; none where there is no such folder."""
     return sum(
         path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         for path in folder.glob(pattern)
@@ -349,11 +347,11 @@ def _pictures_in(folder: Path, pattern: str = "*") -> int:
 
 
 def _wrong(counts: Counts, known: Entry, folder: Path) -> str | None:
-    """What is wrong with the pictures of a data set, if anything is."""
+    """What is wrong with the images of a data set, if anything is."""
     if known.counts is None:
-        return None if _pictures_in(folder, "**/*") else "it holds no picture"
+        return None if _images_in(folder, "**/*") else "it holds no image"
     if counts != known.counts:
-        return f"it holds {counts} pictures where {known.counts} are known"
+        return f"it holds {counts} images where {known.counts} are known"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Every picture of a data set looked at once: what is wrong, and what a training has to know."""
+"""Every image of a data set looked at once: what is wrong, and what a training has to know."""
 
 import hashlib
 import os
@@ -19,16 +19,16 @@ from unpaired.images.image import DEFAULT_MAX_PIXELS, Pixels, over_white, read_i
 __all__ = ["FLAT", "Finding", "Findings", "FolderFacts", "Kind", "check"]
 
 FLAT = 2 / 255
-"""Below this standard deviation in every band, of a range of 1, a picture is nearly flat.
+"""Below this standard deviation in every band, of a range of 1, an image is nearly flat.
 
 Instance norm divides by the deviation of each feature map: where there is none to speak of, it
-turns the noise of a picture's last bits into full contrast. Two levels of 255 are about the noise
+turns the noise of an image's last bits into full contrast. Two levels of 255 are about the noise
 of JPEG in an even sky.
 """
 
 Kind = Literal[
     "unreadable",
-    "not a picture",
+    "not an image",
     "mixed bands",
     "in train and test",
     "in both domains",
@@ -43,20 +43,20 @@ Split = Literal["train_a", "train_b", "test_a", "test_b"]
 
 _MEANING: dict[Kind, str] = {
     "unreadable": "cannot be read, which stops a training",
-    "not a picture": "have a picture's suffix and another content, which stops a training",
+    "not an image": "have an image's suffix and another content, which stops a training",
     "mixed bands": "do not go with the others of their domain, which stops a training",
     "in train and test": "stand in both, so scores on them flatter",
     "in both domains": "stand on both sides",
     "twice": "stand more than once in a folder, so count more than others",
     "small": "are smaller than the crop and are enlarged",
     "flat": "hardly vary, so that instance norm amplifies their noise",
-    "left out": "are not read: no picture's suffix",
+    "left out": "are not read: no image's suffix",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: its kind, the picture or the pictures, and why."""
+    """One thing found: its kind, the image or the images, and why."""
 
     kind: Kind
     paths: tuple[Path, ...]
@@ -65,9 +65,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """What the readable pictures of a folder have in common; all 0 where there are none."""
+    """What the readable images of a folder have in common; all 0 where there are none."""
 
-    pictures: int
+    images: int
     bands: int  # 1 where all are grey, 3 where some are in colour, else the number that all have
     depth: int  # 16 where some are, else 8
     smallest: tuple[int, int]  # the least height and the least width, upright
@@ -91,7 +91,7 @@ class Findings:
         return tuple(
             finding
             for finding in self.findings
-            if finding.kind in ("unreadable", "not a picture", "mixed bands")
+            if finding.kind in ("unreadable", "not an image", "mixed bands")
         )
 
     def report(self, *, full: bool = False) -> str:
@@ -99,10 +99,10 @@ class Findings:
         lines = []
         for split in get_args(Split):
             facts: FolderFacts = getattr(self, split)
-            if facts.pictures:
+            if facts.images:
                 height, width = facts.smallest
                 lines.append(
-                    f"{split.replace('_', ' ')}: {facts.pictures} pictures of {facts.bands} band"
+                    f"{split.replace('_', ' ')}: {facts.images} images of {facts.bands} band"
                     f"{'s' if facts.bands > 1 else ''} and {facts.depth} bits, none narrower than"
                     f" {width} or lower than {height} pixels"
                 )
@@ -110,8 +110,8 @@ class Findings:
             group = [finding for finding in self.findings if finding.kind == kind]
             if not group:
                 continue
-            pictures = sum(len(finding.paths) for finding in group)
-            lines.append(f"\n{kind}: {pictures} {_MEANING[kind]}")
+            images = sum(len(finding.paths) for finding in group)
+            lines.append(f"\n{kind}: {images} {_MEANING[kind]}")
             shown = group if full or len(group) <= 6 else group[:5]
             for finding in shown:
                 paths = " = ".join(_printable(path, self.root) for path in finding.paths)
@@ -131,18 +131,18 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     threads: int = 2,
 ) -> Findings:
-    """Decodes every picture of `dataset` once and tells what it found.
+    """Decodes every image of `dataset` once and tells what it found.
 
-    Two files are the same picture if their pixels are, over white and upright. The fingerprint
+    Two files are the same image if their pixels are, over white and upright. The fingerprint
     takes in the relative names and the bytes of the files of train, and so depends neither on
     where the folders lie, nor on times, nor on the version of a decoder.
 
     Args:
         dataset: what `find_data` found.
         crop: side of the training crop in pixels; None leaves out the kind "small".
-        max_pixels: pictures with more are not decoded and count as unreadable.
-        progress: called with (pictures done, pictures in all) after each.
-        threads: pictures decoded at a time.
+        max_pixels: images with more are not decoded and count as unreadable.
+        progress: called with (images done, images in all) after each.
+        threads: images decoded at a time.
     """
     folders: dict[Split, Folder] = {"train_a": dataset.train_a, "train_b": dataset.train_b}
     if dataset.test_a:
@@ -168,7 +168,7 @@ def check(
         *_small(every, crop),
         *_flat(every),
         *(
-            Finding("left out", (folder.root / name,), "no picture's suffix")
+            Finding("left out", (folder.root / name,), "no image's suffix")
             for folder in folders.values()
             for name in folder.others
         ),
@@ -184,13 +184,13 @@ def check(
 
 @dataclass(frozen=True)
 class _Look:
-    """What is kept of one picture."""
+    """What is kept of one image."""
 
     split: Split
     path: Path
     content: str  # digest of the file
     trouble: Finding | None = None
-    picture: bytes = b""  # digest of the pixels
+    image: bytes = b""  # digest of the pixels
     size: tuple[int, int] = (0, 0)
     bands: int = 0
     depth: int = 0
@@ -200,7 +200,7 @@ class _Look:
 def _look_at_all(
     tasks: Iterable[tuple[Split, Path]], max_pixels: int, threads: int
 ) -> Iterator[_Look]:
-    """Looks at the pictures on several threads, a few ahead, and yields in the order given."""
+    """Looks at the images on several threads, a few ahead, and yields in the order given."""
     pool = ThreadPoolExecutor(threads)
     ahead: deque[Future[_Look]] = deque()
     try:
@@ -225,7 +225,7 @@ def _look_at(split: Split, path: Path, max_pixels: int) -> _Look:
     except (ImageError, MissingExtra, OSError) as error:
         known = isinstance(error, OSError) or format_of(start) is not None
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        kind: Kind = "unreadable" if known else "not a picture"
+        kind: Kind = "unreadable" if known else "not an image"
         trouble = Finding(kind, (path,), reason.removeprefix(f"{path}: "))
         return _Look(split, path, content, trouble)
     pixels = over_white(image)
@@ -235,7 +235,7 @@ def _look_at(split: Split, path: Path, max_pixels: int) -> _Look:
         split,
         path,
         content,
-        picture=digest.digest(),
+        image=digest.digest(),
         size=image.size,
         bands=image.bands,
         depth=image.depth,
@@ -271,7 +271,7 @@ def _common_bands(looks: Iterable[_Look]) -> int:
 
 
 def _mixed(looks: list[_Look]) -> Iterator[Finding]:
-    """The pictures of a domain whose bands cannot be brought to those of the others."""
+    """The images of a domain whose bands cannot be brought to those of the others."""
     seen = [look for look in looks if look.trouble is None]
     common = _common_bands(seen) if seen else 0
     for look in seen:
@@ -281,11 +281,11 @@ def _mixed(looks: list[_Look]) -> Iterator[Finding]:
 
 
 def _repeated(looks: list[_Look]) -> Iterator[Finding]:
-    """Groups of files that show the same picture, each told by the gravest place it is in."""
+    """Groups of files that show the same image, each told by the gravest place it is in."""
     groups: dict[bytes, list[_Look]] = {}
     for look in looks:
         if look.trouble is None:
-            groups.setdefault(look.picture, []).append(look)
+            groups.setdefault(look.image, []).append(look)
     for group in groups.values():
         if len(group) > 1:
             splits = sorted({look.split for look in group}, key=get_args(Split).index)
@@ -294,7 +294,7 @@ def _repeated(looks: list[_Look]) -> Iterator[Finding]:
                 kind = "in both domains"
             if len({split[:-2] for split in splits}) > 1:
                 kind = "in train and test"
-            reason = f"the same picture in {' and '.join(splits).replace('_', ' ')}"
+            reason = f"the same image in {' and '.join(splits).replace('_', ' ')}"
             yield Finding(kind, tuple(look.path for look in group), reason)
 
 

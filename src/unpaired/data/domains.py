@@ -1,4 +1,4 @@
-"""Where the pictures of the two domains lie: the folder layouts in the wild, told apart.
+"""Where the images of the two domains lie: the folder layouts in the wild, told apart.
 
 Understood, in any case of letters (`val`, `valid` or `validation` stand in for a missing `test`):
 
@@ -26,40 +26,40 @@ _TEST = ("test", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class Folder:
-    """The pictures of one domain and split."""
+    """The images of one domain and split."""
 
     root: Path
-    names: tuple[str, ...]  # POSIX paths of the pictures under `root`, sorted
-    others: tuple[str, ...] = field(default=(), repr=False)  # files without a picture's suffix
+    names: tuple[str, ...]  # POSIX paths of the images under `root`, sorted
+    others: tuple[str, ...] = field(default=(), repr=False)  # files without an image's suffix
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """Where picture `index` lies."""
+        """Where image `index` lies."""
         return self.root / self.names[index]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Two domains, with pictures to train on and, perhaps, pictures to test on."""
+    """Two domains, with images to train on and, perhaps, images to test on."""
 
     name_a: str
     name_b: str
-    train_a: Folder  # without pictures only if `find_data` was told that training needs none
+    train_a: Folder  # without images only if `find_data` was told that training needs none
     train_b: Folder
     test_a: Folder | None
     test_b: Folder | None
 
 
 def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> DataSet:
-    """Finds the pictures of both domains in a data set's folder, or in the two folders given.
+    """Finds the images of both domains in a data set's folder, or in the two folders given.
 
-    With `need_train` false a data set of test pictures alone is accepted.
+    With `need_train` false a data set of test images alone is accepted.
 
     Raises:
         DataError: a path that is missing or no folder, a layout that is not understood, a folder
-            without pictures, or one folder for both domains.
+            without images, or one folder for both domains.
     """
     if isinstance(data, tuple):
         return _two_folders(*data)
@@ -123,10 +123,10 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
         for side in ("a", "b"):
             if f"train_{side}" not in found:
                 seen = ", ".join(f"{folder.root} ({len(folder)})" for folder in found.values())
-                raise DataError(f"no train{side.upper()} to train on; pictures are in: {seen}")
-            _require_pictures(found[f"train_{side}"])
+                raise DataError(f"no train{side.upper()} to train on; images are in: {seen}")
+            _require_images(found[f"train_{side}"])
     elif not any(found.values()):
-        _require_pictures(next(iter(found.values())))
+        _require_images(next(iter(found.values())))
     nothing = Folder(next(iter(roots.values())).parent, ())
     return DataSet(
         *names,
@@ -138,7 +138,7 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
 
 
 def list_folder(root: Path) -> Folder:
-    """All pictures under `root`; links to folders are followed, each folder is entered once.
+    """All images under `root`; links to folders are followed, each folder is entered once.
 
     Raises:
         DataError: a folder that cannot be read.
@@ -185,9 +185,9 @@ def _subfolders(root: Path) -> dict[str, Path]:
 def _seen(root: Path) -> str:
     """What lies in `root`, in a few words."""
     folders = sorted(path.name for path in _subfolders(root).values())
-    pictures = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
+    images = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
     listed = ", ".join(folders[:8]) + (f" and {len(folders) - 8} more" if len(folders) > 8 else "")
-    return f"folders: {listed or 'none'}; pictures: {pictures}"
+    return f"folders: {listed or 'none'}; images: {images}"
 
 
 def _require_folder(path: Path) -> None:
@@ -197,10 +197,10 @@ def _require_folder(path: Path) -> None:
         raise DataError(f"{path}: is a file; give the folder of a data set, or two folders")
 
 
-def _require_pictures(folder: Folder) -> None:
+def _require_images(folder: Folder) -> None:
     if not folder.names:
         others = f" (of {len(folder.others)} files)" if folder.others else ""
-        raise DataError(f"{folder.root}: no pictures in it{others}: need {', '.join(SUFFIXES)}")
+        raise DataError(f"{folder.root}: no images in it{others}: need {', '.join(SUFFIXES)}")
 
 
 def _require_apart(a: Path, b: Path) -> None:
@@ -208,4 +208,4 @@ def _require_apart(a: Path, b: Path) -> None:
     if real_a == real_b:
         raise DataError(f"{a} and {b} are the same folder: two domains need two")
     if real_a in real_b.parents or real_b in real_a.parents:
-        raise DataError(f"{a} and {b}: one lies inside the other, its pictures would be in both")
+        raise DataError(f"{a} and {b}: one lies inside the other, its images would be in both")

@@ -11,7 +11,7 @@ __all__ = ["PAPER", "Counts", "Entry"]
 
 @dataclass(frozen=True)
 class Counts:
-    """Pictures in the four folders of a data set."""
+    """Images in the four folders of a data set."""
 
     train_a: int
     train_b: int
@@ -31,7 +31,7 @@ class Entry:
     name_a: str
     name_b: str
     pixels: int | None
-    """Side of a picture, where all are square and of one size."""
+    """Side of an image, where all are square and of one size."""
     counts: Counts | None
     url: str | None = None
     mirrors: tuple[str, ...] = ()

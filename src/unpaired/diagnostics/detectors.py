@@ -14,7 +14,7 @@ from unpaired.engines.seam import LOSSES, Images
 
 __all__ = ["Finding", "detect"]
 
-# Colour inversion is a known way out of the cycle loss: two negatives restore the picture.
+# Colour inversion is a known way out of the cycle loss: two negatives restore the image.
 INVERSION = -0.3
 
 # Chu, Zhmoginov, Sandler, "CycleGAN, a Master of Steganography", 2017 (arXiv 1712.02950): what is
@@ -22,13 +22,13 @@ INVERSION = -0.3
 HIDDEN_CYCLE = 1.5
 LEAST_GAIN, MOST_GAIN = 1.5, 5.0  # of noise, by an honest way back
 
-# Eight against eight other pictures of one domain (photographs, emojis, facades, scenes): the ratio
+# Eight against eight other images of one domain (photographs, emojis, facades, scenes): the ratio
 # of their spreads is over .72 in 99 of 100 draws.
 COLLAPSE = 0.5
 GRID = 8
 
 UNCHANGED = 0.15  # two trainings on photographs, 250 to 1,500 steps: .32 to .47
-REJECTED = 0.8  # of all pairs of a real and a made picture, told apart
+REJECTED = 0.8  # of all pairs of a real and a made image, told apart
 
 WON = 0.95  # of patches
 
@@ -79,7 +79,7 @@ def detect(
         probe: what `take_probe` gave.
         history: of all evaluations, this one included (`History.after`).
         names: of the domains A and B, for the messages.
-        files: what the pictures of A and of B are called, for the messages.
+        files: what the images of A and of B are called, for the messages.
         lines: of metrics.jsonl, oldest first.
     """
     ways = _ways(probe, history, names)
@@ -147,14 +147,14 @@ def _ways(probe: Probe, history: History, names: tuple[str, str]) -> tuple[_Way,
 
 
 def _inversion(name: str, way: _Way, fake: Images) -> Finding:
-    """Median over the pictures of the correlation of luminance before and after.
+    """Median over the images of the correlation of luminance before and after.
 
-    Pictures without structure before or after have no correlation and are left out.
+    Images without structure before or after have no correlation and are left out.
     """
     x, y = _luminance(way.real), _luminance(fake)
     structured = np.minimum(x.std((1, 2)), y.std((1, 2))) > FLAT_ALWAYS * LEVEL
     if not structured.any():
-        return _unchecked(name, way.where, "the pictures have no structure to compare")
+        return _unchecked(name, way.where, "the images have no structure to compare")
     pairs = zip(x[structured], y[structured], strict=True)
     value = float(np.median([np.corrcoef(p.ravel(), q.ravel())[0, 1] for p, q in pairs]))
     return _finding(
@@ -175,7 +175,7 @@ def _hidden_cycle(name: str, way: _Way, fake: Images) -> Finding:
     The plain quotient, noisy error over clean error, fires on every way back that is good: it has
     next to no clean error and hands on the noise as it is (the identity has an infinite quotient).
     So the denominator is sqrt(clean^2 + handed on^2), where an honest way back hands on the noise
-    as much larger as pictures have more contrast before than after, within 1.5 (undoing a change of
+    as much larger as images have more contrast before than after, within 1.5 (undoing a change of
     gamma takes that) and 5 times. Where the clean error is large, as in most trainings, both agree.
     """
     if way.cycle is None or way.noisy_cycle is None:
@@ -199,9 +199,9 @@ def _hidden_cycle(name: str, way: _Way, fake: Images) -> Finding:
 
 
 def _collapse(name: str, way: _Way, fake: Images) -> Finding:
-    """Spread of the outputs over that of the reals: how much pictures differ from each other.
+    """Spread of the outputs over that of the reals: how much images differ from each other.
 
-    Spread is the standard deviation over the pictures, on a grid of 8 x 8 means, so that texture
+    Spread is the standard deviation over the images, on a grid of 8 x 8 means, so that texture
     does not count as variety, nor blur as the lack of it. It is held against that of the domain
     which has less, before or after: outputs may keep the variety of what they are made from, and
     night has less of it than day. Networks not trained yet (before some 100 steps) fire it too.
@@ -209,7 +209,7 @@ def _collapse(name: str, way: _Way, fake: Images) -> Finding:
     value = _spread(fake) / max(
         min(_spread(way.real), _spread(way.real_target)), FLAT_ALWAYS * LEVEL
     )
-    share = f"{value:.0%} of the variety of real pictures"
+    share = f"{value:.0%} of the variety of real images"
     return _finding(
         name,
         way.where,
@@ -218,15 +218,15 @@ def _collapse(name: str, way: _Way, fake: Images) -> Finding:
         value < COLLAPSE,
         good=f"translations to {way.target} have {share}",
         bad=f"translations to {way.target} differ too little from each other: they have {share}",
-        advice="train on more pictures, or start anew with a lower --discriminator-rate",
+        advice="train on more images, or start anew with a lower --discriminator-rate",
     )
 
 
 def _does_nothing(name: str, way: _Way, fake: Images) -> Finding:
-    """Change by the translation over the distance of unpaired pictures of both domains.
+    """Change by the translation over the distance of unpaired images of both domains.
 
     A small change alone is no fault, where the domains differ by little: the discriminator has to
-    tell what is made from held-out real pictures too, in four of five pairs of one and the other
+    tell what is made from held-out real images too, in four of five pairs of one and the other
     (by mean score, the area under the ROC curve; that does not depend on where its scores lie).
     """
     if way.scores is None:
@@ -234,7 +234,7 @@ def _does_nothing(name: str, way: _Way, fake: Images) -> Finding:
     x, y, made = way.real, way.real_target, fake
     if x.shape[-1] != y.shape[-1]:
         x, y, made = (_luminance(images) for images in (x, y, fake))
-    apart = np.mean([cycle_error(picture[None], y) for picture in x])
+    apart = np.mean([cycle_error(image[None], y) for image in x])
     change = cycle_error(x, made)
     value = change / max(float(apart), FLAT_ALWAYS)
     real, judged = (s.mean((1, 2)) for s in (way.scores.held_out, way.scores.fake))
@@ -245,8 +245,8 @@ def _does_nothing(name: str, way: _Way, fake: Images) -> Finding:
         value,
         UNCHANGED,
         value < UNCHANGED and told >= REJECTED,
-        good=f"translations to {way.target} change pictures by {change:.0f} levels of 255",
-        bad=f"translations to {way.target} are the pictures of {way.source} almost as they were "
+        good=f"translations to {way.target} change images by {change:.0f} levels of 255",
+        bad=f"translations to {way.target} are the images of {way.source} almost as they were "
         f"({change:.1f} levels of 255 apart), and the discriminator sees that",
         advice="start anew with a lower --identity or a lower --cycle",
     )
@@ -266,20 +266,20 @@ def _discriminator_wins(name: str, way: _Way, fake: Images) -> Finding:
         good=f"{way.accuracies[-1]:.0%} of patches of {way.target} told real from made right",
         bad=f"the discriminator of {way.target} has told over {WON:.0%} of patches right for "
         f"{LONG} evaluations: the generator no longer learns from it",
-        advice="train on more pictures, or start anew with a lower --discriminator-rate",
+        advice="train on more images, or start anew with a lower --discriminator-rate",
     )
 
 
 def _memorises(name: str, way: _Way, fake: Images) -> Finding:
     """(training - held-out) / (training - made) of its mean scores, 0 to 1.
 
-    Two standard errors (over pictures) are taken from the numerator, as a dozen pictures differ by
+    Two standard errors (over images) are taken from the numerator, as a dozen images differ by
     chance, and the denominator is at least .2, as all three are alike when nothing is told apart.
     """
     if way.scores is None:
         return _unchecked(name, way.target, _NO_JUDGE)
     if way.scores.train is None or len(way.scores.train) < 2:
-        return _unchecked(name, way.target, "2 training pictures are needed")
+        return _unchecked(name, way.target, "2 training images are needed")
     train, held_out, made = (
         scores.mean((1, 2), dtype=np.float64)
         for scores in (way.scores.train, way.scores.held_out, way.scores.fake)
@@ -287,9 +287,7 @@ def _memorises(name: str, way: _Way, fake: Images) -> Finding:
     error = math.hypot(*(s.std(ddof=1) / math.sqrt(len(s)) for s in (train, held_out)))
     means = train.mean(), held_out.mean(), made.mean()
     value = float((means[0] - means[1] - 2 * error) / max(means[0] - means[2], LEAST_MARGIN))
-    said = "{:.2f} to training pictures, {:.2f} to held-out ones, {:.2f} to made ones".format(
-        *means
-    )
+    said = "{:.2f} to training images, {:.2f} to held-out ones, {:.2f} to made ones".format(*means)
     return _finding(
         name,
         way.target,
@@ -297,9 +295,9 @@ def _memorises(name: str, way: _Way, fake: Images) -> Finding:
         MEMORISED,
         value > MEMORISED,
         good=f"the discriminator of {way.target} gives {said}",
-        bad=f"the discriminator of {way.target} knows its training pictures by heart: it gives "
+        bad=f"the discriminator of {way.target} knows its training images by heart: it gives "
         f"{said}",
-        advice="train on more pictures, or start anew with a lower --discriminator-rate",
+        advice="train on more images, or start anew with a lower --discriminator-rate",
     )
 
 
@@ -310,10 +308,10 @@ def _checkerboard(name: str, way: _Way, fake: Images) -> Finding:
     grainy or sharp, and texture drowns what the eye sees in the sky. A checkerboard, though, is
     a peak: more at a period of 2 or 4 (a stride of 2, and that twice: Odena, Dumoulin, Olah,
     "Deconvolution and Checkerboard Artifacts", 2016) than beside it. See `_peak`. It is held
-    against that of the real pictures, or against 1, the peak of white noise, if that is more.
+    against that of the real images, or against 1, the peak of white noise, if that is more.
     """
     if min(fake.shape[1:3]) < TILE:
-        return _unchecked(name, way.where, f"the pictures are under {TILE} pixels")
+        return _unchecked(name, way.where, f"the images are under {TILE} pixels")
     value = _peak(fake) / max(_peak(way.real_target), 1.0)
     return _finding(
         name,
@@ -340,9 +338,9 @@ _DETECTORS: Mapping[str, Callable[[str, _Way, Images], Finding]] = {
 
 
 def _flat_chips(domain: str, real: Images, called: Sequence[str]) -> Finding:
-    """Number of pictures of nearly no variance, which instance norm blows up into noise.
+    """Number of images of nearly no variance, which instance norm blows up into noise.
 
-    A picture is flat where its standard deviation, in its strongest band, is under one level of 255
+    An image is flat where its standard deviation, in its strongest band, is under one level of 255
     and under a tenth of the domain's median: 16-bit rasters may use a small part of their range
     throughout. Under a tenth of a level it is flat in any case.
     """
@@ -352,17 +350,17 @@ def _flat_chips(domain: str, real: Images, called: Sequence[str]) -> Finding:
     deviation = real.std((1, 2), dtype=np.float64).max(-1) / LEVEL
     limit = max(min(FLAT, FLAT_SHARE * float(np.median(deviation))), FLAT_ALWAYS)
     flat = np.flatnonzero(deviation < limit).tolist()
-    listed = ", ".join(called[i] if i < len(called) else f"picture {i + 1}" for i in flat)
+    listed = ", ".join(called[i] if i < len(called) else f"image {i + 1}" for i in flat)
     return _finding(
         name,
         domain,
         float(len(flat)),
         0.0,
         len(flat) > 0,
-        good=f"every picture of {domain} has something to see",
-        bad=f"{len(flat)} of {len(real)} pictures of {domain} are of one colour, from which "
+        good=f"every image of {domain} has something to see",
+        bad=f"{len(flat)} of {len(real)} images of {domain} are of one colour, from which "
         f"the networks can only make noise: {listed}",
-        advice="take such pictures out of the data",
+        advice="take such images out of the data",
     )
 
 
@@ -424,7 +422,7 @@ def _luminance(images: Images) -> Images:
 
 
 def _spread(images: Images) -> float:
-    """Standard deviation over the pictures, root mean square over a grid of 8 x 8 means."""
+    """Standard deviation over the images, root mean square over a grid of 8 x 8 means."""
     count, height, width, bands = images.shape
     rows, columns = height // GRID, width // GRID
     cut = images[:, : rows * GRID, : columns * GRID]

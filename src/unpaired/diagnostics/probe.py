@@ -1,4 +1,4 @@
-"""A probe: a few fixed held-out pictures of both domains, and what the networks make of them.
+"""A probe: a few fixed held-out images of both domains, and what the networks make of them.
 
 It is taken at every evaluation of a training, for the detectors, and of a finished model for its
 report. The networks are met through `Translates` and a function that judges; the rest is numpy.
@@ -12,9 +12,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.data.batches import stream
-from unpaired.engines.seam import Direction, Domain, Images
+from unpaired import streams
+from unpaired.directions import Direction, Domain
+from unpaired.engines.seam import Images
 from unpaired.errors import DataError
+from unpaired.streams import stream
 
 __all__ = [
     "LEVEL",
@@ -33,9 +35,8 @@ __all__ = [
 Floats = NDArray[np.float32]
 Judge = Callable[[Images, Domain], NDArray[np.float32]]
 
-LEVEL = 2 / 255  # one level of 255, of pictures in [-1, 1]
+LEVEL = 2 / 255  # one level of 255, of images in [-1, 1]
 NOISE = 5.0  # standard deviation in levels, of the noise that a cycle has to stand
-NOISE_STREAM = 7  # of unpaired.data.batches.stream; 1 to 6 are those of training
 LONG = 5  # evaluations that a history holds: 5,000 steps with the default --evaluate-every
 
 
@@ -50,8 +51,8 @@ class Translates(Protocol):
 class Scores:
     """What one discriminator says, (N, h, w) each: 1 is real, 0 made.
 
-    `held_out` is of real pictures it was not trained on, `train` of some it was (None: not asked),
-    `fake` of pictures made from held-out ones.
+    `held_out` is of real images it was not trained on, `train` of some it was (None: not asked),
+    `fake` of images made from held-out ones.
     """
 
     held_out: Floats
@@ -67,12 +68,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Probe:
-    """Held-out pictures and what the networks make of them, (N, H, W, bands) in [-1, 1].
+    """Held-out images and what the networks make of them, (N, H, W, bands) in [-1, 1].
 
     `fake_b` is made from `real_a`, `cycle_a` from `fake_b`, and `noisy_cycle_a` from `fake_b` in
     8 bits under noise of 5 levels; `identity_a` is what the generator towards A makes of `real_a`.
     None is what a model that goes one way cannot make, and what was not asked for. `scores_b` is
-    of the discriminator that judges pictures of B; None where the model comes without.
+    of the discriminator that judges images of B; None where the model comes without.
     """
 
     real_a: Images
@@ -130,24 +131,24 @@ def take_probe(
     identity: bool = False,
     seed: int = 0,
 ) -> Probe:
-    """Runs the networks: two translations of each picture, and a third under noise.
+    """Runs the networks: two translations of each image, and a third under noise.
 
     Args:
         networks: an engine, or a loaded translator.
-        real_a, real_b: held-out pictures, at least 2 of each, all of one height and width.
-        train_a, train_b: training pictures, prepared as the held-out ones are (a discriminator
+        real_a, real_b: held-out images, at least 2 of each, all of one height and width.
+        train_a, train_b: training images, prepared as the held-out ones are (a discriminator
             also tells apart two ways of resizing); only judged, and only where `judge` is given.
         judge: `Engine.judge`; None where there are no discriminators.
         directions: those that the networks go.
-        identity: translate each picture to its own domain too (needs equal bands).
+        identity: translate each image to its own domain too (needs equal bands).
         seed: of the noise, which is the same at every call with it.
 
     Raises:
-        DataError: fewer than 2 pictures of a domain, or sizes that differ.
+        DataError: fewer than 2 images of a domain, or sizes that differ.
     """
     if min(len(real_a), len(real_b)) < 2 or real_a.shape[1:3] != real_b.shape[1:3]:
         raise DataError(
-            f"a probe needs 2 pictures or more of each domain, of one size, not "
+            f"a probe needs 2 images or more of each domain, of one size, not "
             f"{_size(real_a)} and {_size(real_b)}"
         )
     ab, ba = "ab" in directions, "ba" in directions
@@ -184,7 +185,7 @@ def take_probe(
 
 
 def cycle_error(real: Images, again: Images) -> float:
-    """Mean absolute difference, in levels of 255, of pictures in [-1, 1]."""
+    """Mean absolute difference, in levels of 255, of images in [-1, 1]."""
     return float(np.mean(np.abs(real - again), dtype=np.float64) / LEVEL)
 
 
@@ -204,8 +205,8 @@ def reconstruction_errors(probe: Probe) -> dict[str, float]:
 
 
 def _disturbed(images: Images, seed: int, index: int) -> Floats:
-    """Pictures as a file of 8 bits under a little noise would hold them."""
-    noise = stream(seed, NOISE_STREAM, index).normal(0.0, NOISE, images.shape)
+    """Images as a file of 8 bits under a little noise would hold them."""
+    noise = stream(seed, streams.NOISE, index).normal(0.0, NOISE, images.shape)
     levels = np.clip(np.rint((images + 1) / LEVEL), 0, 255) + noise
     return np.clip(levels * LEVEL - 1, -1, 1).astype(np.float32)
 

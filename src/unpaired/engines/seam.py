@@ -17,13 +17,13 @@ from typing import Literal, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.data.batches import Batch, stream
+from unpaired.data.batches import Batch
+from unpaired.directions import Direction, Domain
+from unpaired.streams import INIT, stream
 
 __all__ = [
     "LOSSES",
     "Arrays",
-    "Direction",
-    "Domain",
     "Engine",
     "Images",
     "Losses",
@@ -31,8 +31,6 @@ __all__ = [
     "initial_state",
 ]
 
-Direction = Literal["ab", "ba"]
-Domain = Literal["a", "b"]
 Images = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, np.ndarray]
 Losses = Mapping[str, SupportsFloat]
@@ -49,7 +47,6 @@ LOSSES = (
     "discriminator_b",
 )
 
-INIT = 1  # the random stream of the first weights; the others are in data.batches
 INIT_STD = 0.02
 
 
@@ -64,7 +61,7 @@ class Translator(Protocol):
         """Takes `generator_ab.*` and `generator_ba.*` (one of the two suffices to go one way)."""
 
     def translate(self, images: Images, direction: Direction) -> Images:
-        """Pictures (N, H, W, bands) in [-1, 1], H and W multiples of 4 from 8, to the other domain.
+        """Images (N, H, W, bands) in [-1, 1], H and W multiples of 4 from 8, to the other domain.
 
         The result has the same N, H and W, and the bands of the other domain, float32.
         """

@@ -1,6 +1,6 @@
 """`unpaired evaluate` and `unpaired compare`: models against a test set, with floors and baselines.
 
-Pictures are read once, resized, and kept on disk, as is all that is made of them: memory does not
+Images are read once, resized, and kept on disk, as is all that is made of them: memory does not
 grow with their number.
 """
 
@@ -17,8 +17,8 @@ from unpaired.data.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.diagnostics.detectors import Finding, detect
 from unpaired.diagnostics.probe import History, Judge, take_probe
+from unpaired.directions import Direction
 from unpaired.engines.choice import make_features, make_lpips
-from unpaired.engines.seam import Direction
 from unpaired.errors import ConfigError
 from unpaired.evaluation.beside import journal_of, judge_of
 from unpaired.evaluation.facts import summarise, tell_facts
@@ -28,20 +28,21 @@ from unpaired.evaluation.table import FLOOR, Table
 from unpaired.evaluation.testset import FEWEST, Squares, TestSet, gather
 from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.images.image import to_signed
-from unpaired.report.report import Figure, Report
+from unpaired.metrics.metric import Metric
+from unpaired.report.report import Report
 from unpaired.translation.model import Model, load
 
 __all__ = ["Protocol", "compare", "evaluate", "measure"]
 
-PROBE = 8  # pictures of each domain that the detectors look at
+PROBE = 8  # images of each domain that the detectors look at
 
 CYCLES = (
-    Figure("cycle", "there and back", "mean absolute difference, in levels of 255, of a picture "
+    Metric("cycle", "there and back", "mean absolute difference, in levels of 255, of an image "
            "and what is made back out of its translation", "cycle", "lower", 2),
-    Figure("noisy_cycle", "with noise", "the same where the translation is rounded to 8 bits and "
+    Metric("noisy_cycle", "with noise", "the same where the translation is rounded to 8 bits and "
            "has noise of 5 levels; far larger where the way back was hidden in it",
            "cycle", "lower", 2),
-    Figure("identity", "own kind", "mean absolute difference, in levels of 255, that a picture "
+    Metric("identity", "own kind", "mean absolute difference, in levels of 255, that an image "
            "takes which already is of the target domain", "cycle", "lower", 2),
 )  # fmt: skip
 
@@ -65,15 +66,15 @@ def evaluate(
 
     Args:
         model: what `load` returns, or a run folder or weights file.
-        data: a folder, a name of the catalogue, or two folders; its test pictures are translated
-            (its training pictures, where there are none, which is said).
+        data: a folder, a name of the catalogue, or two folders; its test images are translated
+            (its training images, where there are none, which is said).
         features: a file of weights for KID and FID (AlexNet, VGG16, EfficientNet-Lite0), or
             "inception", the standard one (extra: fid). Without, only distances that need no
             weights are told.
         lpips: a file of LPIPS heads for AlexNet, whose features are then those of `features`.
-        image_size: side in pixels at which pictures are translated and compared (default: that
+        image_size: side in pixels at which images are translated and compared (default: that
             of the training).
-        limit: test pictures of each domain at most, 3 or more, drawn by `seed` (0: all).
+        limit: test images of each domain at most, 3 or more, drawn by `seed` (0: all).
         seed: of what is drawn: samples, examples, noise, directions of projection.
         engine, device, threads: as for `load`.
 
@@ -218,7 +219,7 @@ def measure(
     )
 
 
-def _measured_cycles(table: Table) -> list[Figure]:
+def _measured_cycles(table: Table) -> list[Metric]:
     """Those that a model goes both ways for, or that has equal bands on both sides."""
     measured = {
         key for method in table.methods for values in method.values.values() for key in values
@@ -265,7 +266,7 @@ def _watch(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> list
     def some(squares: Squares | None) -> np.ndarray | None:
         return None if squares is None else to_signed(np.asarray(squares.samples[:PROBE]))
 
-    # Training pictures that stand in for a test set cannot be told from themselves.
+    # Training images that stand in for a test set cannot be told from themselves.
     train = tests.train if tests.held_out else {}
     real_a, real_b = some(tests.test["a"]), some(tests.test["b"])
     assert real_a is not None

@@ -1,4 +1,4 @@
-"""How an evaluation was made, in words: models, pictures, features, floors, baselines."""
+"""How an evaluation was made, in words: models, images, features, floors, baselines."""
 
 import platform
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from unpaired.config import Recipe
-from unpaired.engines.seam import Direction, Domain
+from unpaired.directions import Direction, Domain
 from unpaired.evaluation.rivals import ends, known_to_baselines
 from unpaired.evaluation.table import CYCLED, floor_of
 from unpaired.evaluation.testset import TestSet
@@ -26,7 +26,7 @@ def summarise(models: Mapping[str, Model], tests: TestSet) -> str:
     what = f"{len(models)} models" if len(models) > 1 else "A CycleGAN"
     truth = "whose true translations are known" if tests.paired else "without known translations"
     return (
-        f"{what} of {first.name_a} and {first.name_b}, on {which}pictures {truth}: "
+        f"{what} of {first.name_a} and {first.name_b}, on {which}images {truth}: "
         f"{n_a} of {first.name_a}, {n_b} of {first.name_b}.{unsure}"
     )
 
@@ -51,13 +51,13 @@ def tell_facts(
             f"{weights[model.weights]}"
         )
     n_a, n_b = (len(tests.test[domain]) for domain in ends("ab"))
-    facts["pictures"] = (
+    facts["images"] = (
         f"n = {n_a} of {recipe.name_a} and {n_b} of {recipe.name_b}"
         + ("" if tests.held_out else ", which the training may have seen: there is no test set")
         + f"; resized to {side} x {side}, bicubic with antialiasing"
     )
     facts["pairs"] = (
-        "every picture of A has its namesake in B, so they are taken as pairs"
+        "every image of A has its namesake in B, so they are taken as pairs"
         if tests.paired
         else "names do not pair, so no truth is known"
     )
@@ -66,15 +66,13 @@ def tell_facts(
     if network and shown:
         facts["features"] += f"; it is shown {shown}"
     elif shown:
-        facts["pictures here"] = f"show {shown}"
+        facts["images here"] = f"show {shown}"
     if lpips:
         facts["LPIPS"] = lpips.name
     facts["floors"] = _told_floors(models, tests, recipe)
     facts["baselines"] = _told_baselines(tests, recipe)
-    facts["way back"] = f"measured on up to {CYCLED} pictures of each domain"
-    facts["intervals"] = (
-        "95 %, by the jackknife over pictures; near-duplicates make them too narrow"
-    )
+    facts["way back"] = f"measured on up to {CYCLED} images of each domain"
+    facts["intervals"] = "95 %, by the jackknife over images; near-duplicates make them too narrow"
     facts["seed"] = f"{seed}, of all that is drawn here"
     facts["data fingerprint of the training"] = recipe.data_fingerprint or "unknown"
     facts["software"] = (
@@ -84,7 +82,7 @@ def tell_facts(
 
 
 def _shown(recipe: Recipe) -> str:
-    """What is seen of pictures that are not RGB of 8 bits; "" where all are."""
+    """What is seen of images that are not RGB of 8 bits; "" where all are."""
     kinds = {
         recipe.name_a: (recipe.bands_a, recipe.depth_a),
         recipe.name_b: (recipe.bands_b, recipe.depth_b),
@@ -102,7 +100,7 @@ def _shown(recipe: Recipe) -> str:
 
 def _told_floors(models: Mapping[str, Model], tests: TestSet, recipe: Recipe) -> str:
     if not tests.held_out:
-        return "none: training pictures stand in for the test set, so there are no others"
+        return "none: training images stand in for the test set, so there are no others"
     ways: dict[Direction, str] = {"ab": recipe.name_b, "ba": recipe.name_a}
     counts = {
         name: len(floor)
@@ -111,10 +109,10 @@ def _told_floors(models: Mapping[str, Model], tests: TestSet, recipe: Recipe) ->
         and all(way in model.directions for model in models.values())
     }
     if not counts:
-        return "none: there are no training pictures, or too few"
+        return "none: there are no training images, or too few"
     listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
     return (
-        f"real training pictures in place of translations, {listed}; FID where they are as many "
+        f"real training images in place of translations, {listed}; FID where they are as many "
         "as the translations"
     )
 
@@ -127,10 +125,10 @@ def _told_baselines(tests: TestSet, recipe: Recipe) -> str:
         if (known := known_to_baselines(tests, domain)) is not None
     }
     if not counts:
-        return "only those that need no training pictures, for there are none"
+        return "only those that need no training images, for there are none"
     listed = " and ".join(f"{count:,} of {name}" for name, count in counts.items())
     return (
-        f"know {listed}, training pictures drawn by the seed, no pairs; histogram matching is for "
+        f"know {listed}, training images drawn by the seed, no pairs; histogram matching is for "
         "8 bits and equal bands, Reinhard's transfer for RGB of 8 bits"
     )
 

@@ -1,4 +1,4 @@
-"""The figures of one set of made pictures: against real ones of its domain, and against the truth.
+"""The figures of one set of made images: against real ones of its domain, and against the truth.
 
 Every set, of the model, of floors and of baselines, is measured by the same yardstick.
 """
@@ -12,6 +12,7 @@ from unpaired.evaluation.testset import CHUNK, Samples, Squares, to_rgb
 from unpaired.features.extract import extract
 from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.metrics.distributions import band_bias, band_rmse, ergas, fid, kid, spectral_angle
+from unpaired.metrics.metric import Metric, Value
 from unpaired.metrics.paired import psnr, ssim, within
 from unpaired.metrics.weightless import (
     colour_distance,
@@ -19,34 +20,33 @@ from unpaired.metrics.weightless import (
     patch_distance,
     spectrum_distance,
 )
-from unpaired.report.report import Figure, Value
 
 __all__ = ["Yardstick", "figures_of", "least_like"]
 
 SMALLEST = 16  # pixels a side, of the distances without weights
 
-# Against real pictures of the target domain; the first that is there leads.
-KID = Figure(
+# Against real images of the target domain; the first that is there leads.
+KID = Metric(
     "kid",
     "KID × 1000",
-    "distance of the features of made pictures from those of real ones, over all pairs of "
-    "pictures; unbiased, so about 0 where there is none, and below 0 at times; with its 95 % "
+    "distance of the features of made images from those of real ones, over all pairs of "
+    "images; unbiased, so about 0 where there is none, and below 0 at times; with its 95 % "
     "interval",
     "set",
     "lower",
     1,
     scale=1000,
 )
-COLOURS = Figure(
+COLOURS = Metric(
     "colours",
     "colours",
-    "distance of the colours of all pixels from those of real pictures (sliced Wasserstein, "
+    "distance of the colours of all pixels from those of real images (sliced Wasserstein, "
     "CIELAB; levels, if not three bands)",
     "set",
     "lower",
     2,
 )
-PATCHES = Figure(
+PATCHES = Metric(
     "patches",
     "patches",
     "distance of textures: patches of 7 × 7 at several scales, brought to one contrast (sliced "
@@ -55,15 +55,15 @@ PATCHES = Figure(
     "lower",
     3,
 )
-SPECTRUM = Figure(
+SPECTRUM = Metric(
     "spectrum", "spectrum", "difference of the mean power spectra, dB", "set", "lower", 2
 )
 
 # Against the true translation.
-PSNR = Figure(
+PSNR = Metric(
     "psnr",
     "PSNR",
-    "peak signal-to-noise ratio in dB, mean over the pictures",
+    "peak signal-to-noise ratio in dB, mean over the images",
     "paired",
     "higher",
     2,
@@ -71,18 +71,18 @@ PSNR = Figure(
     unit="dB",
     noise=2.0,
 )
-SSIM = Figure(
+SSIM = Metric(
     "ssim",
     "SSIM",
-    "structural similarity in windows of 7 × 7, mean over the pictures",
+    "structural similarity in windows of 7 × 7, mean over the images",
     "paired",
     "higher",
     3,
     full=1,
 )
-RMSE = Figure("rmse", "RMSE", "root mean square error, levels of 255", "paired", "lower", 1)
+RMSE = Metric("rmse", "RMSE", "root mean square error, levels of 255", "paired", "lower", 1)
 LEVELS = {
-    Figure(
+    Metric(
         f"acc{levels}",
         f"acc{levels}",
         f"share of pixels with every channel within {levels} levels of the truth",
@@ -94,21 +94,21 @@ LEVELS = {
     for levels in (5, 10, 16)
 }
 COLOUR_PAIRS = (PSNR, SSIM, RMSE, *LEVELS)
-LPIPS = Figure(
+LPIPS = Metric(
     "lpips",
     "LPIPS",
-    "learned distance to the truth, mean over the pictures",
+    "learned distance to the truth, mean over the images",
     "paired",
     "lower",
     3,
 )
-SAM = Figure(
+SAM = Metric(
     "sam", "SAM", "mean angle between made and true spectra, degrees", "paired", "lower", 2
 )
-ERGAS = Figure(
+ERGAS = Metric(
     "ergas",
     "ERGAS",
-    "relative error over the bands, per cent, mean over the pictures where it is defined; for "
+    "relative error over the bands, per cent, mean over the images where it is defined; for "
     "quantities with a true zero",
     "paired",
     "lower",
@@ -116,9 +116,9 @@ ERGAS = Figure(
 )
 
 
-def fid_at(count: int) -> Figure:
-    """FID depends on the number of pictures, so that stands in its name."""
-    return Figure(
+def fid_at(count: int) -> Metric:
+    """FID depends on the number of images, so that stands in its name."""
+    return Metric(
         "fid",
         f"FID (n = {count})",
         f"Fréchet distance of the features; it falls as n grows: compare it at n = {count} alone",
@@ -135,16 +135,16 @@ def figures_of(
     paired: bool,
     network: FeatureNetwork | None,
     lpips: PairDistance | None,
-) -> list[Figure]:
+) -> list[Metric]:
     """The figures of an evaluation, the leading ones first.
 
     Args:
         bands: of the target domain of each direction; see `_by_colour` and `_by_band`.
-        count: test pictures of the domain that has fewer.
+        count: test images of the domain that has fewer.
         paired: whether the true translations are known.
         network, lpips: what there are weights for.
     """
-    found: list[Figure] = []
+    found: list[Metric] = []
     if paired and any(map(_by_colour, bands)):
         found += [*COLOUR_PAIRS, *([LPIPS] if lpips else [])]
     if paired and any(map(_by_band, bands)):
@@ -156,7 +156,7 @@ def figures_of(
 
 
 def _by_colour(bands: int) -> bool:
-    """Whether there are figures of colour and grey pictures."""
+    """Whether there are figures of colour and grey images."""
     return bands in (1, 3)
 
 
@@ -165,7 +165,7 @@ def _by_band(bands: int) -> bool:
     return bands != 3
 
 
-def _figures_of_bands(bands: int) -> list[Figure]:
+def _figures_of_bands(bands: int) -> list[Metric]:
     kinds = {
         "rmse": ("RMSE", "root mean square error of the band, in its own units"),
         "bias": (
@@ -174,14 +174,14 @@ def _figures_of_bands(bands: int) -> list[Figure]:
         ),
     }
     return [
-        Figure(f"{key}{band}", f"{name} of band {band}", meaning, "paired", "lower", 1)
+        Metric(f"{key}{band}", f"{name} of band {band}", meaning, "paired", "lower", 1)
         for band in range(1, bands + 1)
         for key, (name, meaning) in kinds.items()
     ]
 
 
 class Yardstick:
-    """Real pictures of a domain, described once, and what is made held against them."""
+    """Real images of a domain, described once, and what is made held against them."""
 
     def __init__(
         self,
@@ -192,21 +192,21 @@ class Yardstick:
         lpips: PairDistance | None,
         progress: Callable[[int], object],
     ) -> None:
-        """`progress` is told how many pictures more are done."""
+        """`progress` is told how many images more are done."""
         self.target, self.paired = target, paired
         self.network, self.lpips = network, lpips
         self.progress = progress
         self.side = max(target.samples.shape[1], SMALLEST)
         self.description = describe(self._views(target.chunks()), side=self.side)
         self.features = self._features(target.chunks())
-        # Of what was measured last: its features, and PSNR of each picture.
+        # Of what was measured last: its features, and PSNR of each image.
         self.made: NDArray[np.float32] | None = None
         self.psnrs: list[float] = []
 
     def measure(self, made: Squares, *, against_truth: bool) -> dict[str, Value]:
-        """All figures of a set of pictures, by key.
+        """All figures of a set of images, by key.
 
-        `against_truth`: picture i of `made` is a translation whose truth is picture i of the
+        `against_truth`: image i of `made` is a translation whose truth is image i of the
         target; of floors it is not.
         """
         return self._of_set(made) | (self._of_pairs(made) if against_truth and self.paired else {})
@@ -231,7 +231,7 @@ class Yardstick:
         return values | (self._of_bands(made) if _by_band(bands) else {})
 
     def _of_colours(self, made: Squares) -> dict[str, Value]:
-        """As 8 bits; LPIPS sees a grey picture as RGB."""
+        """As 8 bits; LPIPS sees a grey image as RGB."""
         sums: dict[str, list[float]] = {figure.key: [] for figure in (*COLOUR_PAIRS, LPIPS)}
         for x, y in zip(made.chunks(), self.target.chunks(), strict=True):
             x, y = to_rgb(x), to_rgb(y)
@@ -248,7 +248,7 @@ class Yardstick:
         return {key: Value(mean) for key, mean in means.items()}
 
     def _of_bands(self, made: Squares) -> dict[str, Value]:
-        """Means over the pictures; errors of bands are taken over all pixels together."""
+        """Means over the images; errors of bands are taken over all pixels together."""
         angles, relatives, squares, biases = [], [], [], []
         for x, y in zip(made.chunks(), self.target.chunks(), strict=True):
             for one, other in zip(x, y, strict=True):
@@ -279,8 +279,8 @@ class Yardstick:
 
     def _counted(self, chunks: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         for chunk in chunks:
-            for picture in chunk:
-                yield picture
+            for image in chunk:
+                yield image
                 self.progress(1)
 
 
@@ -293,14 +293,14 @@ def _defined_mean(values: Sequence[float]) -> float:
 def least_like(
     made: NDArray[np.float32], real: NDArray[np.float32], count: int
 ) -> NDArray[np.intp]:
-    """The made pictures that are least like real ones, worst first.
+    """The made images that are least like real ones, worst first.
 
     By the witness function of KID's kernel (Gretton et al., "A Kernel Two-Sample Test", 2012,
-    section 2.3): the mean kernel with real pictures less that with the other made ones. Features
+    section 2.3): the mean kernel with real images less that with the other made ones. Features
     are (n, width).
     """
     own = _kernel_sums(made, made)
-    for start in range(0, len(made), CHUNK):  # without the picture itself
+    for start in range(0, len(made), CHUNK):  # without the image itself
         rows = np.asarray(made[start : start + CHUNK], np.float64)
         own[start : start + CHUNK] -= ((rows**2).mean(axis=1) + 1) ** 3
     witness = _kernel_sums(made, real) / len(real) - own / max(len(made) - 1, 1)

@@ -1,4 +1,4 @@
-"""The baselines of an evaluation on pictures on disk: those that bands, depth and data allow."""
+"""The baselines of an evaluation on images on disk: those that bands, depth and data allow."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.engines.seam import Direction, Domain
+from unpaired.directions import Direction, Domain
 from unpaired.evaluation.baselines import (
     BASELINES,
     Baseline,
@@ -19,14 +19,14 @@ from unpaired.report.report import MethodKind
 
 __all__ = ["RIVALS", "Rival", "ends", "known_to_baselines", "rivals"]
 
-PIXELS = 2**24  # of pictures that baselines learn from or make at once: some 200 MB
+PIXELS = 2**24  # of images that baselines learn from or make at once: some 200 MB
 
 RIVALS = tuple(baseline.name for baseline in BASELINES)
 
 
 @dataclass(frozen=True, eq=False)
 class Rival:
-    """A baseline and what it makes of the test pictures."""
+    """A baseline and what it makes of the test images."""
 
     name: str
     kind: MethodKind
@@ -40,7 +40,7 @@ def ends(direction: Direction) -> tuple[Domain, Domain]:
 
 
 def known_to_baselines(tests: TestSet, target: Domain) -> Squares | None:
-    """The training pictures of the target domain that baselines learn from; None: there are none.
+    """The training images of the target domain that baselines learn from; None: there are none.
 
     At most as many as memory should hold together, which matters for large ones alone.
     """
@@ -51,8 +51,8 @@ def known_to_baselines(tests: TestSet, target: Domain) -> Squares | None:
 def rivals(tests: TestSet, direction: Direction) -> Iterator[Rival]:
     """The baselines that can be had, one after the other, in the order of `BASELINES`.
 
-    Untouched pictures need equal bands. Histogram matching works on 8 bits and equal bands;
-    Reinhard's transfer and the oracle on RGB of 8 bits; the mean picture on all.
+    Untouched images need equal bands. Histogram matching works on 8 bits and equal bands;
+    Reinhard's transfer and the oracle on RGB of 8 bits; the mean image on all.
     """
     source, target = ends(direction)
     sources, truth = tests.test[source], tests.test[target]
@@ -70,7 +70,7 @@ def rivals(tests: TestSet, direction: Direction) -> Iterator[Rival]:
                 made = _oracle(sources, truth)
                 yield Rival(name, "oracle", "uses pairs, 32 levels a band", made)
         elif known is not None:
-            if name.startswith("mean picture"):
+            if name.startswith("mean image"):
                 yield Rival(name, "baseline", "", _mean(sources, known))
             elif rgb or (small and name == "histogram matching"):
                 yield Rival(name, "baseline", "", _simple(baseline, sources, known))
@@ -85,14 +85,14 @@ def _untouched(sources: Squares, truth: Squares) -> Squares:
 
 
 def _simple(baseline: Baseline, sources: Squares, known: Squares) -> Squares:
-    pictures, step = np.asarray(known.samples), _at_once(sources)
-    # Many at once, since each time the baseline looks at all of `pictures` anew.
+    images, step = np.asarray(known.samples), _at_once(sources)
+    # Many at once, since each time the baseline looks at all of `images` anew.
     parts = (sources.samples[start : start + step] for start in range(0, len(sources), step))
-    return _mapped(parts, sources, known, lambda x: baseline.translate(np.asarray(x), pictures))
+    return _mapped(parts, sources, known, lambda x: baseline.translate(np.asarray(x), images))
 
 
 def _mean(sources: Squares, known: Squares) -> Squares:
-    """The mean of the target domain's pictures for every source, whatever their bands and depth."""
+    """The mean of the target domain's images for every source, whatever their bands and depth."""
     mean = np.rint(np.mean(known.samples, axis=0, dtype=np.float64)).astype(known.samples.dtype)
     samples = shelf((len(sources), *mean.shape), deep=mean.dtype == np.uint16)
     samples[:] = mean
@@ -100,7 +100,7 @@ def _mean(sources: Squares, known: Squares) -> Squares:
 
 
 def _oracle(sources: Squares, truth: Squares) -> Squares:
-    """`baselines.colour_table`, a few pictures at a time."""
+    """`baselines.colour_table`, a few images at a time."""
     table = fit_colour_table(zip(sources.chunks(), truth.chunks(), strict=True))
     return _mapped(sources.chunks(), sources, truth, lambda x: apply_colour_table(table, x))
 

@@ -7,21 +7,22 @@ import numpy as np
 
 from unpaired.console import Meter
 from unpaired.diagnostics.probe import reconstruction_errors, take_probe
-from unpaired.engines.seam import Direction
+from unpaired.directions import Direction
 from unpaired.evaluation.measure import Yardstick, least_like
 from unpaired.evaluation.rivals import RIVALS, ends, rivals
 from unpaired.evaluation.testset import FEWEST, Squares, TestSet, shelf, to_rgb
 from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.images.image import Image, from_signed, to_signed
-from unpaired.report.report import Example, Method, MethodKind, Value
+from unpaired.metrics.metric import Value
+from unpaired.report.report import Example, Method, MethodKind
 from unpaired.translation.model import Model
 
 __all__ = ["CYCLED", "FLOOR", "Table", "floor_of"]
 
 RANDOM, WORST = 6, 4  # examples of each direction
-CYCLED = 64  # pictures of each domain, at most, whose way back is measured
-BATCH, BATCH_PIXELS = 8, 2**19  # pictures at once, and pixels of a probe's
-FLOOR = "real training pictures"
+CYCLED = 64  # images of each domain, at most, whose way back is measured
+BATCH, BATCH_PIXELS = 8, 2**19  # images at once, and pixels of a probe's
+FLOOR = "real training images"
 EXAMPLES = 10  # random stream of the examples
 
 
@@ -80,7 +81,7 @@ class Table:
             self._row(rival.name, rival.kind, rival.note, direction, values)
         real = floor_of(self.tests, direction)
         if real is not None:
-            note = "in place of translations: how far real pictures are from other real ones"
+            note = "in place of translations: how far real images are from other real ones"
             values = stick.measure(real, against_truth=False)
             if len(real) < len(sources):
                 values.pop("fid", None)  # of another number, so not to be compared
@@ -137,9 +138,9 @@ class Table:
 
 
 def floor_of(tests: TestSet, direction: Direction) -> Squares | None:
-    """Real training pictures of the target domain, as many as there are sources if there are.
+    """Real training images of the target domain, as many as there are sources if there are.
 
-    None where they are too few, and where they stand in for the test set: no other pictures then.
+    None where they are too few, and where they stand in for the test set: no other images then.
     """
     source, target = ends(direction)
     known = tests.train.get(target)
@@ -163,9 +164,9 @@ def _translate(
     bands, depth = model.result_kind(direction)
     samples = shelf((*sources.samples.shape[:3], bands), deep=depth == 16)
     for start in range(0, len(sources), BATCH):
-        part = [Image(picture) for picture in np.asarray(sources.samples[start : start + BATCH])]
+        part = [Image(image) for image in np.asarray(sources.samples[start : start + BATCH])]
         made = model.translate_many(part, direction, batch_size=BATCH)
-        samples[start : start + len(part)] = [picture.pixels for picture in made]
+        samples[start : start + len(part)] = [image.pixels for image in made]
         progress(len(part))
     return Squares(samples, sources.names)
 
@@ -177,7 +178,7 @@ def _cycles(model: Model, tests: TestSet, seed: int) -> dict[Direction, dict[str
     side = tests.test["a"].samples.shape[1]
     batch = max(2, min(BATCH, BATCH_PIXELS // side**2))
     errors: dict[str, list[float]] = {}
-    # Parts of at least `batch`, if there are so many: a single picture is no probe.
+    # Parts of at least `batch`, if there are so many: a single image is no probe.
     for part in np.array_split(np.arange(count), max(1, count // batch)):
         probe = take_probe(
             model.translator,

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: squares of one size, on disk, so that memory does not grow."""
+"""The images of an evaluation: squares of one size, on disk, so that memory does not grow."""
 
 import math
 import os
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from unpaired.config import Recipe
 from unpaired.console import counted
-from unpaired.data.batches import load_whole, stream
+from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
-from unpaired.engines.seam import Domain
+from unpaired.directions import Domain
 from unpaired.errors import DataError, ImageError, RunError
 from unpaired.images.image import from_signed
+from unpaired.streams import stream
 
 __all__ = [
     "FEWEST",
@@ -32,16 +33,16 @@ __all__ = [
 ]
 
 SAMPLE = 9  # random stream of the draws; 1 to 8 are those of training
-FEWEST = 3  # pictures that figures of a set are made of
-REFERENCE = 1000  # training pictures, at most, for floors and baselines
-CHUNK, CHUNK_PIXELS = 64, 2**22  # pictures in memory at once, and pixels of them
+FEWEST = 3  # images that figures of a set are made of
+REFERENCE = 1000  # training images, at most, for floors and baselines
+CHUNK, CHUNK_PIXELS = 64, 2**22  # images in memory at once, and pixels of them
 
 Samples = NDArray[Any]  # uint8 or uint16
 
 
 @dataclass(frozen=True, eq=False)
 class Squares:
-    """Pictures (n, side, side, bands), uint8 or uint16, and their names."""
+    """Images (n, side, side, bands), uint8 or uint16, and their names."""
 
     samples: Samples
     names: tuple[str, ...]
@@ -50,26 +51,26 @@ class Squares:
         return len(self.names)
 
     def chunks(self) -> Iterator[Samples]:
-        """The pictures in their order, some at a time."""
+        """The images in their order, some at a time."""
         step = _at_once(self.samples.shape[1])
         for start in range(0, len(self), step):
             yield np.asarray(self.samples[start : start + step])
 
     def first(self, count: int) -> "Squares":
-        """The first pictures, at most all."""
+        """The first images, at most all."""
         return Squares(self.samples[:count], self.names[:count])
 
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """What a model is held against, and the training pictures that floors and baselines know."""
+    """What a model is held against, and the training images that floors and baselines know."""
 
     __test__ = False  # not a class of tests
 
     test: dict[Domain, Squares]
     train: dict[Domain, Squares]  # in an order by lot; without a domain that has none
-    paired: bool  # pictures of one index show the same; a statement about file names
-    held_out: bool  # False where there is no test set and training pictures stand in for it
+    paired: bool  # images of one index show the same; a statement about file names
+    held_out: bool  # False where there is no test set and training images stand in for it
 
 
 def gather(
@@ -82,16 +83,16 @@ def gather(
     max_pixels: int,
     progress: Callable[[int, int], object],
 ) -> TestSet:
-    """Reads the pictures of a data set at `side` x `side` pixels, resized with antialiasing.
+    """Reads the images of a data set at `side` x `side` pixels, resized with antialiasing.
 
     Args:
         recipe: bands and depth of the domains.
-        limit: pictures of each test set at most, drawn by `seed` (0: all); else at least 3.
-        progress: is told how many pictures of how many are read.
+        limit: images of each test set at most, drawn by `seed` (0: all); else at least 3.
+        progress: is told how many images of how many are read.
 
     Raises:
-        DataError: a domain has fewer than 3 pictures.
-        ImageError: a picture cannot be read, or its bands do not fit.
+        DataError: a domain has fewer than 3 images.
+        ImageError: an image cannot be read, or its bands do not fit.
     """
     held_out = data.test_a is not None and data.test_b is not None
     test_a, test_b = data.train_a, data.train_b
@@ -99,7 +100,7 @@ def gather(
         test_a, test_b = data.test_a, data.test_b
     for folder in (test_a, test_b):
         if len(folder) < FEWEST:
-            there = counted(len(folder), "picture")
+            there = counted(len(folder), "image")
             raise DataError(f"{folder.root}: {there} to evaluate with: give {FEWEST} or more")
     paired = is_paired(test_a, test_b)
     chosen_a, chosen_b = (_draw(len(f), limit, seed, i) for i, f in ((0, test_a), (1, test_b)))
@@ -153,7 +154,7 @@ def shelf(shape: tuple[int, ...], *, deep: bool) -> NDArray[Any]:
             return np.memmap(file, kind, "r+", shape=shape)
     except OSError as error:
         raise RunError(
-            f"no temporary file of {size:,} bytes for pictures ({error.strerror or error}): free "
+            f"no temporary file of {size:,} bytes for images ({error.strerror or error}): free "
             "the space, set TMPDIR to a folder with more, or give --limit"
         ) from error
 
@@ -192,14 +193,14 @@ def _shuffle(count: int, seed: int, index: int) -> list[int]:
 
 
 def _at_once(side: int) -> int:
-    """Pictures of `side` x `side` that are held in memory together."""
+    """Images of `side` x `side` that are held in memory together."""
     return max(1, min(CHUNK, CHUNK_PIXELS // side**2))
 
 
 def _load(
     folder: Folder, index: int, bands: int, side: int, max_pixels: int
 ) -> NDArray[np.float32]:
-    """As `load_whole`, one picture; if its bands do not fit, the error names it."""
+    """As `load_whole`, one image; if its bands do not fit, the error names it."""
     try:
         one = load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)
         return one.reshape(one.shape[1:])

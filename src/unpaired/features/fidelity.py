@@ -16,7 +16,7 @@ _SIDE = 299
 class InceptionFeatures:
     """Pool3 of Inception-v3 with the weights of the FID. See feature_seam.FeatureNetwork.
 
-    Heusel et al. 2017. torch-fidelity downloads the weights the first time. Pictures come to it at
+    Heusel et al. 2017. torch-fidelity downloads the weights the first time. Images come to it at
     its own 299 px, resized here by an antialiased bicubic and rounded to levels, so that its own
     bilinear, which aliases, has nothing to do: figures are those of clean-fid, near but not equal
     to those of tools that let the network resize.
@@ -46,9 +46,9 @@ class InceptionFeatures:
             ) from error
         self._extractor = extractor.to(self.device).eval()
 
-    def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See feature_seam.FeatureNetwork.features."""
-        levels = np.rint(resize(pictures, _SIDE)).astype(np.uint8)
+        levels = np.rint(resize(images, _SIDE)).astype(np.uint8)
         with torch.inference_mode():
             x = torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous().to(self.device)
             (vectors,) = self._extractor(x)

@@ -30,7 +30,7 @@ from unpaired.weights.torch_pth import read_pth
 
 __all__ = ["Lpips", "TorchFeatures"]
 
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -123,7 +123,7 @@ class TorchFeatures:
     | VGG16 | last convolution (conv5_3) after its ReLU | 512 | ImageNet mean and deviation |
     | EfficientNet-Lite0 | head convolution after its ReLU6 | 1280 | (x - 127) / 128 |
 
-    Each is the mean over all positions; pictures are resized to 224 x 224, antialiased.
+    Each is the mean over all positions; images are resized to 224 x 224, antialiased.
 
     Raises:
         CheckpointError: the file cannot be read, or holds none of the three networks.
@@ -141,11 +141,11 @@ class TorchFeatures:
         self._shift = _channels(network.shift, self.device)
         self._scale = _channels(network.scale, self.device)
 
-    def features(self, pictures: Pictures) -> NDArray[np.float32]:
+    def features(self, images: Images8) -> NDArray[np.float32]:
         """See feature_seam.FeatureNetwork.features."""
         with torch.inference_mode():
-            x = (_nchw(resize(pictures, _SIDE), self.device) - self._shift) / self._scale
-            # One by one on a CPU: what passes between the layers of one picture fits its caches.
+            x = (_nchw(resize(images, _SIDE), self.device) - self._shift) / self._scale
+            # One by one on a CPU: what passes between the layers of one image fits its caches.
             parts = torch.split(x, 1) if self.device.type == "cpu" else (x,)
             means = torch.cat([self._run(part).mean(dim=(2, 3)) for part in parts])
         vectors: NDArray[np.float32] = means.cpu().numpy()
@@ -180,15 +180,15 @@ class Lpips:
         shapes = {name: (1, c.outer, 1, 1) for name, c in zip(names, ALEXNET, strict=True)}
         taken = _on(self.device, _take(_read(heads), shapes, heads))
         self._heads = [taken[name] for name in names]
-        # Of pictures in [-1, 1], as the authors have it: nearly ImageNet's mean and deviation.
+        # Of images in [-1, 1], as the authors have it: nearly ImageNet's mean and deviation.
         self._shift = _channels((-0.030, -0.088, -0.188), self.device)
         self._scale = _channels((0.458, 0.448, 0.450), self.device)
 
-    def distance(self, x: Pictures, y: Pictures) -> NDArray[np.float64]:
-        """See feature_seam.PairDistance.distance; pictures of at least 31 x 31 pixels."""
+    def distance(self, x: Images8, y: Images8) -> NDArray[np.float64]:
+        """See feature_seam.PairDistance.distance; images of at least 31 x 31 pixels."""
         if x.shape != y.shape or x.ndim != 4 or x.shape[-1] != 3 or min(x.shape[1:3]) < 31:
             raise DataError(
-                "LPIPS needs pairs of RGB pictures of one size, at least 31x31 pixels, not "
+                "LPIPS needs pairs of RGB images of one size, at least 31x31 pixels, not "
                 f"{x.shape} and {y.shape}"
             )
         with torch.inference_mode():
@@ -200,8 +200,8 @@ class Lpips:
             total: NDArray[np.float64] = torch.stack(parts).sum(dim=0).numpy()
         return total
 
-    def _activations(self, pictures: Pictures) -> list[Tensor]:
-        x = _nchw(pictures.astype(np.float32), self.device) / 127.5 - 1
+    def _activations(self, images: Images8) -> list[Tensor]:
+        x = _nchw(images.astype(np.float32), self.device) / 127.5 - 1
         return _plain_activations((x - self._shift) / self._scale, ALEXNET, self._weights)
 
 
@@ -369,6 +369,6 @@ def _channels(values: Sequence[float], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
 
 
-def _nchw(pictures: NDArray[np.float32], device: torch.device) -> Tensor:
+def _nchw(images: NDArray[np.float32], device: torch.device) -> Tensor:
     """Channels-last in memory, as numpy has them."""
-    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2)
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in columns under their titles."""
+"""Contact sheets: images in columns under their titles."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +18,13 @@ def draw_grid(
     cell: int = 128,
     halves: bool = False,
 ) -> Image.Image:
-    """Columns of pictures (H, W, bands) in [-1, 1] under their titles, in equal cells.
+    """Columns of images (H, W, bands) in [-1, 1] under their titles, in equal cells.
 
-    A picture's longer side fills its cell. Of three or more bands the first three are shown as
+    An image's longer side fills its cell. Of three or more bands the first three are shown as
     RGB, else the first as grey.
 
     Args:
-        columns: titles and pictures; they may differ in size, and columns in length.
+        columns: titles and images; they may differ in size, and columns in length.
         cell: side of the cells in pixels.
         halves: a wider gap stands in the middle.
     """
@@ -41,18 +41,18 @@ def draw_grid(
             title = title.rstrip("…")[:-1] + "…"
         draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
         for row, image in enumerate(images):
-            picture = _fitted(Image.fromarray(_shown(image)), cell)
-            across, down = (cell - picture.width) // 2, (cell - picture.height) // 2
-            sheet.paste(picture, (left + across, head + row * (cell + gap) + down))
+            image = _fitted(Image.fromarray(_shown(image)), cell)
+            across, down = (cell - image.width) // 2, (cell - image.height) // 2
+            sheet.paste(image, (left + across, head + row * (cell + gap) + down))
     return sheet
 
 
-def _fitted(picture: Image.Image, cell: int) -> Image.Image:
+def _fitted(image: Image.Image, cell: int) -> Image.Image:
     """Its longer side as long as the cell; small ones are enlarged in blocks."""
-    longer = max(picture.size)
-    width, height = (max(1, round(side * cell / longer)) for side in picture.size)
+    longer = max(image.size)
+    width, height = (max(1, round(side * cell / longer)) for side in image.size)
     how = Image.Resampling.LANCZOS if longer > cell else Image.Resampling.NEAREST
-    return picture.resize((width, height), how)
+    return image.resize((width, height), how)
 
 
 def _shown(image: Signed) -> NDArray[np.uint8]:

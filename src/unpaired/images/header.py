@@ -1,4 +1,4 @@
-"""What the first bytes of a picture say: format, size, bands, bits. Nothing is decoded here.
+"""What the first bytes of an image say: format, size, bands, bits. Nothing is decoded here.
 
 Sizes are known before any memory is taken for pixels, and so is what Pillow would drop without
 a word: the lower bits of 16-bit colour, and bands beyond colour and transparency.
@@ -26,7 +26,7 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture.
+    """What a file says about its image.
 
     `width` and `height` are those stored: an EXIF orientation may still swap them.
     """
@@ -48,10 +48,10 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Reads the header of the picture at `path`, whatever its suffix says.
+    """Reads the header of the image at `path`, whatever its suffix says.
 
     Raises:
-        ImageError: no picture of a format we read, a damaged header, or samples that are
+        ImageError: no image of a format we read, a damaged header, or samples that are
             neither 8- nor 16-bit unsigned.
     """
     try:
@@ -67,14 +67,14 @@ def parse_header(file: BinaryIO, path: str | Path) -> Header:
     format = format_of(start)
     if format is None:
         raise ImageError(
-            f"{path}: " + (f"not a picture ({ACCEPTED} are read)" if start else "the file is empty")
+            f"{path}: " + (f"not an image ({ACCEPTED} are read)" if start else "the file is empty")
         )
     file.seek(0)
     try:
         match format:
             case "JPEG":
-                picture = PIL.JpegImagePlugin.JpegImageFile(file)
-                header = Header(format, *picture.size, 1 if picture.mode == "L" else 3, 8)
+                image = PIL.JpegImagePlugin.JpegImageFile(file)
+                header = Header(format, *image.size, 1 if image.mode == "L" else 3, 8)
             case "BMP":
                 bitmap = PIL.BmpImagePlugin.BmpImageFile(file)
                 grey = bitmap.mode in ("1", "L")
@@ -150,7 +150,7 @@ def _webp(start: bytes) -> Header:
 
 
 def _tiff(file: BinaryIO, path: str | Path) -> Header:
-    """The first picture of a TIFF or BigTIFF file; TIFF 6.0, section 8, has the tags."""
+    """The first image of a TIFF or BigTIFF file; TIFF 6.0, section 8, has the tags."""
     tags = _tiff_tags(file)
     (width,), (height,) = tags[256], tags[257]
     bits, kinds, extras = tags.get(258, (1,)), tags.get(339, (1,)), tags.get(338, ())
@@ -162,7 +162,7 @@ def _tiff(file: BinaryIO, path: str | Path) -> Header:
             sorted({f"{names.get(kind, 'unknown')}{bit}" for kind in set(kinds) for bit in bits})
         )
         raise ImageError(
-            f"{path}: holds {held} samples; pictures of 8- and 16-bit unsigned samples are accepted"
+            f"{path}: holds {held} samples; images of 8- and 16-bit unsigned samples are accepted"
         )
     stored = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}.get(photometric)
     if stored is None:

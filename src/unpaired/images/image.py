@@ -1,4 +1,4 @@
-"""One picture in memory, and how it comes from a file and goes to one.
+"""One image in memory, and how it comes from a file and goes to one.
 
 Read are JPEG, PNG, WebP, BMP and TIFF, told by their content and not by their suffix; of several
 frames the first. Nothing is lost on the way: 16-bit samples stay 16-bit, transparency is kept
@@ -57,14 +57,14 @@ SUFFIXES: dict[str, Format] = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-"""The suffixes of pictures, in lower case, and the format that each is written in."""
+"""The suffixes of images, in lower case, and the format that each is written in."""
 
 _LONGEST: dict[Format, int] = {"JPEG": 65500, "WEBP": 16383}
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture: `pixels` (height, width, bands) and, where it has one, its transparency.
+    """An image: `pixels` (height, width, bands) and, where it has one, its transparency.
 
     `pixels` are uint8 or uint16 over their whole range; `alpha` is (height, width) uint8 with 0
     clear and 255 opaque, None where the file has no transparency. Both may be read-only.
@@ -77,12 +77,12 @@ class Image:
         pixels, alpha = self.pixels, self.alpha
         if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16) or not pixels.size:
             raise ImageError(
-                f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture: give"
+                f"an array of shape {pixels.shape} and type {pixels.dtype} is no image: give"
                 " (height, width, bands) in uint8 or uint16"
             )
         if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != np.uint8):
             raise ImageError(
-                f"transparency of shape {alpha.shape} and type {alpha.dtype} does not fit a picture"
+                f"transparency of shape {alpha.shape} and type {alpha.dtype} does not fit an image"
                 f" of shape {pixels.shape}: give (height, width) in uint8"
             )
 
@@ -104,13 +104,13 @@ class Image:
 
 
 def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
-    """Reads the picture at `path`, upright.
+    """Reads the image at `path`, upright.
 
     The size is checked against `max_pixels` before anything is decoded.
 
     Raises:
         TooLarge: more than `max_pixels` pixels, or more than the memory holds.
-        ImageError: not a picture, damaged, or of samples that are not 8- or 16-bit unsigned.
+        ImageError: not an image, damaged, or of samples that are not 8- or 16-bit unsigned.
         MissingExtra: 16-bit colour or many bands, and rasterio is not installed.
     """
     try:
@@ -136,42 +136,42 @@ def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Ima
         raise ImageError(f"{path}: damaged or cut off ({reason_of(error)})") from error
 
 
-def from_pil(picture: PIL.Image.Image) -> Image:
-    """The pixels of a picture of Pillow, upright as its EXIF orientation says.
+def from_pil(image: PIL.Image.Image) -> Image:
+    """The pixels of an image of Pillow, upright as its EXIF orientation says.
 
     A 16-bit colour file opened with Pillow has lost its lower bits already: use `read_image`.
 
     Raises:
         ImageError: a mode without an exact counterpart (float, LAB, 32-bit beyond 16 bits).
     """
-    picture.load()
-    orientation = _exif_orientation(picture)
+    image.load()
+    orientation = _exif_orientation(image)
     alpha: npt.NDArray[Any] | None = None
-    transparency = picture.info.get("transparency")
-    match picture.mode:
+    transparency = image.info.get("transparency")
+    match image.mode:
         case "1":
-            picture = picture.convert("L")
+            image = image.convert("L")
         case "P":
-            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
             transparency = None
         case "CMYK" | "YCbCr" | "RGBX" | "HSV":
-            picture = picture.convert("RGB")
+            image = image.convert("RGB")
         case "PA" | "RGBa":
-            picture = picture.convert("RGBA")
+            image = image.convert("RGBA")
         case "La":
-            picture = picture.convert("LA")
-    samples = np.asarray(picture)
-    if picture.mode == "I" and samples.min() >= 0 and samples.max() <= 65535:
+            image = image.convert("LA")
+    samples = np.asarray(image)
+    if image.mode == "I" and samples.min() >= 0 and samples.max() <= 65535:
         samples = samples.astype(np.uint16)
-    elif picture.mode.startswith("I;16"):
+    elif image.mode.startswith("I;16"):
         samples = samples.astype(np.uint16, copy=False)
-    elif picture.mode not in ("L", "LA", "RGB", "RGBA"):
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise ImageError(
-            f"a picture of Pillow's mode {picture.mode} has no exact counterpart in 8- or 16-bit"
+            f"an image of Pillow's mode {image.mode} has no exact counterpart in 8- or 16-bit"
             " unsigned samples: convert it first"
         )
     pixels = samples if samples.ndim == 3 else samples[:, :, np.newaxis]
-    if picture.mode in ("LA", "RGBA"):
+    if image.mode in ("LA", "RGBA"):
         pixels, alpha = pixels[:, :, :-1], pixels[:, :, -1]
     elif transparency is not None:  # one colour of the file stands for "clear"
         alpha = np.where((pixels == transparency).all(axis=2), 0, 255).astype(np.uint8)
@@ -179,7 +179,7 @@ def from_pil(picture: PIL.Image.Image) -> Image:
 
 
 def to_pil(image: Image) -> PIL.Image.Image:
-    """The picture as Pillow has it: mode L, LA, RGB, RGBA or I;16.
+    """The image as Pillow has it: mode L, LA, RGB, RGBA or I;16.
 
     Raises:
         ImageError: Pillow has no mode for it (16-bit colour, other band counts).
@@ -200,14 +200,14 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
     drop the transparency. 16-bit colour and other band counts go through rasterio.
 
     Raises:
-        ImageError: an unknown suffix, or a format that cannot hold the picture.
+        ImageError: an unknown suffix, or a format that cannot hold the image.
         MissingExtra: rasterio is needed and not installed.
         RunError: the system refuses to write.
     """
     path = Path(path)
     format = SUFFIXES.get(path.suffix.lower())
     if format is None:
-        raise ImageError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
+        raise ImageError(f"{path}: images are written as {', '.join(SUFFIXES)}")
     if format != "TIFF" and (image.bands not in (1, 3) or (image.depth == 16 and format != "PNG")):
         raise ImageError(
             f"{path}: {format} cannot hold {image.bands} bands of {image.depth} bits: write .tif"
@@ -247,7 +247,7 @@ def from_signed(array: npt.NDArray[np.floating[Any]], depth: Literal[8, 16]) -> 
 
 
 def over_white(image: Image) -> Pixels:
-    """The pixels over a white ground: what training sees of a transparent picture."""
+    """The pixels over a white ground: what training sees of a transparent image."""
     if image.alpha is None:
         return image.pixels
     white = 255 if image.depth == 8 else 65535
@@ -272,7 +272,7 @@ def with_bands(pixels: Pixels, bands: int) -> Pixels:
         luma = (pixels.astype(np.uint32) @ weights + 32768) >> 16
         return _like(pixels, luma[..., np.newaxis])
     raise ImageError(
-        f"a picture of {given} bands stands where {bands} are needed: only grey and RGB convert"
+        f"an image of {given} bands stands where {bands} are needed: only grey and RGB convert"
     )
 
 
@@ -289,11 +289,11 @@ def _open_in_pillow(file: BinaryIO, header: Header) -> PIL.ImageFile.ImageFile:
         case "JPEG":
             return PIL.JpegImagePlugin.JpegImageFile(file)
         case "PNG":
-            picture = PIL.PngImagePlugin.PngImageFile(file)
-            if picture.mode == "L" and "transparency" in picture.info:
+            image = PIL.PngImagePlugin.PngImageFile(file)
+            if image.mode == "L" and "transparency" in image.info:
                 # Pillow widens samples of 2 and 4 bits to 8, but not this one.
-                picture.info["transparency"] *= 255 // (2**header.bits - 1)
-            return picture
+                image.info["transparency"] *= 255 // (2**header.bits - 1)
+            return image
         case "WEBP":
             return PIL.WebPImagePlugin.WebPImageFile(file)
         case "BMP":
@@ -302,10 +302,10 @@ def _open_in_pillow(file: BinaryIO, header: Header) -> PIL.ImageFile.ImageFile:
             return PIL.TiffImagePlugin.TiffImageFile(file)
 
 
-def _exif_orientation(picture: PIL.Image.Image) -> int:
-    """1 to 8; damaged EXIF is no reason to refuse a picture."""
+def _exif_orientation(image: PIL.Image.Image) -> int:
+    """1 to 8; damaged EXIF is no reason to refuse an image."""
     try:
-        return int(picture.getexif().get(0x0112, 1))
+        return int(image.getexif().get(0x0112, 1))
     except Exception:
         return 1
 
@@ -333,7 +333,7 @@ def _fits_pillow(image: Image) -> bool:
 
 
 def _from_samples(samples: Pixels, header: Header) -> Image:
-    """All samples of a file, transparency last, as the picture that the header tells of."""
+    """All samples of a file, transparency last, as the image that the header tells of."""
     bands = header.bands
     if samples.shape[2] != bands + header.alpha:
         raise ValueError(f"the header tells of {bands} bands, the file holds {samples.shape[2]}")
@@ -363,7 +363,7 @@ _limit: int | None = None
 
 @contextmanager
 def _pillow_limit_lifted(pixels: int) -> Iterator[None]:
-    """Lifts Pillow's global limit while pictures are decoded that are beyond it and within ours.
+    """Lifts Pillow's global limit while images are decoded that are beyond it and within ours.
 
     The first thread in takes the limit away and the last one out puts it back, so other users of
     Pillow in the process are without it for that time only, and only if the user raised ours.

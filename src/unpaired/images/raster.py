@@ -91,7 +91,7 @@ def _import_rasterio(purpose: str) -> Any:
 
 @contextmanager
 def _without_georeferencing(rasterio: Any) -> Iterator[None]:
-    """Silences the warning that a picture has no place on Earth.
+    """Silences the warning that an image has no place on Earth.
 
     Under a lock, since the filters of warnings belong to the process and not to a thread.
     """

@@ -1,6 +1,6 @@
 """Distances between two sets of features (KID, FID), and figures of paired rasters.
 
-Features are (n, width), one row a picture, of any float type; they may be `np.memmap`, are read in
+Features are (n, width), one row an image, of any float type; they may be `np.memmap`, are read in
 blocks and reckoned with in float64. Rasters are (..., height, width, bands), of any number type.
 """
 
@@ -54,7 +54,7 @@ def kid(x: Features, y: Features) -> Interval:
     The interval is 1.96 standard errors each way, by the jackknife of two samples: each row of `x`,
     then of `y`, is left out once (Arvesen, "Jackknifing U-statistics", 1969). Where both sets come
     from one distribution the statistic is degenerate, and the interval errs on the wide side. Rows
-    count as independent: near-duplicates among the pictures make it too narrow.
+    count as independent: near-duplicates among the images make it too narrow.
 
     Raises:
         DataError: the widths differ, or there are fewer than 3 rows on a side.
@@ -151,7 +151,7 @@ def _check_features(x: Features, y: Features, *, at_least: int, what: str) -> No
         raise DataError(f"cannot compare features of the shapes {x.shape} and {y.shape}")
     if min(len(x), len(y)) < at_least:
         raise DataError(
-            f"{what} needs at least {at_least} pictures on each side, not {len(x)} and {len(y)}"
+            f"{what} needs at least {at_least} images on each side, not {len(x)} and {len(y)}"
         )
 
 

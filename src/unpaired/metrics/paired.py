@@ -1,7 +1,7 @@
-"""Scores of translated pictures against the truth: PSNR, SSIM, and the share of right pixels.
+"""Scores of translated images against the truth: PSNR, SSIM, and the share of right pixels.
 
-Pictures are uint8, (..., height, width, bands). PSNR and SSIM are of single pictures; the figure of
-a set is their mean over the pictures.
+Images are uint8, (..., height, width, bands). PSNR and SSIM are of single images; the figure of
+a set is their mean over the images.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 
 _WINDOW = 7
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -35,9 +35,9 @@ class TruthScores:
     """How near the translations of a test set come to its truth."""
 
     psnr: float
-    """Mean over the pictures, dB; infinite if one is exact."""
+    """Mean over the images, dB; infinite if one is exact."""
     ssim: float
-    """Mean over the pictures."""
+    """Mean over the images."""
     acc16: float
     """Share of all pixels with every band within 16 levels of the truth."""
     macro16: float
@@ -46,10 +46,10 @@ class TruthScores:
     """`acc16` on the set's pixels purely of one class, for each class that has any."""
 
 
-def psnr(x: Pictures, y: Pictures) -> Floats:
-    """Peak signal-to-noise ratio in dB, peak 255, of each picture: shape (...).
+def psnr(x: Images8, y: Images8) -> Floats:
+    """Peak signal-to-noise ratio in dB, peak 255, of each image: shape (...).
 
-    Equal pictures have infinity.
+    Equal images have infinity.
 
     Raises:
         DataError: the shapes differ.
@@ -60,27 +60,27 @@ def psnr(x: Pictures, y: Pictures) -> Floats:
         return np.asarray(10 * np.log10(255**2 / error))
 
 
-def ssim(x: Pictures, y: Pictures) -> Floats:
-    """Structural similarity of each picture: shape (...).
+def ssim(x: Images8, y: Images8) -> Floats:
+    """Structural similarity of each image: shape (...).
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", 2004, equation 13, as scikit-image
-    has it by default: uniform windows of 7x7 wholly inside the picture, sample covariance, each
+    has it by default: uniform windows of 7x7 wholly inside the image, sample covariance, each
     band by itself, and the mean over windows and bands.
 
     Raises:
-        DataError: the shapes differ, or the pictures are below 7x7 pixels.
+        DataError: the shapes differ, or the images are below 7x7 pixels.
     """
     _check_shapes(x, y)
     height, width = x.shape[-3:-1]
     if min(height, width) < _WINDOW:
         raise DataError(
-            f"SSIM needs pictures of at least {_WINDOW}x{_WINDOW} pixels, not {height}x{width}"
+            f"SSIM needs images of at least {_WINDOW}x{_WINDOW} pixels, not {height}x{width}"
         )
     pairs = zip(x.reshape(-1, *x.shape[-3:]), y.reshape(-1, *x.shape[-3:]), strict=True)
     return np.array([_ssim_of_one(a, b) for a, b in pairs]).reshape(x.shape[:-3])
 
 
-def within(x: Pictures, y: Pictures, levels: int) -> Mask:
+def within(x: Images8, y: Images8, levels: int) -> Mask:
     """Where every band of a pixel is within `levels` of the other's: (..., height, width).
 
     Raises:
@@ -91,7 +91,7 @@ def within(x: Pictures, y: Pictures, levels: int) -> Mask:
     return near
 
 
-def accuracy_within(x: Pictures, y: Pictures, levels: int) -> float:
+def accuracy_within(x: Images8, y: Images8, levels: int) -> float:
     """Share of all pixels where every band is within `levels` of the truth, 0 to 1.
 
     Raises:
@@ -101,24 +101,24 @@ def accuracy_within(x: Pictures, y: Pictures, levels: int) -> float:
 
 
 def score_against_truth(
-    translated: Sequence[Pictures] | Pictures,
-    truth: Sequence[Pictures] | Pictures,
-    classes: Sequence[Pictures] | Pictures,
+    translated: Sequence[Images8] | Images8,
+    truth: Sequence[Images8] | Images8,
+    classes: Sequence[Images8] | Images8,
     pure: Sequence[Mask] | Mask,
 ) -> TruthScores:
     """Scores of a translated `seasons` test set.
 
     Args:
-        translated, truth: N pictures each, (height, width, 3).
+        translated, truth: N images each, (height, width, 3).
         classes: N class maps, (height, width), indices into `CLASSES`.
         pure: N masks, (height, width), of the pixels that are of one class only.
 
     Raises:
-        DataError: there are no pictures, or their numbers or shapes differ.
+        DataError: there are no images, or their numbers or shapes differ.
     """
     if not len(translated) == len(truth) == len(classes) == len(pure) > 0:
         raise DataError(
-            f"cannot score {len(translated)} translations against {len(truth)} pictures with "
+            f"cannot score {len(translated)} translations against {len(truth)} images with "
             f"{len(classes)} class maps and {len(pure)} masks: give as many of each, at least one"
         )
     hits = np.zeros(len(CLASSES), np.int64)
@@ -145,7 +145,7 @@ def score_against_truth(
     )
 
 
-def _ssim_of_one(x: Pictures, y: Pictures) -> float:
+def _ssim_of_one(x: Images8, y: Images8) -> float:
     a, b = x.astype(np.int64), y.astype(np.int64)
     samples = _WINDOW**2
     # The sums are whole numbers, hence exact; nothing cancels before the divisions.
@@ -168,6 +168,6 @@ def _window_sums(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return sums
 
 
-def _check_shapes(x: Pictures, y: Pictures) -> None:
+def _check_shapes(x: Images8, y: Images8) -> None:
     if x.shape != y.shape:
-        raise DataError(f"cannot compare pictures of different shapes: {x.shape} and {y.shape}")
+        raise DataError(f"cannot compare images of different shapes: {x.shape} and {y.shape}")

@@ -1,11 +1,11 @@
-"""Distances between two sets of pictures that need no weights: patches, colours, power spectrum.
+"""Distances between two sets of images that need no weights: patches, colours, power spectrum.
 
 `describe` reads a set once and keeps a summary of bounded size; the distances compare two of them.
 They are never called FID or KID. All are at least 0, lower is better, and 0 for one set with itself
-in any order: what is drawn from a picture depends on its content and the seed, not on its place.
+in any order: what is drawn from an image depends on its content and the seed, not on its place.
 
-Two samples of one distribution have distances above 0 too, the more the fewer pictures: a figure
-means something only beside that of real pictures against others of the same number.
+Two samples of one distribution have distances above 0 too, the more the fewer images: a figure
+means something only beside that of real images against others of the same number.
 """
 
 import zlib
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.errors import DataError
-from unpaired.features.extract import each_picture
+from unpaired.features.extract import each_image
 from unpaired.features.seam import resize
 
 __all__ = [
@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
 _PATCH = 7
 _COARSEST = 16  # pixels a side of the last level of the pyramid, at least
-_PATCHES_EACH, _PATCHES = 64, 8192  # of a picture and of a set, in each level
+_PATCHES_EACH, _PATCHES = 64, 8192  # of an image and of a set, in each level
 _PIXELS_EACH, _PIXELS = 256, 16384
 _DIRECTIONS = 128
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -45,64 +45,64 @@ _ROUNDING = 1 / 12  # variance of the rounding to levels: the floor of every spe
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What is kept of a set of pictures."""
+    """What is kept of a set of images."""
 
     side: int
     """Pixels a side at which patches and spectrum were taken."""
     count: int
-    """Pictures in the set."""
+    """Images in the set."""
     patches: tuple[Rows, ...]
     """7x7 patches of each level of the Laplacian pyramid, finest first: (k, 49, bands)."""
     colours: Rows
     """Colours of single pixels, (k, bands): CIELAB where there are three bands, else levels."""
     spectrum: Floats
-    """Power by spatial frequency, dB, mean over the pictures: (radii,), radius 1 first."""
+    """Power by spatial frequency, dB, mean over the images: (radii,), radius 1 first."""
 
 
 def describe(
-    pictures: Iterable[Pictures],
+    images: Iterable[Images8],
     *,
     side: int,
     seed: int = 0,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Description:
-    """Reads a set of pictures once, in memory independent of their number.
+    """Reads a set of images once, in memory independent of their number.
 
-    Of each picture 64 patches in each level and 256 pixels are drawn; of those of the whole set
-    8192 patches a level and 16384 pixels are kept, by lot. Colours are of the pictures as they are;
+    Of each image 64 patches in each level and 256 pixels are drawn; of those of the whole set
+    8192 patches a level and 16384 pixels are kept, by lot. Colours are of the images as they are;
     for patches and spectrum they are resized, antialiased, to `side` x `side`.
 
     Args:
-        pictures: uint8, (height, width, bands) or (n, height, width, bands), all of as many bands.
-        side: at least 16; the size at which the pictures are made.
+        images: uint8, (height, width, bands) or (n, height, width, bands), all of as many bands.
+        side: at least 16; the size at which the images are made.
         seed: of the draws; descriptions are compared with those of the same seed.
-        progress: is told how many pictures are done.
+        progress: is told how many images are done.
 
     Raises:
-        DataError: there are no pictures, one is not uint8, their bands differ, or `side` is small.
+        DataError: there are no images, one is not uint8, their bands differ, or `side` is small.
     """
     if side < _COARSEST:
-        raise DataError(f"pictures are compared at {_COARSEST} pixels a side or more, not {side}")
+        raise DataError(f"images are compared at {_COARSEST} pixels a side or more, not {side}")
     levels = 1 + int(np.log2(side / _COARSEST))
     patches = [_Lot(_PATCHES) for _ in range(levels)]
     colours = _Lot(_PIXELS)
     rings = _Rings(side)
     count, bands = 0, 0
-    for picture in each_picture(pictures):
-        bands = bands or picture.shape[-1]
-        if picture.shape[-1] != bands:
-            raise DataError(f"a set has pictures of {bands} and of {picture.shape[-1]} bands")
-        rng = np.random.default_rng((seed, zlib.crc32(picture.tobytes())))
-        pixels = picture.reshape(-1, bands)[rng.integers(0, picture[..., 0].size, _PIXELS_EACH)]
+    for image in each_image(images):
+        bands = bands or image.shape[-1]
+        if image.shape[-1] != bands:
+            raise DataError(f"a set has images of {bands} and of {image.shape[-1]} bands")
+        rng = np.random.default_rng((seed, zlib.crc32(image.tobytes())))
+        pixels = image.reshape(-1, bands)[rng.integers(0, image[..., 0].size, _PIXELS_EACH)]
         colours.add(_colours(pixels), rng)
-        small = resize(picture[np.newaxis], side)[0]
+        small = resize(image[np.newaxis], side)[0]
         for lot, level in zip(patches, laplacian_pyramid(small, levels), strict=True):
             lot.add(_draw_patches(level, rng), rng)
         rings.add(small)
         count += 1
         progress(count)
     if not count:
-        raise DataError("there are no pictures to compare")
+        raise DataError("there are no images to compare")
     kept = tuple(lot.rows() for lot in patches)
     return Description(side, count, kept, colours.rows(), rings.decibels())
 
@@ -143,7 +143,7 @@ def colour_distance(x: Description, y: Description) -> float:
 def spectrum_distance(x: Description, y: Description) -> float:
     """Root mean square difference of the mean log power spectra over spatial frequencies, in dB.
 
-    The spectrum of a picture is that of the mean of its bands, less its mean, under a Hann window;
+    The spectrum of an image is that of the mean of its bands, less its mean, under a Hann window;
     the power is averaged over rings of one pixel, out to the corner (a checkerboard stands at the
     corner), and the rounding to 8 bits is its floor. Raises as `patch_distances`.
     """
@@ -151,7 +151,7 @@ def spectrum_distance(x: Description, y: Description) -> float:
     return float(np.sqrt(np.mean((x.spectrum - y.spectrum) ** 2)))
 
 
-def to_cielab(rgb: Pictures) -> Floats:
+def to_cielab(rgb: Images8) -> Floats:
     """sRGB levels (..., 3) to CIELAB under D65 (CIE 15): L from 0 to 100, a and b around 0."""
     levels = rgb / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
@@ -170,7 +170,7 @@ _XYZ = np.array(
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-def laplacian_pyramid(picture: NDArray[np.float32], levels: int) -> list[NDArray[np.float32]]:
+def laplacian_pyramid(image: NDArray[np.float32], levels: int) -> list[NDArray[np.float32]]:
     """Bands of detail, finest first, and what is left as the last: (height, width, bands) each.
 
     Burt, Adelson, "The Laplacian pyramid as a compact image code", 1983: 1 4 6 4 1, mirrored
@@ -178,12 +178,12 @@ def laplacian_pyramid(picture: NDArray[np.float32], levels: int) -> list[NDArray
     """
     result = []
     for _ in range(levels - 1):
-        smaller = _blur(picture)[::2, ::2]
-        spread = np.zeros_like(picture)
+        smaller = _blur(image)[::2, ::2]
+        spread = np.zeros_like(image)
         spread[::2, ::2] = 4 * smaller
-        result.append(picture - _blur(spread))
-        picture = smaller
-    return [*result, picture]
+        result.append(image - _blur(spread))
+        image = smaller
+    return [*result, image]
 
 
 # ---- what is kept of a set ----------------------------------------------------------------
@@ -218,7 +218,7 @@ class _Lot:
 
 
 class _Rings:
-    """The running mean of the log power spectra of pictures of one size."""
+    """The running mean of the log power spectra of images of one size."""
 
     def __init__(self, side: int) -> None:
         frequency = np.fft.fftfreq(side, 1 / side)
@@ -231,8 +231,8 @@ class _Rings:
         self.total = np.zeros(len(self.sizes))
         self.count = 0
 
-    def add(self, picture: NDArray[np.float32]) -> None:
-        grey = picture.mean(axis=-1, dtype=np.float64)
+    def add(self, image: NDArray[np.float32]) -> None:
+        grey = image.mean(axis=-1, dtype=np.float64)
         power = np.abs(np.fft.fft2((grey - grey.mean()) * self.window)) ** 2
         rings = np.bincount(self.rings, weights=power.ravel()) / self.sizes
         self.total += 10 * np.log10(rings + self.floor)
@@ -251,14 +251,14 @@ def _draw_patches(level: NDArray[np.float32], rng: np.random.Generator) -> NDArr
     return drawn.reshape(*drawn.shape[:2], -1).swapaxes(1, 2)
 
 
-def _colours(pixels: Pictures) -> NDArray[np.floating[Any]]:
+def _colours(pixels: Images8) -> NDArray[np.floating[Any]]:
     return to_cielab(pixels) if pixels.shape[-1] == 3 else pixels.astype(np.float32)
 
 
-def _blur(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = picture.shape[:2]
-    padded = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="reflect")
-    rows, result = np.zeros_like(padded[:height]), np.zeros_like(picture)
+def _blur(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    rows, result = np.zeros_like(padded[:height]), np.zeros_like(image)
     for k, weight in enumerate(_BINOMIAL):
         rows += np.float32(weight) * padded[k : k + height]
     for k, weight in enumerate(_BINOMIAL):
@@ -300,6 +300,6 @@ def _sliced_wasserstein(x: Rows, y: Rows) -> float:
 def _check_alike(x: Description, y: Description) -> None:
     if x.side != y.side or x.colours.shape[1] != y.colours.shape[1]:
         raise DataError(
-            f"cannot compare pictures of {x.side} px and {x.colours.shape[1]} bands with pictures "
+            f"cannot compare images of {x.side} px and {x.colours.shape[1]} bands with images "
             f"of {y.side} px and {y.colours.shape[1]} bands"
         )

@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 
 from unpaired.console import counted
-from unpaired.engines.seam import Direction
+from unpaired.directions import Direction
 from unpaired.images.grid import draw_grid
 from unpaired.images.image import to_signed
+from unpaired.metrics.metric import Metric, Value
 from unpaired.report.page import LONGEST, render, shrunk
-from unpaired.report.report import Figure, Finding, Method, Report, Value
+from unpaired.report.report import Finding, Method, Report
 from unpaired.report.verdict import Verdict, ranking, verdicts
 from unpaired.storage import atomic_path
 
@@ -35,11 +36,11 @@ def write_report(report: Report, folder: Path) -> Path:
     page = folder / "index.html"
     with (
         atomic_path(page) as index,
-        atomic_path(folder / "pictures.png") as pictures,
+        atomic_path(folder / "pictures.png") as images,
         atomic_path(folder / "report.json") as table,
     ):
         index.write_text(render(report), encoding="utf-8")
-        contact_sheet(report).save(pictures, format="PNG")
+        contact_sheet(report).save(images, format="PNG")
         table.write_text(json.dumps(as_json(report), indent=1) + "\n", encoding="utf-8")
     return page
 
@@ -47,7 +48,7 @@ def write_report(report: Report, folder: Path) -> Path:
 def contact_sheet(report: Report) -> Image.Image:
     """The examples of the first choice, of all directions side by side.
 
-    With several models a choice is of one model: then all choices, which show the same pictures,
+    With several models a choice is of one model: then all choices, which show the same images,
     stand side by side under the models' names.
     """
     columns: dict[tuple[Direction, str], list[np.ndarray]] = {}
@@ -60,12 +61,12 @@ def contact_sheet(report: Report) -> Image.Image:
                 break
             for example in examples:
                 longest = max(longest, *example.source.shape[:2])
-                shown = example.pictures(source, target)
+                shown = example.images(source, target)
                 if several:
                     first = {source: example.source} if place == 0 else {}
                     shown = first | {choice.rpartition(", ")[0]: example.made}
-                for label, picture in shown.items():
-                    columns.setdefault((direction, label), []).append(to_signed(shrunk(picture)))
+                for label, image in shown.items():
+                    columns.setdefault((direction, label), []).append(to_signed(shrunk(image)))
     cell = 128 if longest <= 128 else LONGEST
     titled = [(_plain(label), images) for (_, label), images in columns.items()]
     return draw_grid(titled, cell=cell)
@@ -105,7 +106,7 @@ def _verdict(found: Verdict) -> dict[str, object]:
     return {"passed": found.passed, "state": found.state, "text": text}
 
 
-def _figure(figure: Figure) -> dict[str, object]:
+def _figure(figure: Metric) -> dict[str, object]:
     facts = {"name": figure.name, "meaning": figure.meaning, "better": figure.better}
     return facts | {"kind": figure.kind, "unit": figure.unit, "shown_times": figure.scale}
 
@@ -152,7 +153,7 @@ def as_text(report: Report) -> str:
     return _plain("\n".join([*lines, *_warnings(report)]))
 
 
-def _table(report: Report, direction: Direction, figures: Sequence[Figure]) -> list[str]:
+def _table(report: Report, direction: Direction, figures: Sequence[Metric]) -> list[str]:
     """Lines of the methods that have one of the figures; none where no method has."""
     there = report.measured(direction, figures)
     if not there:
@@ -165,7 +166,7 @@ def _table(report: Report, direction: Direction, figures: Sequence[Figure]) -> l
     return ["", *_aligned([" -> ".join(report.ends(direction)), *labels], columns)]
 
 
-def _shown(method: Method, direction: Direction, figure: Figure) -> str:
+def _shown(method: Method, direction: Direction, figure: Metric) -> str:
     value = method.value(direction, figure)
     if value is None:
         return "-"

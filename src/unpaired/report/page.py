@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that holds its pictures and asks for nothing else."""
+"""The page of a report: one HTML file that holds its images and asks for nothing else."""
 
 import base64
 import io
@@ -20,17 +20,17 @@ from unpaired.report.verdict import Verdict, ranking, verdicts
 
 __all__ = ["render", "shrunk"]
 
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 
-LONGEST = 256  # pixels of a picture's longer side on the page
-_BLOCKS = 96  # pixels of the longer side up to which pictures are enlarged in blocks
+LONGEST = 256  # pixels of an image's longer side on the page
+_BLOCKS = 96  # pixels of the longer side up to which images are enlarged in blocks
 
 _SIGNS = {"good": "✓", "mixed": "≈", "bad": "✗"}
 
 
 def render(report: Report) -> str:
     """The page: complete HTML that stands alone."""
-    parts = (_verdict, _findings, scores, _pictures, classes, _curves, _method)
+    parts = (_verdict, _findings, scores, _images, classes, _curves, _method)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -49,13 +49,13 @@ def render(report: Report) -> str:
 """
 
 
-def shrunk(picture: Pictures, longest: int = LONGEST) -> Pictures:
-    """The picture with its longer side `longest` pixels, smoothly, or as it is if it is smaller."""
-    longer = max(picture.shape[:2])
+def shrunk(image: Images8, longest: int = LONGEST) -> Images8:
+    """The image with its longer side `longest` pixels, smoothly, or as it is if it is smaller."""
+    longer = max(image.shape[:2])
     if longer <= longest:
-        return picture
-    height, width = (max(1, round(side * longest / longer)) for side in picture.shape[:2])
-    small = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+        return image
+    height, width = (max(1, round(side * longest / longer)) for side in image.shape[:2])
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(small)
 
 
@@ -103,7 +103,7 @@ def _findings(report: Report) -> str:
     )
     if not fired:
         return f'<section class="soft">\n{all_checks}\n</section>\n'
-    text = "What commonly goes wrong, looked for in a few held-out pictures."
+    text = "What commonly goes wrong, looked for in a few held-out images."
     return section("Warnings", text, "".join(map(_warning, fired)) + all_checks)
 
 
@@ -127,45 +127,45 @@ def _plain(value: float) -> str:
     return "–" if math.isnan(value) else "∞" if value == math.inf else f"{value:.3g}"
 
 
-# ---- pictures -----------------------------------------------------------------------------
+# ---- images -----------------------------------------------------------------------------
 
 
-def _pictures(report: Report) -> str:
+def _images(report: Report) -> str:
     parts = []
-    text = "Held-out pictures."
+    text = "Held-out images."
     for direction in report.directions:
         for choice, examples in report.examples.get(direction, {}).items():
             drawn = "".join(_example(example, *report.ends(direction)) for example in examples)
             parts.append(f"<h3>{route(report, direction)}, {escape(choice)}</h3>\n")
             parts.append(f'<div class="tiles{_layout(examples)}">\n{drawn}</div>\n')
             if any(example.off is not None for example in examples):
-                of = "of made and true" if report.paired else "of a picture and its way back"
-                text = f"Held-out pictures. The difference is {of}, five times, black where equal."
-    return section("Pictures", text, "".join(parts)) if parts else ""
+                of = "of made and true" if report.paired else "of an image and its way back"
+                text = f"Held-out images. The difference is {of}, five times, black where equal."
+    return section("Images", text, "".join(parts)) if parts else ""
 
 
 def _layout(examples: Sequence[Example]) -> str:
-    """Small pictures are shown in blocks; many large ones take the page's whole width."""
+    """Small images are shown in blocks; many large ones take the page's whole width."""
     large = any(max(example.source.shape[:2]) > _BLOCKS for example in examples)
-    many = any(len(example.pictures("source", "target")) > 3 for example in examples)
+    many = any(len(example.images("source", "target")) > 3 for example in examples)
     return (" photos" if large else "") + (" broad" if large and many else "")
 
 
 def _example(example: Example, source: str, target: str) -> str:
-    """One row of pictures."""
+    """One row of images."""
     name = escape(example.name)
-    pictures = example.pictures(source, target)
+    images = example.images(source, target)
     cells = "".join(
         f'<span><img src="{_data_uri(shrunk(pixels))}" alt="{escape(label)}, {name}">'
         f"{escape(label)}</span>"
-        for label, pixels in pictures.items()
+        for label, pixels in images.items()
     )
     caption = f"{name}, {_prose(example.caption)}" if example.caption else name
-    across = f"--n:{len(pictures)};--few:{2 if len(pictures) == 4 else 3}"  # a desk, a phone
+    across = f"--n:{len(images)};--few:{2 if len(images) == 4 else 3}"  # a desk, a phone
     return f'<figure style="{across}"><figcaption>{caption}</figcaption>{cells}</figure>\n'
 
 
-def _data_uri(pixels: Pictures) -> str:
+def _data_uri(pixels: Images8) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

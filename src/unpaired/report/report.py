@@ -12,85 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.diagnostics.detectors import Finding
-from unpaired.engines.seam import Direction
+from unpaired.directions import DIRECTIONS, Direction
 from unpaired.errors import DataError
+from unpaired.metrics.metric import Kind, Metric, Value
 
 __all__ = [
-    "DIRECTIONS",
     "Example",
-    "Figure",
     "Finding",
-    "Kind",
     "Method",
     "MethodKind",
     "Report",
-    "Value",
     "difference",
 ]
 
-Pictures = NDArray[np.uint8]
-
-DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
-
-Kind = Literal["set", "paired", "cycle"]
-"""set: all made pictures against all real ones; paired: each against its truth; cycle: each
-against its source, there and back."""
+Images8 = NDArray[np.uint8]
 
 MethodKind = Literal["model", "untouched", "baseline", "oracle", "floor"]
-"""model: what was trained; untouched: the pictures as they are; baseline: a translation that
+"""model: what was trained; untouched: the images as they are; baseline: a translation that
 nothing was trained for; oracle: fitted on true pairs, which an unpaired method never sees; floor:
-real pictures in place of made ones."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A kind of figure, and how people read it."""
-
-    key: str
-    """In report.json and in `Method.values`."""
-    name: str
-    """With what it is multiplied by, if it is: "KID × 1000"."""
-    meaning: str
-    kind: Kind
-    better: Literal["higher", "lower"]
-    decimals: int
-    """That are shown."""
-    full: float | None = None
-    """Where a bar is full, as it is shown; None: at the largest value there is."""
-    unit: str = ""
-    scale: float = 1
-    """By which it is shown: 1000 of KID."""
-    noise: float | None = None
-    """By which trainings of other seeds may differ, as it is shown; None: not known."""
-
-    def show(self, value: float) -> str:
-        """A value as people read it, without its unit; NaN is a dash."""
-        if math.isnan(value):
-            return "-"
-        shown = f"{value * self.scale:.{self.decimals}f}"
-        return shown.removeprefix("-") if float(shown) == 0 else shown
-
-    def is_better(self, value: float, than: float) -> bool:
-        """Whether it is, by the numbers alone; equal is not better."""
-        return value > than if self.better == "higher" else value < than
-
-
-@dataclass(frozen=True)
-class Value:
-    """A figure of one method in one direction, in the figure's own unit, unscaled."""
-
-    value: float
-    """NaN where it is not defined; infinity is the PSNR of equal pictures."""
-    low: float | None = None
-    """End of the 95 % interval, where there is one; both ends or none."""
-    high: float | None = None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval; of no width where there is none."""
-        if self.low is None or self.high is None:
-            return self.value, self.value
-        return self.low, self.high
+real images in place of made ones."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +46,7 @@ class Method:
     per_class: Mapping[Direction, Mapping[str, float]] = field(default_factory=dict)
     """acc16 by class, where classes are known."""
 
-    def value(self, direction: Direction, figure: Figure) -> Value | None:
+    def value(self, direction: Direction, figure: Metric) -> Value | None:
         """The value of a figure; None where it was not measured or is not defined."""
         value = self.values.get(direction, {}).get(figure.key)
         return None if value is None or math.isnan(value.value) else value
@@ -114,40 +54,40 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One translated test picture; all pictures are uint8, (height, width, 3), of one size.
+    """One translated test image; all images are uint8, (height, width, 3), of one size.
 
     Raises:
         DataError: they are not.
     """
 
     name: str
-    source: Pictures
-    made: Pictures
-    back: Pictures | None = None
+    source: Images8
+    made: Images8
+    back: Images8 | None = None
     """What is made back out of `made`; None of a model of one direction."""
-    truth: Pictures | None = None
+    truth: Images8 | None = None
     """None where the test set is not paired."""
     caption: str = ""
     """Shown beside the name, such as "21.30 dB"."""
 
     def __post_init__(self) -> None:
-        for picture in (self.source, self.made, self.back, self.truth):
-            if picture is not None and (
-                picture.dtype != np.uint8 or picture.shape != (*self.source.shape[:2], 3)
+        for image in (self.source, self.made, self.back, self.truth):
+            if image is not None and (
+                image.dtype != np.uint8 or image.shape != (*self.source.shape[:2], 3)
             ):
                 raise DataError(
-                    f"an example's pictures are RGB of 8 bits and of one size: {self.name} has one "
-                    f"of {picture.dtype} {picture.shape} beside {self.source.shape}"
+                    f"an example's images are RGB of 8 bits and of one size: {self.name} has one "
+                    f"of {image.dtype} {image.shape} beside {self.source.shape}"
                 )
 
     @property
-    def off(self) -> Pictures | None:
+    def off(self) -> Images8 | None:
         """Five times the difference: of made and truth, or of source and back; None: of neither."""
         if self.truth is not None:
             return difference(self.made, self.truth)
         return None if self.back is None else difference(self.source, self.back)
 
-    def pictures(self, source: str, target: str) -> dict[str, Pictures]:
+    def images(self, source: str, target: str) -> dict[str, Images8]:
         """All that is to be shown, in order, by what it is called."""
         shown = {
             source: self.source,
@@ -156,7 +96,7 @@ class Example:
             f"true {target}": self.truth,
             "5 × difference": self.off,
         }
-        return {label: picture for label, picture in shown.items() if picture is not None}
+        return {label: image for label, image in shown.items() if image is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +112,7 @@ class Report:
     """What was measured on what, in a sentence or two."""
     names: tuple[str, str]
     """Of the domains A and B."""
-    figures: Sequence[Figure]
+    figures: Sequence[Metric]
     """In the order of the columns. The first of kind "set" is the one that the verdict rests on
     where none is of kind "paired"."""
     methods: Sequence[Method]
@@ -213,12 +153,12 @@ class Report:
 
     @property
     def paired(self) -> bool:
-        """Whether the truth of the test pictures is known."""
+        """Whether the truth of the test images is known."""
         return any(figure.kind == "paired" for figure in self.figures)
 
     @property
-    def leading(self) -> Figure | None:
-        """The figure that says first how far made pictures are from real ones."""
+    def leading(self) -> Metric | None:
+        """The figure that says first how far made images are from real ones."""
         return next((figure for figure in self.figures if figure.kind == "set"), None)
 
     def of_kind(self, *kinds: MethodKind) -> list[Method]:
@@ -226,7 +166,7 @@ class Report:
         return [method for method in self.methods if method.kind in kinds]
 
     def valued(
-        self, direction: Direction, figure: Figure, *kinds: MethodKind
+        self, direction: Direction, figure: Metric, *kinds: MethodKind
     ) -> list[tuple[Method, Value]]:
         """The methods of these kinds where the figure is defined, with it, the best first."""
         found = ((method, method.value(direction, figure)) for method in self.of_kind(*kinds))
@@ -236,11 +176,11 @@ class Report:
             reverse=figure.better == "higher",
         )
 
-    def figures_of(self, kind: Kind) -> list[Figure]:
+    def figures_of(self, kind: Kind) -> list[Metric]:
         """The figures of a kind, in their order."""
         return [figure for figure in self.figures if figure.kind == kind]
 
-    def measured(self, direction: Direction, figures: Sequence[Figure]) -> list[Method]:
+    def measured(self, direction: Direction, figures: Sequence[Metric]) -> list[Method]:
         """The rows of a table of these figures: the methods that have one of them, if only NaN."""
         keys = {figure.key for figure in figures}
         return [method for method in self.rows if keys & method.values.get(direction, {}).keys()]
@@ -251,7 +191,7 @@ class Report:
         return (a, b) if direction == "ab" else (b, a)
 
 
-def difference(one: Pictures, other: Pictures) -> Pictures:
+def difference(one: Images8, other: Images8) -> Images8:
     """Five times the absolute difference, cut at 255: black where they agree."""
-    gap: Pictures = np.minimum(5 * np.abs(one.astype(np.int16) - other), 255).astype(np.uint8)
+    gap: Images8 = np.minimum(5 * np.abs(one.astype(np.int16) - other), 255).astype(np.uint8)
     return gap

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from unpaired.engines.seam import Direction
-from unpaired.report.report import Figure, Kind, Method, MethodKind, Report
+from unpaired.directions import Direction
+from unpaired.metrics.metric import Kind, Metric
+from unpaired.report.report import Method, MethodKind, Report
 
 __all__ = ["classes", "route", "scores", "section", "terms"]
 
 _KINDS: Mapping[Kind, str] = {
-    "set": "Made pictures, all together, against real ones",
-    "paired": "Each made picture against its truth",
+    "set": "Made images, all together, against real ones",
+    "paired": "Each made image against its truth",
     "cycle": "There and back",
 }
 _BESIDE = 4  # figures up to which the tables of both directions stand beside each other
@@ -52,11 +53,11 @@ def scores(report: Report) -> str:
 
 def _how_to_read(report: Report) -> Iterable[str]:
     if report.paired:
-        yield "The test set is paired: the truth of every picture is known."
+        yield "The test set is paired: the truth of every image is known."
     else:
         yield (
-            "The test set is not paired: no picture has a truth to be held against, so all made "
-            "pictures are held against all real ones."
+            "The test set is not paired: no image has a truth to be held against, so all made "
+            "images are held against all real ones."
         )
     yield "↑ higher is better, ↓ lower. Bold: the best of those that know no pairs."
     values = [
@@ -66,10 +67,10 @@ def _how_to_read(report: Report) -> Iterable[str]:
     if any(value.low is not None for value in values):
         yield "Small: the 95 % interval; figures whose intervals overlap cannot be told apart."
     if report.of_kind("floor"):
-        yield "Last row: real pictures in place of made ones; nothing made need come nearer."
+        yield "Last row: real images in place of made ones; nothing made need come nearer."
 
 
-def _scores_table(report: Report, direction: Direction, figures: Sequence[Figure]) -> str:
+def _scores_table(report: Report, direction: Direction, figures: Sequence[Metric]) -> str:
     """Of the methods and the figures that have a value in this direction; "" if there is none."""
     methods = report.measured(direction, figures)
     figures = [
@@ -88,7 +89,7 @@ def _scores_table(report: Report, direction: Direction, figures: Sequence[Figure
     return _table(route(report, direction), heads, rows) if rows else ""
 
 
-def _score(report: Report, method: Method, direction: Direction, figure: Figure) -> str:
+def _score(report: Report, method: Method, direction: Direction, figure: Metric) -> str:
     value = method.value(direction, figure)
     if value is None:
         return "<td>–</td>"

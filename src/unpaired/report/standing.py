@@ -1,17 +1,18 @@
-"""Where a model stands by a figure of sets, among untouched, simply made and real pictures."""
+"""Where a model stands by a figure of sets, among untouched, simply made and real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unpaired.engines.seam import Direction
-from unpaired.report.report import Figure, Method, Report, Value
+from unpaired.directions import Direction
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.report import Method, Report
 
 __all__ = ["Place", "Standing", "detail", "standings"]
 
 Relation = Literal["better", "same", "worse"]
 Place = Literal["closest", "closer", "behind", "same", "farther", "unknown"]
-"""closest, closer: to real pictures than untouched ones, and than all or some simple methods;
+"""closest, closer: to real images than untouched ones, and than all or some simple methods;
 behind: there are no untouched ones, and a simple method is as close; same: cannot be told apart
 from untouched ones; farther: than they are; unknown: nothing to compare with."""
 
@@ -20,8 +21,8 @@ from untouched ones; farther: than they are; unknown: nothing to compare with.""
 class Standing:
     """The model among the others in one direction, by one figure."""
 
-    figure: Figure
-    real: str  # what pictures of the target are called
+    figure: Metric
+    real: str  # what images of the target are called
     own: Value
     untouched: Value | None
     simple: Sequence[tuple[Method, Value]]
@@ -47,28 +48,28 @@ class Standing:
     def at_this_n(self) -> str:
         """Why things cannot be told apart, where it is their number."""
         low, high = self.own.interval
-        return " (at this number of pictures)" if low < high else ""
+        return " (at this number of images)" if low < high else ""
 
     def in_short(self, real: str) -> str:
-        """What the place means, where pictures of the target are called `real`."""
+        """What the place means, where images of the target are called `real`."""
         match self.place:
             case "unknown":
                 return "nothing to hold the translations against"
             case "farther":
-                return "not better than leaving the pictures as they are"
+                return "not better than leaving the images as they are"
             case "same":
-                return f"cannot be told apart from leaving the pictures as they are{self.at_this_n}"
+                return f"cannot be told apart from leaving the images as they are{self.at_this_n}"
             case "behind":
                 return f"not closer to {real} than every simple method"
             case "closer":
-                return f"closer to {real} than untouched pictures, but not than every simple method"
-        rivals = ["untouched pictures"] * bool(self.untouched) + ["every simple method"] * bool(
+                return f"closer to {real} than untouched images, but not than every simple method"
+        rivals = ["untouched images"] * bool(self.untouched) + ["every simple method"] * bool(
             self.simple
         )
         return f"closer to {real} than {', and than '.join(rivals)}"
 
 
-def standings(report: Report, figure: Figure) -> dict[Direction, Standing]:
+def standings(report: Report, figure: Metric) -> dict[Direction, Standing]:
     """Of the directions in which the figure of the model is defined."""
     found: dict[Direction, Standing] = {}
     for direction in report.directions:
@@ -96,12 +97,12 @@ def detail(standing: Standing) -> str:
     interval = f" ({figure.show(low)} to {figure.show(high)})" if low < high else ""
     others = {}
     if standing.untouched:
-        others["untouched pictures"] = standing.untouched
+        others["untouched images"] = standing.untouched
     if standing.simple:
         method, value = standing.simple[0]
         others[method.name] = value
     if standing.floor:
-        others["real pictures"] = standing.floor
+        others["real images"] = standing.floor
     listed = "".join(f", {name} {figure.show(value.value)}" for name, value in others.items())
     unit = f" {figure.unit}" * bool(figure.unit)
     numbers = f"{figure.name}{unit}: {figure.show(own.value)}{interval}{listed}."
@@ -110,18 +111,18 @@ def detail(standing: Standing) -> str:
 
 
 def _way(standing: Standing) -> list[str]:
-    """The model's distance beside that of untouched pictures; distances alone have such a way."""
+    """The model's distance beside that of untouched images; distances alone have such a way."""
     own, untouched, floor = standing.own, standing.untouched, standing.floor
     if untouched is None or standing.figure.better == "higher":
         return []
     if standing.place == "farther" and untouched.value > 0:
         ratio = own.value / untouched.value
-        return [f"{_times(ratio)} as far from {standing.real} as the untouched pictures are"]
+        return [f"{_times(ratio)} as far from {standing.real} as the untouched images are"]
     nearest = floor.value if floor else 0.0
     if standing.place not in ("closer", "closest") or not nearest <= own.value < untouched.value:
         return []
     share = (untouched.value - own.value) / (untouched.value - nearest)
-    return [f"{100 * share:.0f} % of the distance from untouched pictures to real ones is gone"]
+    return [f"{100 * share:.0f} % of the distance from untouched images to real ones is gone"]
 
 
 def _unbeaten(standing: Standing) -> list[str]:
@@ -137,20 +138,20 @@ def _unbeaten(standing: Standing) -> list[str]:
 
 
 def _beside_real(standing: Standing) -> list[str]:
-    """The model's distance beside that of real pictures from other real ones."""
+    """The model's distance beside that of real images from other real ones."""
     own, floor = standing.own, standing.floor
     if floor is None:
         return []
     match standing.relation(floor):
         case "same":
-            return [f"cannot be told apart from real pictures{standing.at_this_n}"]
+            return [f"cannot be told apart from real images{standing.at_this_n}"]
         case "better":
-            return [f"closer to {standing.real} than other real pictures are"]
+            return [f"closer to {standing.real} than other real images are"]
     low, _ = floor.interval
     if standing.figure.better == "lower" and low > 0:
         ratio = _times(own.value / floor.value)
-        return [f"still {ratio} as far from {standing.real} as other real pictures are"]
-    return [f"still farther from {standing.real} than other real pictures are"]
+        return [f"still {ratio} as far from {standing.real} as other real images are"]
+    return [f"still farther from {standing.real} than other real images are"]
 
 
 def _times(ratio: float) -> str:

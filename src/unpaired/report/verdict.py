@@ -1,16 +1,17 @@
 """What the figures of a report say, in words for people who do not know the figures.
 
 With a paired test set the truth decides: the model is held against every baseline that knows no
-pairs, in every figure. Without, the first figure of sets does: how far made pictures are from real
-ones, beside untouched pictures, simple methods, and real pictures among each other.
+pairs, in every figure. Without, the first figure of sets does: how far made images are from real
+ones, beside untouched images, simple methods, and real images among each other.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from unpaired.engines.seam import Direction
-from unpaired.report.report import Figure, Method, Report, Value
+from unpaired.directions import Direction
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.report import Method, Report
 from unpaired.report.standing import Standing, detail, standings
 
 __all__ = ["Verdict", "ranking", "verdict", "verdicts"]
@@ -97,7 +98,7 @@ def _by_truth(report: Report) -> Verdict:
         if any(report.model.value(direction, figure) for direction in report.directions)
     ]
     if not figures:
-        return Verdict("mixed", "No figure against the truth is defined for these pictures.", ())
+        return Verdict("mixed", "No figure against the truth is defined for these images.", ())
     behind = {direction: _behind(report, direction, figures) for direction in report.directions}
     if all(rivals is None for rivals in behind.values()):
         return Verdict("mixed", "There is no baseline to hold the translations against.", ())
@@ -125,7 +126,7 @@ def _by_truth(report: Report) -> Verdict:
 
 
 def _behind(
-    report: Report, direction: Direction, figures: Sequence[Figure]
+    report: Report, direction: Direction, figures: Sequence[Metric]
 ) -> dict[str, str] | None:
     """The unpaired baselines that the model is not above, and in which figures.
 
@@ -174,7 +175,7 @@ def _margins(report: Report, direction: Direction, behind: Mapping[str, str] | N
     return ", ".join(parts + [margin(*pair) for pair in report.valued(direction, figure, "oracle")])
 
 
-def _amount(figure: Figure, value: float) -> str:
+def _amount(figure: Metric, value: float) -> str:
     return f"{figure.show(value)} {figure.unit or figure.name}"
 
 
@@ -184,7 +185,7 @@ def _amount(figure: Figure, value: float) -> str:
 def _by_sets(report: Report, by_sets: Mapping[Direction, Standing]) -> Verdict:
     if not by_sets:
         return Verdict("mixed", "No figure says how good the translations are.", ())
-    in_general = {standing.in_short("real pictures") for standing in by_sets.values()}
+    in_general = {standing.in_short("real images") for standing in by_sets.values()}
     places = [standing.place for standing in by_sets.values()]
     if len(in_general) > 1 or len(by_sets) < len(report.directions):
         said = [f"From {_route(report, d)}: {s.in_short(s.real)}." for d, s in by_sets.items()]

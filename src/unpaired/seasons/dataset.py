@@ -1,6 +1,6 @@
 """The built-in data set `seasons`: unpaired landscapes, summer (A), winter (B), with known truth.
 
-Training pictures of A and B are of different scenes; of each test scene there are both paintings
+Training images of A and B are of different scenes; of each test scene there are both paintings
 and the class map, so every translation can be scored against the truth. `landscapes.py` draws them.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unpaired.directions import Domain
 from unpaired.errors import DataError
 from unpaired.seasons.landscapes import (
     CLASSES,
     MIXED,
     SMALLEST,
-    Domain,
     Level,
     Scene,
     draw,
@@ -56,12 +56,12 @@ _PARTS: Mapping[Part, Mapping[str, Domain]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class SeasonsSpec:
-    """Everything that decides the pictures of a `seasons` data set."""
+    """Everything that decides the images of a `seasons` data set."""
 
     size: int
-    """Side of a picture in pixels."""
+    """Side of an image in pixels."""
     train: int
-    """Training pictures of each domain, all of different scenes."""
+    """Training images of each domain, all of different scenes."""
     test: int
     """Test pairs."""
     level: Level
@@ -91,7 +91,7 @@ def write_seasons(
 ) -> None:
     """Writes a data set: `trainA/ trainB/ testA/ testB/ truth/` with `0000.png` ..., `README.txt`.
 
-    Training pictures of A and B are of different scenes. `testA/0007.png` and `testB/0007.png` are
+    Training images of A and B are of different scenes. `testA/0007.png` and `testB/0007.png` are
     the two paintings of one scene and `truth/0007.png` its class map (see `read_truth`). All is
     written beside `folder` under a temporary name and renamed at the end, so `folder` is whole or
     not there. A folder that holds this very data set is left untouched.
@@ -128,11 +128,11 @@ def read_truth(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Class map and pure pixels of a file of `truth/`, as `labels` returns them.
 
     Raises:
-        DataError: the file is missing, is no picture, or is not a class map.
+        DataError: the file is missing, is no image, or is not a class map.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            mode, classes = picture.mode, np.asarray(picture)
+        with Image.open(path, formats=("PNG",)) as image:
+            mode, classes = image.mode, np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"cannot read the class map {path}: make the data set again") from error
     if mode != "L" or np.any((classes >= len(CLASSES)) & (classes != MIXED)):
@@ -189,7 +189,7 @@ def _move_into_place(temporary: Path, folder: Path, spec: SeasonsSpec) -> None:
 
 
 def _contents(spec: SeasonsSpec) -> dict[str, int]:
-    """Pictures in each folder of a data set."""
+    """Images in each folder of a data set."""
     train, test = spec.train, spec.test
     return {"trainA": train, "trainB": train, "testA": test, "testB": test, "truth": test}
 
@@ -202,7 +202,7 @@ seasons, version 1: procedural landscapes, A is summer and B is winter.
 
 size {spec.size}, level {spec.level}, train {spec.train} + {spec.train}, test {spec.test} pairs
 
-trainA/ trainB/  pictures of different scenes: unpaired
+trainA/ trainB/  images of different scenes: unpaired
 testA/ testB/    files of one name are two paintings of one scene
 truth/           class maps of the test scenes, 8-bit grey: {MIXED} where a pixel is of several
                  classes, else {classes}

@@ -19,13 +19,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.directions import Domain
 from unpaired.errors import DataError
 
 __all__ = [
     "CLASSES",
     "MIXED",
     "SMALLEST",
-    "Domain",
     "Level",
     "Scene",
     "draw",
@@ -34,7 +34,6 @@ __all__ = [
     "palette",
 ]
 
-Domain = Literal["a", "b"]
 Level = Literal["lite", "full"]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -55,7 +54,7 @@ _COLOURS = {
     "hill": ((96, 150, 62), (150, 160, 170)),
 }
 _SNOW = (228, 234, 242)  # on the tops of a conifer's tiers, in winter
-_SKY_SLOPE = {"a": 60, "b": 30}  # levels by which the sky brightens over the height of a picture
+_SKY_SLOPE = {"a": 60, "b": 30}  # levels by which the sky brightens over the height of an image
 _SKY_LEVEL = 0.2  # the height where the sky has its colour of the table
 
 CLASSES: tuple[str, ...] = tuple(_COLOURS)
@@ -64,7 +63,7 @@ MIXED = 255
 """Marks pixels of a class map that lie on a border between classes."""
 
 SMALLEST = 16
-"""Pixels a side of the smallest picture; in less the objects vanish."""
+"""Pixels a side of the smallest image; in less the objects vanish."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Scene:
     """One landscape, before it is painted; its fields have n = 2 size samples a side."""
 
     size: int
-    """Side of the painted picture in pixels."""
+    """Side of the painted image in pixels."""
     classes: NDArray[np.uint8]
     """(n, n), indices into `CLASSES`."""
     snow: Mask
@@ -109,7 +108,7 @@ def draw(seed: int, size: int, level: Level) -> Scene:
 
     Args:
         seed: not negative.
-        size: side of the picture in pixels, at least 16.
+        size: side of the image in pixels, at least 16.
         level: `lite` has seven classes and large shapes, learnable at 32 px; `full` has all twelve.
 
     Raises:
@@ -140,13 +139,13 @@ def draw(seed: int, size: int, level: Level) -> Scene:
 
 def paint(scene: Scene, domain: Domain) -> NDArray[np.uint8]:
     """The scene in summer (`a`) or winter (`b`): (size, size, 3) RGB."""
-    picture = palette(domain).astype(np.float32)[scene.classes]
+    image = palette(domain).astype(np.float32)[scene.classes]
     if domain == "b":
-        picture[scene.snow] = _SNOW
-    gradient = _SKY_SLOPE[domain] * (_centres(len(picture)) - _SKY_LEVEL)
-    picture += ((scene.classes == SKY) * gradient[:, None])[..., None]
-    picture *= (scene.exposure * scene.shade)[..., None]
-    quarters = picture[0::2, 0::2] + picture[0::2, 1::2] + picture[1::2, 0::2] + picture[1::2, 1::2]
+        image[scene.snow] = _SNOW
+    gradient = _SKY_SLOPE[domain] * (_centres(len(image)) - _SKY_LEVEL)
+    image += ((scene.classes == SKY) * gradient[:, None])[..., None]
+    image *= (scene.exposure * scene.shade)[..., None]
+    quarters = image[0::2, 0::2] + image[0::2, 1::2] + image[1::2, 0::2] + image[1::2, 1::2]
     return np.clip(np.rint(quarters / 4), 0, 255).astype(np.uint8)
 
 

@@ -14,7 +14,7 @@ from unpaired.translation.model import Model
 
 __all__ = ["close"]
 
-LIMIT = 500  # test pictures of each domain; `unpaired evaluate` takes all
+LIMIT = 500  # test images of each domain; `unpaired evaluate` takes all
 
 
 def close(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from unpaired.checkpoint import checkpoints
 from unpaired.console import Meter, counted
-from unpaired.data.batches import VALIDATION, stream
 from unpaired.data.check import Findings, check
 from unpaired.data.domains import DataSet, Folder
 from unpaired.errors import DataError
 from unpaired.storage import write_text
+from unpaired.streams import VALIDATION, stream
 
 __all__ = ["Facts", "Intake", "set_aside", "take_in"]
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Facts:
-    """What the data settle of a recipe, and the pictures that are left out."""
+    """What the data settle of a recipe, and the images that are left out."""
 
     name_a: str
     name_b: str
@@ -33,15 +33,15 @@ class Facts:
     bands_b: int
     depth_a: int
     depth_b: int
-    pictures: int  # of the larger domain
+    images: int  # of the larger domain
     data_fingerprint: str
     left_out: tuple[str, ...]  # paths from the data's folder, by --skip-unreadable
 
     def settled(self, batch_size: int, validation: float = 0.0) -> dict[str, object]:
         """The fields of the recipe that the data settle; `validation` is the share set aside."""
         fields = dataclasses.asdict(self)
-        del fields["pictures"], fields["left_out"]
-        trained_on = self.pictures - _count_aside(self.pictures, validation)
+        del fields["images"], fields["left_out"]
+        trained_on = self.images - _count_aside(self.images, validation)
         return fields | {"epoch_steps": math.ceil(trained_on / batch_size)}
 
 
@@ -66,10 +66,10 @@ def take_in(
 ) -> Intake:
     """Checks the data of the run in `folder`; a check of the same files is not repeated.
 
-    Pictures that a run began without (`skip_unreadable`) are left out again when it goes on.
+    Images that a run began without (`skip_unreadable`) are left out again when it goes on.
 
     Raises:
-        DataError: unreadable pictures (the list of them), or all smaller than the crop.
+        DataError: unreadable images (the list of them), or all smaller than the crop.
     """
     cache = folder / "data.json"
     listing = _listing(data, image_size, max_pixels)
@@ -77,7 +77,7 @@ def take_in(
     if facts and facts.left_out and not (skip_unreadable or checkpoints(folder)):
         facts = None
     if facts is None:
-        with Meter("checking pictures", quiet=quiet) as meter:
+        with Meter("checking images", quiet=quiet) as meter:
             findings = check(
                 data,
                 crop=image_size,
@@ -89,7 +89,7 @@ def take_in(
         write_text(cache, json.dumps({"listing": listing, "facts": dataclasses.asdict(facts)}))
     if facts.left_out:
         listed = "\n".join(f"  {path}" for path in facts.left_out)
-        say(f"left out as asked, {counted(len(facts.left_out), 'picture')}:\n{listed}")
+        say(f"left out as asked, {counted(len(facts.left_out), 'image')}:\n{listed}")
     return Intake(_without(data, facts.left_out), facts)
 
 
@@ -98,11 +98,11 @@ def set_aside(
 ) -> tuple[DataSet, tuple[Folder, Folder] | None]:
     """The data set without its validation part, and that part of A and of B (None: no part).
 
-    A pure function. The part is `share` of the training pictures of each domain, rounded, and at
+    A pure function. The part is `share` of the training images of each domain, rounded, and at
     least 2, drawn without replacement, each domain on its own; the test set is left alone.
 
     Raises:
-        DataError: fewer than 2 pictures of a domain would be left to train on.
+        DataError: fewer than 2 images of a domain would be left to train on.
     """
     if not share:
         return data, None
@@ -111,8 +111,8 @@ def set_aside(
         count = _count_aside(len(folder), share)
         if len(folder) - count < 2:
             raise DataError(
-                f"{folder.root}: of {counted(len(folder), 'picture')} none can be set aside to "
-                "choose the best checkpoint: give --validation 0, or 4 pictures or more"
+                f"{folder.root}: of {counted(len(folder), 'image')} none can be set aside to "
+                "choose the best checkpoint: give --validation 0, or 4 images or more"
             )
         drawn = stream(seed, VALIDATION, index).permutation(len(folder))[:count]
         aside = set(drawn.tolist())
@@ -127,9 +127,9 @@ def set_aside(
     return replace(data, train_a=train_a, train_b=train_b), (part_a, part_b)
 
 
-def _count_aside(pictures: int, share: float) -> int:
-    """How many of so many pictures are set aside."""
-    return min(max(2, round(share * pictures)), pictures) if share else 0
+def _count_aside(images: int, share: float) -> int:
+    """How many of so many images are set aside."""
+    return min(max(2, round(share * images)), images) if share else 0
 
 
 def _facts(
@@ -144,15 +144,12 @@ def _facts(
     if stopping and not skip_unreadable:
         listed = "\n".join(f"  {path}: {item.reason}" for item in stopping for path in item.paths)
         raise DataError(
-            f"{counted(len(stopping), 'picture')} cannot be trained on: mend or remove them, "
+            f"{counted(len(stopping), 'image')} cannot be trained on: mend or remove them, "
             f"or give --skip-unreadable\n{listed}"
         )
     left_out = tuple(str(path) for item in stopping for path in item.paths)
     if left_out:
-        say(
-            f"left out as asked, {len(left_out)} pictures:\n"
-            + "\n".join(f"  {p}" for p in left_out)
-        )
+        say(f"left out as asked, {len(left_out)} images:\n" + "\n".join(f"  {p}" for p in left_out))
         data = _without(data, left_out)
         findings = check(data, crop=image_size, max_pixels=max_pixels)
     small = [path for item in findings.findings if item.kind == "small" for path in item.paths]
@@ -164,16 +161,16 @@ def _facts(
         if inside and inside <= set(small):
             side = max(min(facts.smallest) // 4 * 4, 8)
             raise DataError(
-                f"{train.root}: all {len(inside)} pictures of {name} are smaller than the crop of "
+                f"{train.root}: all {len(inside)} images of {name} are smaller than the crop of "
                 f"{image_size} pixels: give --load-size {side} --image-size {side}, "
-                "or larger pictures"
+                "or larger images"
             )
     counts = {item.kind: 0 for item in findings.findings}
     for item in findings.findings:
         counts[item.kind] += len(item.paths)
     if counts:
         listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        say(f"pictures checked ({listed}): `unpaired data check` tells more")
+        say(f"images checked ({listed}): `unpaired data check` tells more")
     return Facts(
         name_a=data.name_a,
         name_b=data.name_b,
@@ -181,7 +178,7 @@ def _facts(
         bands_b=findings.train_b.bands,
         depth_a=findings.train_a.depth,
         depth_b=findings.train_b.depth,
-        pictures=max(len(data.train_a), len(data.train_b)),
+        images=max(len(data.train_a), len(data.train_b)),
         data_fingerprint=findings.fingerprint,
         left_out=left_out,
     )
@@ -231,5 +228,5 @@ def _without(data: DataSet, paths: tuple[str, ...]) -> DataSet:
     )
     for folder in (left.train_a, left.train_b):
         if not folder.names:
-            raise DataError(f"{folder.root}: no picture is left to train on")
+            raise DataError(f"{folder.root}: no image is left to train on")
     return left

@@ -126,10 +126,10 @@ def require_finite(means: Mapping[str, float], step: int, last_good: Path | None
 
 
 def write_samples(
-    path: Path, engine: Engine, recipe: Recipe, pictures: tuple[Images, Images]
+    path: Path, engine: Engine, recipe: Recipe, images: tuple[Images, Images]
 ) -> None:
-    """Writes a grid of fixed pictures: real | fake | cycle, for both directions side by side."""
-    a, b = pictures
+    """Writes a grid of fixed images: real | fake | cycle, for both directions side by side."""
+    a, b = images
     fake_b, fake_a = engine.translate(a, "ab"), engine.translate(b, "ba")
     cycle_a, cycle_b = engine.translate(fake_b, "ba"), engine.translate(fake_a, "ab")
     names = (recipe.name_a, recipe.name_b)

@@ -1,4 +1,4 @@
-"""Training, from two folders of pictures to a translator."""
+"""Training, from two folders of images to a translator."""
 
 import shlex
 import sys
@@ -40,7 +40,7 @@ from unpaired.training.watch import Remembered, Watch, choose_probe
 
 __all__ = ["Run", "train"]
 
-SAMPLES = 4  # pictures of each domain in a sample grid
+SAMPLES = 4  # images of each domain in a sample grid
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def train(
         epochs: how long to train, in passes over the larger domain (or recipe["steps"]).
         minutes: how long to train, by the clock: 20 steps are measured, then steps are fixed.
         extend: steps to add to a run that exists.
-        skip_unreadable: go on without pictures that cannot be read.
-        max_pixels: pictures of more pixels are refused before they are decoded.
+        skip_unreadable: go on without images that cannot be read.
+        max_pixels: images of more pixels are refused before they are decoded.
         quiet: say nothing on standard error.
 
     Raises:
@@ -181,7 +181,7 @@ def _steps(
 ) -> int:
     """The steps from `start` to the end, with all that is written on the way; the steps taken."""
     folder, recipe, runtime = watch.folder, start.config.recipe, start.config.runtime
-    pictures = _sample_pictures(batches.data, recipe, batches.max_pixels)
+    images = _sample_images(batches.data, recipe, batches.max_pixels)
     journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
 
     def save_state(step: int) -> None:
@@ -210,7 +210,7 @@ def _steps(
                     finished = watch.evaluate(done, journal) or finished
                 if finished or _due(done, runtime.sample_every):
                     sample = folder / "samples" / f"step-{done:08d}.png"
-                    write_samples(sample, engine, recipe, pictures)
+                    write_samples(sample, engine, recipe, images)
                 if finished or stopping or _due(done, runtime.checkpoint_every):
                     save_state(done)
                     saved = done
@@ -271,13 +271,13 @@ def _announcement(
     aside = f" ({len(part[0])} and {len(part[1])} set aside)" if part else ""
     return (
         f"{verb}: {recipe.steps} steps of preset {recipe.preset}, "
-        f"{len(data.train_a)} pictures of {recipe.name_a}, "
+        f"{len(data.train_a)} images of {recipe.name_a}, "
         f"{len(data.train_b)} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
     )
 
 
-def _sample_pictures(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
-    """The first pictures of each test set (training set where there is none), whole, resized."""
+def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
+    """The first images of each test set (training set where there is none), whole, resized."""
 
     def some(test: Folder | None, train: Folder, bands: int) -> Images:
         folder = test or train

@@ -204,7 +204,7 @@ def _begin(folder: Path, wish: Wish, facts: Facts, say: Say) -> Start:
         asked = getattr(recipe, name) or found
         if asked != found and {asked, found} != {1, 3}:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is {asked}, the pictures have {found}: "
+                f"--{name.replace('_', '-')} is {asked}, the images have {found}: "
                 "only grey and RGB convert into each other"
             )
     open_yet = {name: settled[name] for name in SETTLED if not wish.recipe.get(name)}
@@ -226,7 +226,7 @@ def _compare(folder: Path, old: Recipe, wish: Wish, facts: Facts) -> Recipe:
         )
     if facts.data_fingerprint != old.data_fingerprint:
         raise RunError(
-            f"{folder} holds a run on other pictures, or they have changed since it began: "
+            f"{folder} holds a run on other images, or they have changed since it began: "
             "bring them back, or choose another --out"
         )
     return old

@@ -1,6 +1,6 @@
 """The criterion by which the best checkpoint is chosen: how far translations are from real ones.
 
-It is measured on the validation part, which is set aside from the training pictures; never on the
+It is measured on the validation part, which is set aside from the training images; never on the
 test set. Lower is better, and figures of one measure alone compare.
 """
 
@@ -15,8 +15,9 @@ from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import Folder
 from unpaired.diagnostics.probe import Translates
+from unpaired.directions import DIRECTIONS, Direction
 from unpaired.engines.choice import make_features
-from unpaired.engines.seam import Direction, Images
+from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError, DataError
 from unpaired.features.extract import FeatureNetwork, extract
 from unpaired.images.image import from_signed
@@ -31,14 +32,13 @@ from unpaired.metrics.weightless import (
 
 __all__ = ["WITHOUT_WEIGHTS", "Validated", "Validation"]
 
-Pictures = NDArray[np.uint8]
+Images8 = NDArray[np.uint8]
 Figures = Mapping[str, float]
-Measure = Callable[[Iterable[Pictures], Direction], Figures]
+Measure = Callable[[Iterable[Images8], Direction], Figures]
 
 WITHOUT_WEIGHTS = "colour x patches x spectrum, 1 is untranslated"
 
-_DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
-_TOGETHER = 8  # pictures translated at once
+_TOGETHER = 8  # images translated at once
 _SMALLEST = 16  # pixels a side that weight-free distances need
 _NOTHING = 1e-6
 
@@ -55,11 +55,11 @@ class Validated:
     criterion: float
     measure: str
     figures: Mapping[Direction, Figures]
-    pictures: tuple[int, int]  # of A and of B
+    images: tuple[int, int]  # of A and of B
 
     def to_json(self) -> dict[str, object]:
         """As it stands in metrics.jsonl."""
-        facts = {"criterion": self.criterion, "measure": self.measure, "pictures": self.pictures}
+        facts = {"criterion": self.criterion, "measure": self.measure, "pictures": self.images}
         return facts | {direction: dict(found) for direction, found in self.figures.items()}
 
 
@@ -67,20 +67,20 @@ class Validation:
     """The validation part, and the measure it is looked at with.
 
     With a file of feature weights the distance of a direction is 1000 times the KID of all
-    translations against all real pictures. Without, it is weight-free: the geometric mean of the
-    colour, patch and spectrum distances of translations to real pictures, each over that of the
-    pictures before translation. None of the three suffices (patches hardly see summer from winter,
-    colours see no blur), their units differ, and of a blurred picture the spectrum alone is ten
+    translations against all real images. Without, it is weight-free: the geometric mean of the
+    colour, patch and spectrum distances of translations to real images, each over that of the
+    images before translation. None of the three suffices (patches hardly see summer from winter,
+    colours see no blur), their units differ, and of a blurred image the spectrum alone is ten
     times too far: in a geometric mean each counts by its ratio, so that none has to be weighted and
-    none drowns the others. 1 is no nearer than pictures left as they are; 0 is equal.
+    none drowns the others. 1 is no nearer than images left as they are; 0 is equal.
 
-    Pictures are whole, resized to the recipe's crop, in 8 bits. Real ones are read and described
+    Images are whole, resized to the recipe's crop, in 8 bits. Real ones are read and described
     once, here; those to translate are read anew each time, so memory does not grow with their
     number.
 
     Raises:
-        ConfigError: the network of features takes no pictures of so many bands.
-        DataError: fewer than 3 pictures of a domain, which KID needs; ImageError: see `load_whole`.
+        ConfigError: the network of features takes no images of so many bands.
+        DataError: fewer than 3 images of a domain, which KID needs; ImageError: see `load_whole`.
         MissingExtra, CheckpointError: see `make_features`.
     """
 
@@ -103,18 +103,18 @@ class Validation:
         """Translates the part both ways and measures it.
 
         Raises:
-            ImageError: a picture can no longer be read.
+            ImageError: an image can no longer be read.
         """
         figures: dict[Direction, Figures] = {
             direction: self._measure(self._translated(networks, direction), direction)
-            for direction in _DIRECTIONS
+            for direction in DIRECTIONS
         }
-        criterion = float(np.mean([figures[direction]["distance"] for direction in _DIRECTIONS]))
-        pictures = (len(self.part[0]), len(self.part[1]))
-        return Validated(criterion, self.measure, figures, pictures)
+        criterion = float(np.mean([figures[direction]["distance"] for direction in DIRECTIONS]))
+        images = (len(self.part[0]), len(self.part[1]))
+        return Validated(criterion, self.measure, figures, images)
 
     def _loaded(self, domain: str) -> Iterator[NDArray[np.float32]]:
-        """The pictures of a domain in [-1, 1], a few at a time."""
+        """The images of a domain in [-1, 1], a few at a time."""
         folder, bands = (
             (self.part[0], self._recipe.bands_a)
             if domain == "a"
@@ -125,10 +125,10 @@ class Validation:
             side = self._recipe.image_size
             yield load_whole(folder, indices, bands=bands, side=side, max_pixels=self._max_pixels)
 
-    def _real(self, domain: str) -> Iterator[Pictures]:
+    def _real(self, domain: str) -> Iterator[Images8]:
         return (_in_8_bits(images) for images in self._loaded(domain))
 
-    def _translated(self, networks: Translates, direction: Direction) -> Iterator[Pictures]:
+    def _translated(self, networks: Translates, direction: Direction) -> Iterator[Images8]:
         for images in self._loaded(direction[0]):
             yield _in_8_bits(networks.translate(images, direction))
 
@@ -141,10 +141,10 @@ class Validation:
                 describe(_in_bands(self._real(direction[0]), bands[direction[1]]), side=side),
                 real[direction[1]],
             )
-            for direction in _DIRECTIONS
+            for direction in DIRECTIONS
         }
 
-        def measure(made: Iterable[Pictures], direction: Direction) -> Figures:
+        def measure(made: Iterable[Images8], direction: Direction) -> Figures:
             now = _distances(describe(made, side=side), real[direction[1]])
             ratios = [now[name] / max(before[direction][name], _NOTHING) for name in now]
             return {"distance": float(np.prod(ratios) ** (1 / len(ratios))), **now}
@@ -153,11 +153,11 @@ class Validation:
 
 
 def _by_features(
-    network: FeatureNetwork, real_a: Iterable[Pictures], real_b: Iterable[Pictures]
+    network: FeatureNetwork, real_a: Iterable[Images8], real_b: Iterable[Images8]
 ) -> Measure:
     real = {"a": extract(network, real_a), "b": extract(network, real_b)}
 
-    def measure(made: Iterable[Pictures], direction: Direction) -> Figures:
+    def measure(made: Iterable[Images8], direction: Direction) -> Figures:
         found = kid(extract(network, made), real[direction[1]])
         return {
             "distance": 1000 * found.value,
@@ -176,12 +176,12 @@ def _distances(x: Description, y: Description) -> dict[str, float]:
     }
 
 
-def _in_8_bits(images: Images) -> Pictures:
+def _in_8_bits(images: Images) -> Images8:
     return from_signed(images, 8).astype(np.uint8, copy=False)
 
 
-def _in_bands(batches: Iterable[Pictures], bands: int) -> Iterator[Pictures]:
-    """Untranslated pictures in the bands of the other domain: as they are, or grey throughout."""
+def _in_bands(batches: Iterable[Images8], bands: int) -> Iterator[Images8]:
+    """Untranslated images in the bands of the other domain: as they are, or grey throughout."""
     for batch in batches:
         if batch.shape[-1] == bands:
             yield batch
@@ -198,7 +198,7 @@ def _require_fit_for_kid(part: tuple[Folder, Folder], recipe: Recipe) -> None:
         )
     if min(map(len, part)) < 3:
         raise DataError(
-            f"--features: KID needs 3 pictures or more of each domain, and {len(part[0])} and "
+            f"--features: KID needs 3 images or more of each domain, and {len(part[0])} and "
             f"{len(part[1])} are set aside: leave --features away, or begin with a larger "
             "--validation"
         )

@@ -30,7 +30,7 @@ from unpaired.training.validation import Validated, Validation
 
 __all__ = ["Probed", "Remembered", "Watch", "choose_probe"]
 
-PROBED = 8  # pictures of each domain
+PROBED = 8  # images of each domain
 BEFORE = 25  # lines of metrics.jsonl before the last evaluation, to know what was usual by
 
 
@@ -67,9 +67,9 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Probed:
-    """The fixed pictures that the detectors look at, (N, H, W, bands) in [-1, 1], and their names.
+    """The fixed images that the detectors look at, (N, H, W, bands) in [-1, 1], and their names.
 
-    `train_*` are training pictures to hold them against; None where they are such themselves.
+    `train_*` are training images to hold them against; None where they are such themselves.
     """
 
     real_a: Images
@@ -83,12 +83,12 @@ class Probed:
 def choose_probe(
     data: DataSet, part: tuple[Folder, Folder] | None, recipe: Recipe, max_pixels: int
 ) -> Probed | None:
-    """8 pictures of each domain, evenly from the folder: of the validation part, else of the test
-    set, else of the training pictures; what has fewer than 2 is passed over, and None is left where
+    """8 images of each domain, evenly from the folder: of the validation part, else of the test
+    set, else of the training images; what has fewer than 2 is passed over, and None is left where
     all have.
 
     Raises:
-        ImageError: a picture can no longer be read.
+        ImageError: an image can no longer be read.
     """
 
     def some(folder: Folder, bands: int) -> tuple[Images, list[str]]:
@@ -149,8 +149,8 @@ class Watch:
             self.remembered = replace(remembered, best=None, best_step=None, waited=0)
         if probed and not probed.held_out:
             say(
-                "no picture is held out (no validation part, no test set): warnings rest on "
-                "training pictures, and none comes where a discriminator learns them by heart"
+                "no image is held out (no validation part, no test set): warnings rest on "
+                "training images, and none comes where a discriminator learns them by heart"
             )
 
     def evaluate(self, step: int, journal: Journal) -> bool:
@@ -161,7 +161,7 @@ class Watch:
 
         Raises:
             Diverged: the networks make NaN or infinity.
-            ImageError: a validation picture can no longer be read.
+            ImageError: a validation image can no longer be read.
             RunError: the system refuses to write.
         """
         findings, history = self._detect(journal)

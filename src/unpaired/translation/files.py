@@ -1,8 +1,8 @@
 """Translates files and whole folders in three stages that work at the same time.
 
-While the network translates one handful of pictures, the next is decoded and the last one written
+While the network translates one handful of images, the next is decoded and the last one written
 by threads (Pillow works outside the interpreter's lock), so memory stays the same however many
-there are. One bad picture, or one bad name, does not stop the others; a full disk stops all.
+there are. One bad image, or one bad name, does not stop the others; a full disk stops all.
 """
 
 import errno
@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from unpaired.engines.seam import Direction
+from unpaired.directions import Direction
 from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
 from unpaired.images.image import (
     DEFAULT_MAX_PIXELS,
@@ -34,7 +34,7 @@ from unpaired.translation.sizes import require_working_size
 __all__ = ["Summary", "translate_files"]
 
 _THREADS = 4
-_HANDFUL_PIXELS = 2**20  # a larger picture comes alone: all of a handful is lost if interrupted
+_HANDFUL_PIXELS = 2**20  # a larger image comes alone: all of a handful is lost if interrupted
 
 
 @dataclass
@@ -63,18 +63,18 @@ def translate_files(
     Names, relative paths and file formats are kept, the formats unless `format` ("png", "jpg",
     "webp", "tiff", "bmp") is given; see `jobs.plan` for what is found and what is refused. Nothing
     is written outside `out`, and every file appears whole or not at all, also when interrupted.
-    An existing file is replaced only with `overwrite`; without it, its picture fails.
+    An existing file is replaced only with `overwrite`; without it, its image fails.
 
-    `to` and `working_size` are as for `Model.translate`; up to `batch_size` pictures of one size
+    `to` and `working_size` are as for `Model.translate`; up to `batch_size` images of one size
     are translated at once. `progress` is told (finished, total) after every handful.
 
     Raises:
         ConfigError: no such domain or format, a working size under 8, or a file format that
             cannot hold the results.
-        DataError: no picture among the inputs, or targets that collide; nothing was written.
+        DataError: no image among the inputs, or targets that collide; nothing was written.
         MissingExtra: the results need rasterio to be written, and it is not installed.
         RunError: the system refuses to write (full disk, no permission); what is written stays.
-            A name that is too long for the file system fails its picture alone.
+            A name that is too long for the file system fails its image alone.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size is {batch_size}: it must be at least 1")
@@ -86,7 +86,7 @@ def translate_files(
     stages = _Stages(model, direction, working_size, max_pixels, Summary(failed=failed))
     decoding: list[tuple[Job, Future[Image]]] = []
     writing: list[tuple[Job, Future[None]]] = []
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
     try:
         # Two more rounds at the end, for what is still on its way.
         for handful in chain(stages.handfuls(jobs, batch_size), ([], [])):
@@ -108,7 +108,7 @@ def translate_files(
 
 @dataclass(frozen=True)
 class _Stages:
-    """What a picture goes through; where it fails, `summary` is told and the others go on."""
+    """What an image goes through; where it fails, `summary` is told and the others go on."""
 
     model: Model
     direction: Direction
@@ -117,7 +117,7 @@ class _Stages:
     summary: Summary
 
     def handfuls(self, jobs: Sequence[Job], batch_size: int) -> Iterator[list[Job]]:
-        """The pictures that can be translated by what their headers say, a few at a time."""
+        """The images that can be translated by what their headers say, a few at a time."""
         handful: list[Job] = []
         pixels = 0
         for job in jobs:
@@ -147,18 +147,18 @@ class _Stages:
     def translate(self, decoding: Sequence[tuple[Job, Future[Image]]]) -> list[tuple[Job, Image]]:
         """The translations of all that decode well."""
         decoded: list[tuple[Job, Image]] = []
-        for job, image in decoding:
+        for job, decoding_image in decoding:
             try:
-                decoded.append((job, image.result()))
+                decoded.append((job, decoding_image.result()))
             except UnpairedError as error:
                 self._fail(job, error)
         try:
             return self._translate(decoded)
         except ImageError:
             translated: list[tuple[Job, Image]] = []
-            for job, picture in decoded:  # again one by one, to tell which it is
+            for job, image in decoded:  # again one by one, to tell which it is
                 try:
-                    translated += self._translate([(job, picture)])
+                    translated += self._translate([(job, image)])
                 except ImageError as error:
                     self._fail(job, error)
             return translated
@@ -176,7 +176,7 @@ class _Stages:
         """Waits for the files being written.
 
         Raises:
-            RunError: the system refuses to write, and no other picture would fare better.
+            RunError: the system refuses to write, and no other image would fare better.
         """
         for job, written in writing:
             try:

@@ -1,4 +1,4 @@
-"""Which pictures are translated, and which file each goes to: settled before any work begins."""
+"""Which images are translated, and which file each goes to: settled before any work begins."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ Identity = tuple[int, int]  # what a file is, by whatever name: device and inode
 
 @dataclass(frozen=True)
 class Job:
-    """A picture, and the file for its translation."""
+    """An image, and the file for its translation."""
 
     source: Path
     target: Path
@@ -28,12 +28,12 @@ class Job:
 def plan(
     inputs: Sequence[str | Path], out: Path, *, format: str | None = None, overwrite: bool = False
 ) -> tuple[list[Job], list[Failure]]:
-    """The pictures among `inputs` with their targets in `out`, and the inputs that fail already.
+    """The images among `inputs` with their targets in `out`, and the inputs that fail already.
 
     An input is a file, a folder with all below it, or a pattern of names (`*`, `?`, `[ ]`, and
     `**` for folders in any depth) where no file bears its characters as a name. Below a folder,
     and below the first part of a pattern without such characters, relative paths are kept; a file
-    keeps its name. Folders and patterns give files with a picture's suffix, and nothing that lies
+    keeps its name. Folders and patterns give files with an image's suffix, and nothing that lies
     in `out` if that is inside them. With `format`, a key of SUFFIXES without its dot, names get
     that suffix unless theirs means the same.
 
@@ -43,7 +43,7 @@ def plan(
 
     Raises:
         ConfigError: an unknown format.
-        DataError: no picture at all, two pictures with one target, or a target that is itself an
+        DataError: no image at all, two images with one target, or a target that is itself an
             input, unless `overwrite` is true and it is replaced by its own translation.
     """
     if format is not None and f".{format}" not in SUFFIXES:
@@ -88,7 +88,7 @@ def plan(
 def _found(
     inputs: Sequence[str | Path], out: Path, failed: list[Failure]
 ) -> Iterator[tuple[Path, Path]]:
-    """Every picture of the inputs with its path below `out`; what is missing goes to `failed`."""
+    """Every image of the inputs with its path below `out`; what is missing goes to `failed`."""
     for item in inputs:
         path = Path(item)
         found: list[tuple[Path, Path]] = []
@@ -99,10 +99,10 @@ def _found(
                 found = [(path, Path(path.name))]
             elif os.path.isdir(path):
                 found = list(_below(path, out))
-                reason = f"no pictures in it ({', '.join(SUFFIXES)})"
+                reason = f"no images in it ({', '.join(SUFFIXES)})"
             elif glob.has_magic(str(item)) and not os.path.exists(path):
                 found = list(_matches(str(item), out))
-                reason = "no picture matches"
+                reason = "no image matches"
             else:
                 os.stat(path)
                 reason = "neither a file nor a folder"
@@ -123,7 +123,7 @@ def _below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _matches(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
-    """The pictures that a pattern matches, those in matching folders included."""
+    """The images that a pattern matches, those in matching folders included."""
     plain = []
     for part in Path(pattern).parts:
         if glob.has_magic(part):
@@ -156,7 +156,7 @@ def _obstacle(
     places: dict[Path, bool],
     overwrite: bool,
 ) -> str | None:
-    """Why this picture cannot be written; `places` remembers which folders lie in `out`.
+    """Why this image cannot be written; `places` remembers which folders lie in `out`.
 
     Raises:
         DataError: the target is itself an input, and may not be replaced.

@@ -1,6 +1,6 @@
 """What memory a translation needs, foretold from the sizes alone, and what memory is free.
 
-A system that runs out of memory kills a process without a word, so a picture that cannot fit is
+A system that runs out of memory kills a process without a word, so an image that cannot fit is
 refused before it is decoded. The figures were measured as peak resident memory of fresh processes
 on a CPU: see docs/results.md.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from unpaired.config import Recipe
-from unpaired.engines.seam import Direction
+from unpaired.directions import Direction
 from unpaired.errors import TooLarge
 from unpaired.translation.sizes import padded_size_of, working_size_of
 
@@ -29,10 +29,10 @@ _NETWORK = {
     ("resize", "bf16"): 21.5,
     ("resize", "fp64"): 430.0,
 }
-_BATCH = 1.5  # in a batch a picture needs up to that much more than alone
+_BATCH = 1.5  # in a batch an image needs up to that much more than alone
 # Bytes of scratch, packed kernels, and of a heap with holes: glibc maps only what is over 32 MB.
 _FIXED = 100e6
-_MODEST = 150e6  # bytes: a picture of 256 x 256 pixels under the recipe of 2017
+_MODEST = 150e6  # bytes: an image of 256 x 256 pixels under the recipe of 2017
 _MARGIN = 0.9  # of the free memory, for a working size that is advised
 
 
@@ -45,7 +45,7 @@ def need(
     batch: int = 1,
     network: bool = True,
 ) -> int:
-    """Bytes that `batch` pictures of `size` (height, width) need while they are translated.
+    """Bytes that `batch` images of `size` (height, width) need while they are translated.
 
     `working_size` is as for `Model.translate`; `network` is false where the networks have another
     memory than the machine's own. What the weights take is not counted: they are there already.
@@ -55,7 +55,7 @@ def need(
     )
     working = working_size_of(size, working_size)
     pixels, worked = math.prod(size), math.prod(padded_size_of(working))
-    # A picture, its result, and each once more in the decoder or encoder; up to 16 bits a sample.
+    # An image, its result, and each once more in the decoder or encoder; up to 16 bits a sample.
     files = 4.0 * (before + after) * pixels
     # Where sizes differ, one band in fp32 and one passing copy of it.
     scaling = 8.0 * pixels if working != size else 0.0
@@ -86,7 +86,7 @@ def require(
     network: bool = True,
     name: str,
 ) -> None:
-    """Refuses the picture `name` if it needs more memory than is free. See `need`.
+    """Refuses the image `name` if it needs more memory than is free. See `need`.
 
     Raises:
         TooLarge: it does; the message has both figures and a working size that would do.
@@ -100,7 +100,7 @@ def require(
         need(recipe, direction, size, fitting, network=network) > _MARGIN * there
     ):
         fitting = fitting * 19 // 20
-    advice = f"--working-size {fitting}" if fitting >= 64 else "free some, or cut the picture"
+    advice = f"--working-size {fitting}" if fitting >= 64 else "free some, or cut the image"
     raise TooLarge(
         f"{name}: {size[1]} x {size[0]} pixels need about {needed / 1e9:.1f} GB of memory and "
         f"{there / 1e9:.1f} GB are free: {advice}"

@@ -1,6 +1,6 @@
 """A trained model ready to translate: what `unpaired.load` returns.
 
-It takes pictures of any size and gives them back in the same size and kind. Inside, a picture is
+It takes images of any size and gives them back in the same size and kind. Inside, an image is
 laid over white, brought to the bands of its domain, scaled to [-1, 1] and mirrored outwards to the
 right and below up to multiples of 4, which the networks need; the result is cropped back.
 """
@@ -17,8 +17,9 @@ import PIL.Image
 
 from unpaired import checkpoint
 from unpaired.config import Config, Recipe, Runtime
+from unpaired.directions import DIRECTIONS, Direction
 from unpaired.engines.choice import make_translator
-from unpaired.engines.seam import Direction, Translator
+from unpaired.engines.seam import Translator
 from unpaired.errors import (
     CheckpointError,
     ConfigError,
@@ -53,9 +54,7 @@ __all__ = ["Model", "load"]
 
 Floats = npt.NDArray[np.float32]
 
-_DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
-
-# Pictures at once, counted in pixels. Small pictures gain from company (up to a third at 32 px);
+# Images at once, counted in pixels. Small images gain from company (up to a third at 32 px);
 # from 256 px on a CPU is slower with it, see docs/results.md.
 _PIXELS_ON_CPU = 256 * 256
 _PIXELS_ELSEWHERE = 1024 * 1024
@@ -95,7 +94,7 @@ def load(
     }
     directions = tuple(
         direction
-        for direction in _DIRECTIONS
+        for direction in DIRECTIONS
         if any(name.startswith(f"generator_{direction}.") for name in generators)
     )
     if not directions:
@@ -198,7 +197,7 @@ class Model:
         return direction
 
     def result_kind(self, direction: Direction) -> tuple[int, Literal[8, 16]]:
-        """(bands, depth) of the pictures that this direction gives."""
+        """(bands, depth) of the images that this direction gives."""
         recipe = self.config.recipe
         bands, depth = (
             (recipe.bands_b, recipe.depth_b)
@@ -209,13 +208,13 @@ class Model:
 
     @overload
     def translate(
-        self, picture: npt.NDArray[Any], *, to: str, working_size: int | None = None
+        self, image: npt.NDArray[Any], *, to: str, working_size: int | None = None
     ) -> npt.NDArray[Any]: ...
 
     @overload
     def translate(
         self,
-        picture: str | Path | PIL.Image.Image,
+        image: str | Path | PIL.Image.Image,
         *,
         to: str,
         working_size: int | None = None,
@@ -224,23 +223,23 @@ class Model:
 
     def translate(
         self,
-        picture: str | Path | PIL.Image.Image | npt.NDArray[Any],
+        image: str | Path | PIL.Image.Image | npt.NDArray[Any],
         *,
         to: str,
         working_size: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> npt.NDArray[Any] | PIL.Image.Image:
-        """Translates one picture to the domain `to`: its name, or "a" or "b".
+        """Translates one image to the domain `to`: its name, or "a" or "b".
 
-        A picture of Pillow, or the path of a file, gives a picture of Pillow. An array, (height,
+        An image of Pillow, or the path of a file, gives an image of Pillow. An array, (height,
         width) or (height, width, bands) in uint8 or uint16, gives an array; of one band it has the
         two axes of its input, else three. The samples have the depth of the domain `to` (uint8 or
         uint16, over the whole range); grey and RGB convert into each other where the domains ask
         for it. Transparency is laid over white for the network and given back as it came.
 
         With `working_size` the longer side is brought to that many pixels for the network, down or
-        up, and the result brought back to the picture's own size, both by bicubic interpolation.
-        Of a path, no picture of more than `max_pixels` pixels is decoded; arrays and pictures of
+        up, and the result brought back to the image's own size, both by bicubic interpolation.
+        Of a path, no image of more than `max_pixels` pixels is decoded; arrays and images of
         Pillow are in memory already and are not held to it.
 
         Raises:
@@ -249,25 +248,25 @@ class Model:
             TooLarge: over `max_pixels`, or more memory is needed than is free.
         """
         direction = self.direction(to)
-        if isinstance(picture, np.ndarray):
-            image = Image(picture[:, :, np.newaxis] if picture.ndim == 2 else picture)
-            (result,) = self.translate_many([image], direction, working_size=working_size)
-            flat = picture.ndim == 2 and result.bands == 1
-            return result.pixels[:, :, 0] if flat else result.pixels
-        if isinstance(picture, PIL.Image.Image):
-            image = from_pil(picture)
+        if isinstance(image, np.ndarray):
+            flat = image.ndim == 2
+            value = Image(image[:, :, np.newaxis] if flat else image)
+            (result,) = self.translate_many([value], direction, working_size=working_size)
+            return result.pixels[:, :, 0] if flat and result.bands == 1 else result.pixels
+        if isinstance(image, PIL.Image.Image):
+            value = from_pil(image)
         else:
-            header = read_header(picture)
+            header = read_header(image)
             self.check(
                 direction,
                 (header.height, header.width),
                 header.bands,
                 working_size=working_size,
-                name=str(picture),
+                name=str(image),
             )
-            image = read_image(picture, max_pixels=max_pixels)
-        self._require_pillow_can_hold(direction, image.alpha is not None)
-        (result,) = self.translate_many([image], direction, working_size=working_size)
+            value = read_image(image, max_pixels=max_pixels)
+        self._require_pillow_can_hold(direction, value.alpha is not None)
+        (result,) = self.translate_many([value], direction, working_size=working_size)
         return to_pil(result)
 
     def translate_many(
@@ -278,15 +277,15 @@ class Model:
         working_size: int | None = None,
         batch_size: int = 8,
     ) -> list[Image]:
-        """Translates pictures of any sizes; those of one size at once, `batch_size` at the most.
+        """Translates images of any sizes; those of one size at once, `batch_size` at the most.
 
-        Each result has its picture's size and transparency, and the bands and depth of the other
-        domain. A picture's result does not depend on its company beyond the rounding of floats.
+        Each result has its image's size and transparency, and the bands and depth of the other
+        domain. An image's result does not depend on its company beyond the rounding of floats.
 
         Raises:
             ConfigError: a working size under 8.
             ImageError: bands that do not fit the domain.
-            TooLarge: a picture needs more memory than is free.
+            TooLarge: an image needs more memory than is free.
         """
         alike: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
@@ -305,7 +304,7 @@ class Model:
                     batch[row] = pad(signed, padded)
                 translated = self._run(batch, direction)
                 for index, signed in zip(chosen, translated, strict=True):
-                    results[index] = self._picture(signed, images[index], direction, working_size)
+                    results[index] = self._image(signed, images[index], direction, working_size)
         return [results[index] for index in range(len(images))]
 
     def check(
@@ -315,9 +314,9 @@ class Model:
         bands: int,
         *,
         working_size: int | None = None,
-        name: str = "the picture",
+        name: str = "the image",
     ) -> None:
-        """Refuses a picture by what its header says: `size` (height, width) and `bands`.
+        """Refuses an image by what its header says: `size` (height, width) and `bands`.
 
         Raises:
             ConfigError: a working size under 8.
@@ -343,7 +342,7 @@ class Model:
     def _batch_limit(
         self, direction: Direction, size: tuple[int, int], working_size: int | None, most: int
     ) -> int:
-        """How many pictures to translate at once."""
+        """How many images to translate at once."""
         height, width = padded_size_of(working_size_of(size, working_size))
         pixels = _PIXELS_ON_CPU if self._on_cpu else _PIXELS_ELSEWHERE
         together = max(min(most, pixels // (height * width)), 1)
@@ -365,16 +364,16 @@ class Model:
         bands = [resize(to_signed(pixels[:, :, band]), target) for band in range(pixels.shape[2])]
         return np.stack(bands, axis=2)
 
-    def _picture(
+    def _image(
         self, signed: Floats, source: Image, direction: Direction, working_size: int | None
     ) -> Image:
-        """The picture out of a network's result, in the size of its source."""
+        """The image out of a network's result, in the size of its source."""
         bands, depth = self.result_kind(direction)
         height, width = working_size_of(source.size, working_size)
         signed = signed[:height, :width]
         if (height, width) == source.size:
             return Image(from_signed(signed, depth), source.alpha)
-        # Band by band: in floating point the whole picture would be four times its size.
+        # Band by band: in floating point the whole image would be four times its size.
         pixels = np.empty((*source.size, bands), np.uint8 if depth == 8 else np.uint16)
         for band in range(bands):
             pixels[:, :, band] = from_signed(resize(signed[:, :, band], source.size), depth)
@@ -389,7 +388,7 @@ class Model:
                 raise
             height, width = batch.shape[1:3]
             raise TooLarge(
-                f"the memory of the device does not hold a picture of {width} x {height} pixels: "
+                f"the memory of the device does not hold an image of {width} x {height} pixels: "
                 "translate it smaller with --working-size"
             ) from error
 

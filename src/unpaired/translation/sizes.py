@@ -1,4 +1,4 @@
-"""The sizes a picture passes through on its way: its own, the working size, the padded one."""
+"""The sizes an image passes through on its way: its own, the working size, the padded one."""
 
 import numpy as np
 import numpy.typing as npt

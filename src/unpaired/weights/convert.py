@@ -10,8 +10,8 @@ import numpy as np
 from unpaired import checkpoint
 from unpaired.checkpoint import Header
 from unpaired.config import Config, Recipe, Runtime, preset
+from unpaired.directions import Direction
 from unpaired.engines.choice import dump_pth, read_pth
-from unpaired.engines.seam import Direction
 from unpaired.errors import CheckpointError, ConfigError, RunError
 from unpaired.images.header import reason_of
 from unpaired.storage import atomic_path

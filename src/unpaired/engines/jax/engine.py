@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
+from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.networks import Discriminator, Generator
 from unpaired.engines.jax.step import (
     State,
@@ -26,7 +27,7 @@ from unpaired.engines.jax.step import (
     make_state,
     train_step,
 )
-from unpaired.engines.seam import LOSSES, Arrays, Direction, Domain, Images, Losses
+from unpaired.engines.seam import LOSSES, Arrays, Images, Losses
 from unpaired.errors import CheckpointError, ConfigError
 
 __all__ = ["JaxEngine", "JaxTranslator"]
@@ -52,7 +53,7 @@ class JaxTranslator:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether pictures of a batch go through the networks apart (see jax_step.through)."""
+        """Whether images of a batch go through the networks apart (see jax_step.through)."""
         return len(self.devices) == 1 and self.memory == "host"
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -68,7 +69,7 @@ class JaxTranslator:
         return self._run(self.generators[f"generator_{direction}"], images)
 
     def _run(self, network: Generator | Discriminator, images: Images) -> NDArray[np.float32]:
-        """`network` on NHWC pictures; the result is NHWC float32, in memory of its own."""
+        """`network` on NHWC images; the result is NHWC float32, in memory of its own."""
         count = len(images)
         parts = [images[i : i + 1] for i in range(count)] if self.one_by_one else [images]
         with self._arithmetic():
@@ -89,7 +90,7 @@ class JaxTranslator:
         return placed
 
     def _spread(self, images: Images) -> Array:
-        """Pictures on the devices: a part on each where they divide evenly, else all on each."""
+        """Images on the devices: a part on each where they divide evenly, else all on each."""
         even = len(images) % len(self.devices) == 0
         sharding = self._sharding("batch") if even else self._sharding()
         spread: Array = jax.device_put(np.asarray(images, self.dtype), sharding)
@@ -136,13 +137,13 @@ class JaxEngine(JaxTranslator):
     def train_step(self, batch: Batch, rate_factor: float) -> Losses:
         """One step of both generators, then one of both discriminators."""
         with self._arithmetic():
-            pictures = self._spread(batch.real_a), self._spread(batch.real_b)
+            images = self._spread(batch.real_a), self._spread(batch.real_b)
             lanes = self._sharding("batch")
             plans = jax.device_put((exact(batch.pool_a), exact(batch.pool_b)), lanes)
             factor = self._place(np.asarray(rate_factor, self.dtype))
             self._state, losses = train_step(
                 self._state,
-                *pictures,
+                *images,
                 *plans,
                 factor,
                 recipe=self.recipe,

@@ -1,7 +1,7 @@
 """The two networks in JAX: a ResNet generator and a PatchGAN discriminator, as in torch_networks.
 
 Sources: arXiv 1703.10593, section 7.2, and the authors' code. Convolutions in front of an instance
-norm have no bias: the norm takes it away again. Pictures are NHWC; kernels are OIHW as PyTorch has
+norm have no bias: the norm takes it away again. Images are NHWC; kernels are OIHW as PyTorch has
 them, so that names and shapes of the weights are those of every engine.
 """
 
@@ -16,7 +16,7 @@ _LAYOUT = ("NHWC", "OIHW", "NHWC")
 
 
 def instance_norm(x: Array) -> Array:
-    """Each channel of each picture to mean 0 and variance 1 (biased, eps 1e-5), no parameters.
+    """Each channel of each image to mean 0 and variance 1 (biased, eps 1e-5), no parameters.
 
     Sums are in fp32 (fp64 for fp64) whatever the type of `x`.
     """
@@ -37,7 +37,7 @@ def leaky_relu(x: Array) -> Array:
 
 
 class Conv(eqx.Module):
-    """A convolution of NHWC pictures, its weights all 0 until a state is loaded."""
+    """A convolution of NHWC images, its weights all 0 until a state is loaded."""
 
     weight: Array
     bias: Array | None
@@ -136,7 +136,7 @@ class UpResize(eqx.Module):
 
 
 class Generator(eqx.Module):
-    """Pictures (N, H, W, bands_in) to pictures (N, H, W, bands_out) in [-1, 1].
+    """Images (N, H, W, bands_in) to images (N, H, W, bands_out) in [-1, 1].
 
     H and W are multiples of 4, at least 8. A 7x7 stem, two convolutions of stride 2, residual
     blocks, two steps up, a 7x7 head and tanh.
@@ -179,7 +179,7 @@ class Generator(eqx.Module):
 
 
 class Discriminator(eqx.Module):
-    """Pictures (N, H, W, bands) to scores (N, h, w, 1), one a patch; no sigmoid.
+    """Images (N, H, W, bands) to scores (N, h, w, 1), one a patch; no sigmoid.
 
     With 3 layers a score sees 70x70 pixels, with 2 34x34, with 1 16x16.
     """

@@ -143,7 +143,7 @@ def generators_loss(
         for name in ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
     )
     if recipe.identity_weight:
-        # Instance norm keeps pictures apart, so two inputs may share one forward.
+        # Instance norm keeps images apart, so two inputs may share one forward.
         fake_b, identity_b = jnp.split(generator_ab(jnp.concatenate([a, b])), 2)
         fake_a, identity_a = jnp.split(generator_ba(jnp.concatenate([b, a])), 2)
     else:
@@ -238,15 +238,15 @@ def least_squares(scores: Array, target: float) -> Array:
 
 @partial(jax.jit, static_argnames="precision")
 def forward(network: Generator | Discriminator, x: Array, *, precision: str) -> Array:
-    """The network's result on pictures (N, H, W, bands), without gradients."""
+    """The network's result on images (N, H, W, bands), without gradients."""
     network, x = in_precision((network, x), precision)
     return network(x)
 
 
 def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> Array:
-    """The network's result on pictures (N, H, W, bands), all at once or one by one.
+    """The network's result on images (N, H, W, bands), all at once or one by one.
 
-    On a CPU convolutions of batches are up to eight times as slow as those of single pictures, and
+    On a CPU convolutions of batches are up to eight times as slow as those of single images, and
     loops in the compiled code slower still, so it is unrolled (docs/results.md).
     """
     if not one_by_one:
@@ -255,7 +255,7 @@ def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> A
 
 
 def in_precision(tree: Tree, precision: str) -> Tree:
-    """Weights and pictures as convolutions take them; gradients come back in their own type."""
+    """Weights and images as convolutions take them; gradients come back in their own type."""
     if precision != "bf16":
         return tree
     cast: Tree = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)

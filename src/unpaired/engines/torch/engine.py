@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
-from unpaired.engines.seam import Arrays, Direction, Domain, Images, Losses
+from unpaired.directions import Direction, Domain
+from unpaired.engines.seam import Arrays, Images, Losses
 from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.errors import CheckpointError, ConfigError
 
@@ -61,7 +62,7 @@ class TorchTranslator:
         return self._run(self.generators[f"generator_{direction}"], images)
 
     def _run(self, network: nn.Module, images: Images) -> NDArray[np.float32]:
-        """`network` on NHWC pictures, without gradients; the result is NHWC float32."""
+        """`network` on NHWC images, without gradients; the result is NHWC float32."""
         with torch.inference_mode(), self._autocast():
             result = network(self._to_device(images))
         array: NDArray[np.float32] = result.permute(0, 2, 3, 1).float().cpu().numpy()
@@ -151,7 +152,7 @@ class TorchEngine(TorchTranslator):
         _require_grad(self.discriminators, False)
         with self._autocast():
             if recipe.identity_weight:
-                # Instance norm keeps pictures apart, so two inputs may share one forward.
+                # Instance norm keeps images apart, so two inputs may share one forward.
                 fake_b, identity_b = generator_ab(torch.cat([real_a, real_b])).chunk(2)
                 fake_a, identity_a = generator_ba(torch.cat([real_b, real_a])).chunk(2)
             else:

@@ -12,9 +12,9 @@ __all__ = ["Discriminator", "Generator"]
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Each channel of each picture to mean 0 and variance 1 (biased, eps 1e-5), no parameters.
+    """Each channel of each image to mean 0 and variance 1 (biased, eps 1e-5), no parameters.
 
-    A batch norm of one picture is an instance norm; PyTorch has it for channels-last tensors, sums
+    A batch norm of one image is an instance norm; PyTorch has it for channels-last tensors, sums
     in fp32 (fp64 for fp64) whatever the type of `x`. `F.instance_norm` and `F.group_norm` leave
     the layout or are slow going back: see docs/results.md, 2026-11-22.
     """
@@ -71,7 +71,7 @@ class UpResize(nn.Module):
 
 
 class Generator(nn.Module):
-    """Pictures (N, bands_in, H, W) to pictures (N, bands_out, H, W) in [-1, 1].
+    """Images (N, bands_in, H, W) to images (N, bands_out, H, W) in [-1, 1].
 
     H and W are multiples of 4, at least 8. A 7x7 stem, two convolutions of stride 2, residual
     blocks, two steps up, a 7x7 head and tanh.
@@ -102,7 +102,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, bands, H, W) to scores (N, 1, h, w), one a patch; no sigmoid.
+    """Images (N, bands, H, W) to scores (N, 1, h, w), one a patch; no sigmoid.
 
     With 3 layers a score sees 70x70 pixels, with 2 34x34, with 1 16x16.
     """
