@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from unpaired.directions import Domain
 from unpaired.errors import ConfigError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PRESETS",
     "SETTLED",
     "Config",
+    "DomainFacts",
     "Recipe",
     "Runtime",
     "differences",
@@ -43,6 +45,15 @@ def _check_choices(table: "Recipe | Runtime") -> None:
         if get_origin(kind) is Literal and getattr(table, name) not in get_args(kind):
             choices = ", ".join(map(str, get_args(kind)))
             raise ConfigError(f"{_flag(name)} is {getattr(table, name)!r}: choose one of {choices}")
+
+
+@dataclass(frozen=True)
+class DomainFacts:
+    """The name, bands and bits per sample (8 or 16) of one domain; 0 until the data settles them."""
+
+    name: str
+    bands: int
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,14 @@ class Recipe:
         # A discriminator halves once a layer, then loses a pixel in each of two convolutions, and
         # the instance norm between them needs more than one value. A generator needs 8.
         return int(max(8, 2**self.discriminator_layers * 3))
+
+    @property
+    def domains(self) -> Mapping[Domain, DomainFacts]:
+        """The facts of both domains, in the order a, b."""
+        return {
+            "a": DomainFacts(self.name_a, self.bands_a, self.depth_a),
+            "b": DomainFacts(self.name_b, self.bands_b, self.depth_b),
+        }
 
     @property
     def identity_weight(self) -> float:
