@@ -8,7 +8,14 @@ import sys
 import pytest
 
 from unpaired.errors import RunError
-from unpaired.storage import atomic_path, exclusive, explain_os_error, sweep, write_text
+from unpaired.storage import (
+    atomic_path,
+    exclusive,
+    explain_os_error,
+    read_json_lines,
+    sweep,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -234,3 +241,16 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path):
     sweep(tmp_path, tmp_path / "checkpoints")
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert there == set(mine)
+
+
+def test_json_lines_are_read_without_those_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_json_lines(path) == []
+    assert read_json_lines(tmp_path) == []  # a folder
+    path.write_bytes(
+        b'{"step": 1, "loss": NaN}\n{"st\n\n7\n[1]\n{"text": "\xff\\u2028"}\n{"step": 3'
+    )
+    first, second = read_json_lines(path)
+    assert first["step"] == 1
+    assert first["loss"] != first["loss"]
+    assert second == {"text": "\ufffd\u2028"}

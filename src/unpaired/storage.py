@@ -1,18 +1,28 @@
 """Files that are either whole or not there: atomic writes, and the lock of a run folder."""
 
+import contextlib
 import errno
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from unpaired.errors import RunError
 
-__all__ = ["atomic_path", "exclusive", "explain_os_error", "sweep", "write_text"]
+__all__ = [
+    "atomic_path",
+    "exclusive",
+    "explain_os_error",
+    "read_json_lines",
+    "sweep",
+    "write_text",
+]
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:
@@ -75,6 +85,24 @@ def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` atomically, in UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file of one JSON object a line, such as metrics.jsonl, oldest first.
+
+    Lines that are not a whole JSON object are skipped: a process that writes the file at this
+    moment, or was killed while writing, leaves its last line incomplete. A file that is missing or
+    cannot be read has no lines.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = []
+    for written in text.split("\n"):
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(written))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from unpaired.seasons.dataset import (
     Scene,
     SeasonsSpec,
     draw,
+    find_truth,
     labels,
     paint,
     palette,
@@ -319,3 +320,31 @@ def test_truth_that_is_no_class_map_is_refused(tmp_path):
     for name in ("colour.png", "unknown.png"):
         with pytest.raises(DataError, match="is not a class map"):
             read_truth(tmp_path / name)
+
+
+def test_the_class_maps_of_test_images_are_found(tmp_path):
+    write(tmp_path / "set")
+    for side in ("testA", "testB"):
+        classes, pure = find_truth(tmp_path / "set" / side, ["0001.png", "0000.png"])
+        assert (classes.shape, pure.shape) == ((2, 16, 16), (2, 16, 16))
+        for index in (0, 1):
+            scene = draw(scene_seed("test", 1 - index), 16, "lite")
+            np.testing.assert_array_equal(classes[index], labels(scene)[0])
+            np.testing.assert_array_equal(pure[index], labels(scene)[1])
+
+
+def test_class_maps_are_those_of_a_whole_seasons_data_set_alone(tmp_path, monkeypatch):
+    write(tmp_path / "set")
+    test, truth = tmp_path / "set" / "testA", tmp_path / "set" / "truth"
+    monkeypatch.chdir(test)
+    assert find_truth(Path("."), ["0000.png"]) is not None
+    assert find_truth(test, []) is None
+    assert find_truth(test, ["0000.png", "0002.png"]) is None
+    assert find_truth(tmp_path / "testA", ["0000.png"]) is None
+    Image.new("L", (17, 16)).save(truth / "0001.png")
+    assert find_truth(test, ["0000.png", "0001.png"]) is None
+    (truth / "0001.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot read the class map"):
+        find_truth(test, ["0000.png", "0001.png"])
+    (tmp_path / "set" / "README.txt").write_text("my images")
+    assert find_truth(test, ["0000.png"]) is None

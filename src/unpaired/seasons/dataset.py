@@ -5,7 +5,7 @@ and the class map, so every translation can be scored against the truth. `landsc
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,7 @@ __all__ = [
     "Scene",
     "SeasonsSpec",
     "draw",
+    "find_truth",
     "labels",
     "paint",
     "palette",
@@ -52,6 +53,8 @@ _PARTS: Mapping[Part, Mapping[str, Domain]] = MappingProxyType(
     {"trainA": {"trainA": "a"}, "trainB": {"trainB": "b"}, "test": {"testA": "a", "testB": "b"}}
 )
 """The folders each part of a data set is written to, and the domain they are painted in."""
+
+_FIRST_LINE = "seasons, version 1: procedural landscapes, A is summer and B is winter."
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,35 @@ def read_truth(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return classes, classes != MIXED
 
 
+def find_truth(
+    test_folder: Path, names: Sequence[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+    """Finds the class maps of test images of a `seasons` data set.
+
+    Args:
+        test_folder: `testA` or `testB`; the class maps are in `truth` beside it.
+        names: images of that folder.
+
+    Returns:
+        Class maps and pure pixels as `labels` returns them, stacked in the order of `names`:
+        (n, size, size) each. None if the data set is not `seasons`, if an image has no class map,
+        or if the class maps differ in size.
+
+    Raises:
+        DataError: a class map is damaged.
+    """
+    root = test_folder.absolute().parent
+    try:
+        readme = (root / "README.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    paths = [root / "truth" / name for name in names]
+    if not readme.startswith(_FIRST_LINE) or not paths or not all(p.is_file() for p in paths):
+        return None
+    classes, pure = zip(*map(read_truth, paths), strict=True)
+    return None if len({c.shape for c in classes}) > 1 else (np.stack(classes), np.stack(pure))
+
+
 def _write_files(
     folder: Path, spec: SeasonsSpec, progress: Callable[[int, int], None] | None
 ) -> None:
@@ -198,7 +230,7 @@ def _readme(spec: SeasonsSpec) -> str:
     """What the folder holds; it also tells one data set from another."""
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(CLASSES))
     return f"""\
-seasons, version 1: procedural landscapes, A is summer and B is winter.
+{_FIRST_LINE}
 
 size {spec.size}, level {spec.level}, train {spec.train} + {spec.train}, test {spec.test} pairs
 
