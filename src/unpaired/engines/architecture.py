@@ -1,0 +1,197 @@
+"""The facts of the two networks that others build on: layers, sizes, constants, memory.
+
+Plain integers, no framework. The networks of every engine follow it, as do padding, the memory
+estimate, the conversion of weights and the bounds of a recipe. Sources: arXiv 1703.10593, section
+7.2, and the authors' code; docs/concepts.md lists the names.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "INIT_STD",
+    "LEAK",
+    "NORM_EPS",
+    "PEAK_BYTES",
+    "SMALLEST_SIDE",
+    "STRIDE",
+    "Layer",
+    "discriminator_channels",
+    "discriminator_layers",
+    "generator_channels",
+    "generator_layers",
+    "halo",
+    "parameter_count",
+    "receptive_field",
+    "smallest_crop",
+]
+
+STRIDE = 4
+"""A generator halves an image twice: its sides must be multiples of 4 pixels."""
+
+SMALLEST_SIDE = 8
+"""Pixels. A side of 4 would leave one pixel inside, which has no mirror image and no variance."""
+
+NORM_EPS = 1e-5  # added to the variance by instance norm
+LEAK = 0.2  # slope of the discriminator's leaky ReLU below 0
+INIT_STD = 0.02  # standard deviation of initial convolution weights
+
+PEAK_BYTES: Mapping[tuple[str, str], float] = {
+    ("transposed", "fp32"): 10.5,
+    ("transposed", "bf16"): 11.0,
+    ("transposed", "fp64"): 430.0,
+    ("resize", "fp32"): 18.5,
+    ("resize", "bf16"): 21.5,
+    ("resize", "fp64"): 430.0,
+}
+"""Bytes per pixel and unit of width at a generator's peak on a CPU, by upsampling and precision.
+
+The peak is in the last upsampling. transposed: two and a half activations of full resolution and
+`width` channels; resize: four and a half, since the enlarged tensor is padded. bf16 saves nothing,
+for it is widened on the way. fp64 has no fast convolution: the 7x7 head is unrolled, 49 times 8
+bytes, beside the rest. Measured as peak resident memory of fresh processes: docs/results.md.
+"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution: its name within the network, its kernel and its geometry.
+
+    `shape` is that of the stored kernel: (out, in, side, side), or (in, out, side, side) where
+    `transposed`. `padding` counts pixels on each side, mirrored or zeros. `enlarge` is the factor
+    of the nearest-neighbour enlargement before the convolution.
+    """
+
+    name: str
+    shape: tuple[int, int, int, int]
+    stride: int = 1
+    padding: int = 0
+    bias: bool = False
+    transposed: bool = False
+    enlarge: int = 1
+
+    @property
+    def channels_out(self) -> int:
+        """The number of channels of its result."""
+        return self.shape[1 if self.transposed else 0]
+
+    @property
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its weight and, where it has one, its bias, by their full names."""
+        shapes: dict[str, tuple[int, ...]] = {f"{self.name}.weight": self.shape}
+        if self.bias:
+            shapes[f"{self.name}.bias"] = (self.channels_out,)
+        return shapes
+
+    def inputs(self, first: int, last: int) -> tuple[int, int]:
+        """The first and last input pixel, along one axis, that output pixels first..last see."""
+        side = self.shape[-1]
+        if self.transposed:
+            return -((side - 1 - self.padding - first) // self.stride), (
+                last + self.padding
+            ) // self.stride
+        first = first * self.stride - self.padding
+        last = last * self.stride - self.padding + side - 1
+        return first // self.enlarge, last // self.enlarge
+
+
+def generator_channels(width: int) -> tuple[int, int, int]:
+    """Channels after the stem and after each of the two downsampling convolutions."""
+    return width, 2 * width, 4 * width
+
+
+def discriminator_channels(bands: int, width: int, layers: int) -> list[int]:
+    """Channels going into each convolution: the bands, then doubling up to 8 times the width."""
+    return [bands] + [width * min(2**k, 8) for k in range(layers + 1)]
+
+
+def generator_layers(
+    bands_in: int, bands_out: int, *, width: int, blocks: int, upsample: str
+) -> tuple[Layer, ...]:
+    """The convolutions of a ResNet generator in their order. `upsample`: transposed or resize."""
+    one, two, four = generator_channels(width)
+    return (
+        Layer("stem", (one, bands_in, 7, 7), padding=3),
+        Layer("down.0", (two, one, 3, 3), stride=2, padding=1),
+        Layer("down.1", (four, two, 3, 3), stride=2, padding=1),
+        *(
+            Layer(f"blocks.{block}.conv{conv}", (four, four, 3, 3), padding=1)
+            for block in range(blocks)
+            for conv in (1, 2)
+        ),
+        *(
+            Layer(f"up.{k}.conv", (inner, outer, 3, 3), stride=2, padding=1, transposed=True)
+            if upsample == "transposed"
+            else Layer(f"up.{k}.conv", (outer, inner, 3, 3), padding=1, enlarge=2)
+            for k, (inner, outer) in enumerate(((four, two), (two, one)))
+        ),
+        Layer("head", (bands_out, one, 7, 7), padding=3, bias=True),
+    )
+
+
+def discriminator_layers(bands: int, *, width: int, layers: int) -> tuple[Layer, ...]:
+    """The convolutions of a PatchGAN discriminator in their order."""
+    channels = discriminator_channels(bands, width, layers)
+    return (
+        *(
+            Layer(
+                f"layers.{k}",
+                (channels[k + 1], channels[k], 4, 4),
+                stride=2 if k < layers else 1,
+                padding=1,
+                bias=k == 0,  # the one layer that no norm follows
+            )
+            for k in range(layers + 1)
+        ),
+        Layer("head", (1, channels[-1], 4, 4), padding=1, bias=True),
+    )
+
+
+def receptive_field(layers: Sequence[Layer]) -> int:
+    """The side in pixels of the largest square of input that one output pixel sees.
+
+    Of the convolutions alone: an instance norm sees its whole image.
+
+    >>> receptive_field(discriminator_layers(3, width=64, layers=3))
+    70
+    """
+    fields = (_field(layers, pixel) for pixel in range(STRIDE))
+    return max(last - first + 1 for first, last in fields)
+
+
+def halo(layers: Sequence[Layer]) -> int:
+    """Pixels beyond a tile that a generator's convolutions see, on each side of it.
+
+    The tile begins and ends at multiples of STRIDE; the halo itself need not be one.
+
+    >>> halo(generator_layers(3, 3, width=64, blocks=9, upsample="transposed"))
+    84
+    """
+    fields = ((pixel, *_field(layers, pixel)) for pixel in range(STRIDE))
+    return max(max(pixel - first, last - pixel) for pixel, first, last in fields)
+
+
+def _field(layers: Sequence[Layer], pixel: int) -> tuple[int, int]:
+    first = last = pixel
+    for layer in reversed(layers):
+        first, last = layer.inputs(first, last)
+    return first, last
+
+
+def parameter_count(layers: Iterable[Layer]) -> int:
+    """The number of weights and biases of a network.
+
+    >>> parameter_count(discriminator_layers(3, width=64, layers=3))
+    2763841
+    """
+    return sum(math.prod(shape) for layer in layers for shape in layer.parameters.values())
+
+
+def smallest_crop(discriminator_layers: int) -> int:
+    """The smallest side, in pixels, on which both networks are defined.
+
+    A discriminator halves an image once a layer, then loses a pixel in each of two convolutions,
+    and the instance norm between them needs more than one value.
+    """
+    return int(max(SMALLEST_SIDE, 2**discriminator_layers * 3))
