@@ -13,12 +13,13 @@ import time
 
 import numpy as np
 
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, pool_plan
 from unpaired.diagnostics.detectors import detect
 from unpaired.diagnostics.probe import History, take_probe
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 

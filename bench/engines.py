@@ -12,10 +12,11 @@ import time
 
 import numpy as np
 
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 

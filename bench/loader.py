@@ -9,9 +9,10 @@ import argparse
 import time
 from pathlib import Path
 
-from unpaired.config import DEFAULT_MAX_PIXELS, preset
+from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.batches import Batches, prefetch
 from unpaired.data.domains import find_data
+from unpaired.presets import preset
 
 
 def threads(batches, steps, workers):

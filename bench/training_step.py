@@ -16,10 +16,11 @@ import torch
 
 sys.path.insert(0, "tests")
 import plain
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.engine import TorchEngine
+from unpaired.presets import preset
 
 
 def ours(size, precision, runtime):

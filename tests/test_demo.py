@@ -12,11 +12,12 @@ import unpaired.demo
 import unpaired.report.files
 from unpaired import storage
 from unpaired.checkpoint import Header, write
-from unpaired.config import Config, Runtime, preset
+from unpaired.config import Config, Runtime
 from unpaired.data import catalogue
 from unpaired.demo import demo
 from unpaired.evaluation.baselines import BASELINES, colour_table
 from unpaired.images.image import Image
+from unpaired.presets import preset
 from unpaired.seasons.dataset import SeasonsSpec
 from unpaired.training.loop import Run
 
@@ -41,7 +42,7 @@ def stand_in(monkeypatch, home):
     def train(data, *, out, preset, recipe, runtime):
         calls.train.append((data, out, preset, recipe, runtime))
         settled = replace(
-            unpaired.config.preset(preset, recipe),
+            unpaired.presets.preset(preset, recipe),
             name_a="summer",
             name_b="winter",
             data_fingerprint="sha256:abc",

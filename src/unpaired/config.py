@@ -1,55 +1,114 @@
-"""The configuration: what decides the result (Recipe), what does not (Runtime), and presets.
+"""The configuration: what decides the result (Recipe) and what does not (Runtime).
 
-`config.toml` in a run folder and the header of every weights file hold it complete.
+`config.toml` in a run folder and the header of every weights file hold it in full.
 """
 
 import dataclasses
 import difflib
 import math
+import operator
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from unpaired.directions import Domain
+from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
 from unpaired.errors import ConfigError
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
-    "PRESETS",
     "SETTLED",
     "Config",
     "DomainFacts",
     "Recipe",
     "Runtime",
+    "check",
+    "choices_of",
     "differences",
+    "option",
     "override",
-    "preset",
+    "unknown_name",
 ]
 
 DEFAULT_MAX_PIXELS = 178_956_970
-"""Larger images are refused before they are decoded: where Pillow stops too, RGB of 512 MiB."""
+"""Larger images are rejected before they are decoded. Pillow's own limit: RGB of 512 MiB."""
 
 T = TypeVar("T")
 Table = TypeVar("Table", "Recipe", "Runtime")
 
+_HOLDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+    "multiple_of": ("a multiple of", lambda value, factor: value % factor == 0),
+}
 
-def _option(default: T, text: str) -> T:
-    """A dataclass field with its explanation, which the command line shows as help."""
-    made: T = field(default=default, metadata={"help": text})
+
+def option(
+    default: T,
+    text: str,
+    *,
+    metavar: str = "",
+    shown: str = "",
+    choices: tuple[object, ...] = (),
+    **bounds: float,
+) -> T:
+    """A dataclass field with its help, the look of its flag, and the values it may take.
+
+    Args:
+        default: its default.
+        text: its explanation: the help of the flag and the comment in `config.toml`.
+        metavar: how the help shows its value, where the type does not tell.
+        shown: how the help shows its default, where the value does not tell.
+        choices: the values it may take; those of a `Literal` are known without.
+        bounds: `at_least`, `at_most`, `below` and `multiple_of`, checked by `check`.
+    """
+    about = {"help": text, "metavar": metavar, "shown": shown, "choices": choices, "bounds": bounds}
+    made: T = field(default=default, metadata=about)
     return made
 
 
-def _check_choices(table: "Recipe | Runtime") -> None:
-    for name, kind in get_type_hints(type(table)).items():
-        if get_origin(kind) is Literal and getattr(table, name) not in get_args(kind):
-            choices = ", ".join(map(str, get_args(kind)))
-            raise ConfigError(f"{_flag(name)} is {getattr(table, name)!r}: choose one of {choices}")
+@cache
+def choices_of(kind: type) -> Mapping[str, tuple[object, ...]]:
+    """The values that each field of a dataclass made of `option` may take; empty: any."""
+    hints = get_type_hints(kind)
+    return {
+        item.name: get_args(hints[item.name])
+        if get_origin(hints[item.name]) is Literal
+        else item.metadata["choices"]
+        for item in dataclasses.fields(kind)
+    }
+
+
+def check(table: Any) -> None:
+    """Checks every field of a dataclass made of `option` against its choices and bounds.
+
+    Raises:
+        ConfigError: a value is out of its range; the flag and the value are named.
+    """
+    for item in dataclasses.fields(table):
+        value = getattr(table, item.name)
+        choices = choices_of(type(table))[item.name]
+        wrong = ""
+        if choices and value not in choices:
+            wrong = f"choose one of {', '.join(map(str, choices))}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            wrong = "it must be a number"
+        elif value is not None:
+            for name, bound in item.metadata["bounds"].items():
+                words, holds = _HOLDS[name]
+                if not holds(value, bound):
+                    wrong = f"it must be {words} {bound}"
+                    break
+        if wrong:
+            raise ConfigError(f"{_flag(item.name)} is {value!r}: {wrong}")
 
 
 @dataclass(frozen=True)
 class DomainFacts:
-    """The name, bands and bits per sample (8 or 16) of one domain; 0 until the data settles them."""
+    """Name, bands and bits per sample (8 or 16) of one domain; 0 until the data settles them."""
 
     name: str
     bands: int
@@ -58,7 +117,7 @@ class DomainFacts:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the result of a training. The defaults are the recipe of 2017 (`paper`).
+    """Everything that decides the result of a training. The defaults are the recipe of 2017.
 
     Source: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
     Networks", arXiv 1703.10593, and the authors' code where the two differ.
@@ -67,94 +126,105 @@ class Recipe:
         ConfigError: a value is out of its range.
     """
 
-    preset: str = _option("paper", "the preset this recipe began with")
+    preset: str = option("paper", "the preset that this recipe started from")
     # images
-    load_size: int = _option(286, "side in pixels that images are resized to before the crop")
-    image_size: int = _option(256, "side in pixels of the random crop that is trained on")
-    flip: bool = _option(True, "mirror images left to right at random")
-    validation: float = _option(
-        0.0, "share of the training images set aside to choose the best checkpoint (0: none)"
+    load_size: int = option(
+        286, "side in pixels that images are resized to before cropping", at_least=SMALLEST_SIDE
+    )
+    image_size: int = option(
+        256,
+        "side in pixels of the random crops to train on",
+        at_least=SMALLEST_SIDE,
+        multiple_of=STRIDE,
+    )
+    flip: bool = option(True, "flip images left to right at random")
+    validation: float = option(
+        0.0,
+        "share of the training images held out to choose the best checkpoint (0: none)",
+        at_least=0,
+        at_most=0.5,
     )
     # networks
-    width: int = _option(64, "channels after the first layer of a generator")
-    blocks: int = _option(9, "residual blocks of a generator")
-    upsample: Literal["transposed", "resize"] = _option(
-        "transposed", "how generators go up: transposed or resize convolution (no checkerboards)"
+    width: int = option(64, "channels after the first layer of a generator", at_least=1)
+    blocks: int = option(9, "residual blocks of a generator", at_least=0)
+    upsample: Literal["transposed", "resize"] = option(
+        "transposed",
+        "upsampling of a generator: transposed convolution, or resize and convolve "
+        "(no checkerboard artefacts)",
     )
-    discriminator_width: int = _option(64, "channels after the first layer of a discriminator")
-    discriminator_layers: int = _option(3, "layers of a PatchGAN discriminator (3 is 70x70)")
+    discriminator_width: int = option(
+        64, "channels after the first layer of a discriminator", at_least=1
+    )
+    discriminator_layers: int = option(
+        3, "layers of a PatchGAN discriminator (3: patches of 70x70 pixels)", at_least=1
+    )
     # losses
-    cycle: float = _option(10.0, "weight of the cycle loss")
-    identity: float = _option(0.5, "weight of the identity loss, times that of the cycle loss")
-    pool_size: int = _option(50, "earlier fakes kept for a discriminator, a lane of the batch")
+    cycle: float = option(10.0, "weight of the cycle loss", at_least=0)
+    identity: float = option(
+        0.5, "weight of the identity loss, relative to that of the cycle loss", at_least=0
+    )
+    pool_size: int = option(
+        50,
+        "earlier generated images kept for a discriminator, per image of a batch",
+        at_least=0,
+    )
     # optimisation
-    batch_size: int = _option(1, "images of each domain in a step")
-    steps: int = _option(0, "training steps in all (0: 200 epochs, settled by the data)")
-    schedule: Literal["epochs", "linear"] = _option(
-        "epochs", "fall of the rates over the second half: by epochs (2017) or at every step"
+    batch_size: int = option(1, "images of each domain per step", at_least=1)
+    steps: int = option(0, "training steps in total (0: as many as 200 epochs take)", at_least=0)
+    schedule: Literal["epochs", "linear"] = option(
+        "epochs",
+        "learning-rate decay over the second half: once per epoch (as in 2017), or at every step",
     )
-    learning_rate: float = _option(2e-4, "rate of the generators' Adam")
-    discriminator_rate: float = _option(2e-4, "rate of the discriminators' Adam")
-    beta1: float = _option(0.5, "Adam's decay of the first moment")
-    beta2: float = _option(0.999, "Adam's decay of the second moment")
-    ema: float = _option(0.0, "decay of the running mean of the generators' weights (0: none)")
-    precision: Literal["fp32", "bf16", "fp64"] = _option(
-        "fp32", "arithmetic of the convolutions (fp64 is for tests of equality)"
+    learning_rate: float = option(2e-4, "learning rate of the generators (Adam)", at_least=0)
+    discriminator_rate: float = option(
+        2e-4, "learning rate of the discriminators (Adam)", at_least=0
     )
-    seed: int = _option(0, "seed of all that is drawn, such as first weights, order and crops")
-    # what the data settled
-    name_a: str = _option("a", "name of domain a")
-    name_b: str = _option("b", "name of domain b")
-    bands_a: int = _option(0, "bands of domain a (0: as its images have)")
-    bands_b: int = _option(0, "bands of domain b (0: as its images have)")
-    depth_a: int = _option(0, "bits a sample of domain a, 8 or 16 (0: as its images have)")
-    depth_b: int = _option(0, "bits a sample of domain b, 8 or 16 (0: as its images have)")
-    epoch_steps: int = _option(0, "steps of one epoch: the larger domain over the batch")
-    data_fingerprint: str = _option("", "hash of the training images, their names and order")
+    beta1: float = option(0.5, "decay of Adam's first moment", at_least=0, below=1)
+    beta2: float = option(0.999, "decay of Adam's second moment", at_least=0, below=1)
+    ema: float = option(
+        0.0, "decay of the running mean of the generators' weights (0: none)", at_least=0, below=1
+    )
+    precision: Literal["fp32", "bf16", "fp64"] = option(
+        "fp32", "arithmetic of the convolutions (fp64: for tests of equality)"
+    )
+    seed: int = option(
+        0, "seed of everything random: initial weights, order of images, crops", at_least=0
+    )
+    # settled by the data
+    name_a: str = option("a", "name of domain a", metavar="NAME")
+    name_b: str = option("b", "name of domain b", metavar="NAME")
+    bands_a: int = option(0, "bands of domain a (0: as in its images)", at_least=0)
+    bands_b: int = option(0, "bands of domain b (0: as in its images)", at_least=0)
+    depth_a: int = option(
+        0, "bits per sample of domain a, 8 or 16 (0: as in its images)", choices=(0, 8, 16)
+    )
+    depth_b: int = option(
+        0, "bits per sample of domain b, 8 or 16 (0: as in its images)", choices=(0, 8, 16)
+    )
+    epoch_steps: int = option(
+        0, "steps per epoch: images of the larger domain over the batch size", at_least=0
+    )
+    data_fingerprint: str = option("", "hash of the training images, their names and order")
 
     def __post_init__(self) -> None:
-        for name, low in _AT_LEAST.items():
-            value = getattr(self, name)
-            if not math.isfinite(value):
-                raise ConfigError(f"{_flag(name)} is {value}: it must be a number")
-            if value < low:
-                raise ConfigError(f"{_flag(name)} is {value}: it must be at least {low}")
-        for name in ("beta1", "beta2", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{_flag(name)} is {getattr(self, name)}: it must be from 0 to under 1"
-                )
-        _check_choices(self)
-        if self.validation > 0.5:
-            raise ConfigError(f"--validation is {self.validation}: it must be at most 0.5")
-        if self.image_size % 4:
-            raise ConfigError(f"--image-size is {self.image_size}: it must be a multiple of 4")
+        check(self)
         if self.load_size < self.image_size:
             raise ConfigError(
                 f"--load-size {self.load_size} is under --image-size {self.image_size}: "
                 "a crop must fit into the image"
             )
-        if (smallest := self.smallest_crop()) > self.image_size:
+        if (smallest := smallest_crop(self.discriminator_layers)) > self.image_size:
             raise ConfigError(
                 f"--image-size {self.image_size} is too small for a discriminator of "
-                f"{self.discriminator_layers} layers: at least {smallest}, "
+                f"{self.discriminator_layers} layers: give at least {smallest}, "
                 "or fewer --discriminator-layers"
             )
         a, b = self.name_a.casefold(), self.name_b.casefold()
         if not a or not b or a == b or a == "b" or b == "a":
             raise ConfigError(
                 f"--name-a {self.name_a!r} and --name-b {self.name_b!r} do not tell the domains "
-                "apart: give two different names, and neither the other side's letter"
+                "apart: give two different names, and neither the other domain's letter"
             )
-        for name in ("depth_a", "depth_b"):
-            if getattr(self, name) not in (0, 8, 16):
-                raise ConfigError(f"{_flag(name)} is {getattr(self, name)}: choose 8 or 16")
-
-    def smallest_crop(self) -> int:
-        """The smallest side, in pixels, on which both networks are defined."""
-        # A discriminator halves once a layer, then loses a pixel in each of two convolutions, and
-        # the instance norm between them needs more than one value. A generator needs 8.
-        return int(max(8, 2**self.discriminator_layers * 3))
 
     @property
     def domains(self) -> Mapping[Domain, DomainFacts]:
@@ -170,45 +240,24 @@ class Recipe:
         return self.cycle * self.identity if self.bands_a == self.bands_b else 0.0
 
     def rate_factor(self, step: int) -> float:
-        """What the base rates are multiplied by in the step of index `step` (from 0), in [0, 1].
+        """The factor of both learning rates in the step of index `step` (from 0), in [0, 1].
 
-        "epochs": in epoch e (from 1) of E, 1 - max(0, e + 1 - c) / (d + 1), where c = E - d epochs
-        are constant and d = E // 2 fall (the authors' code; 200 epochs: 100 and 100).
-        "linear": constant over the first half of the steps, then straight down towards 0.
+        "epochs": in epoch e (from 1) of E, 1 - max(0, e + 1 - c) / (d + 1): constant for
+        c = E - d epochs, then decaying for d = E // 2 (the authors' code; 200 epochs: 100 and 100).
+        "linear": constant over the first half of the steps, then decaying linearly towards 0.
         """
         if self.schedule == "linear":
             half = self.steps / 2
             return 1.0 - max(0.0, step - half) / max(self.steps - half, 1)
         epochs = math.ceil(self.steps / self.epoch_steps)
-        falling = epochs // 2
-        if falling == 0:
+        decaying = epochs // 2
+        if decaying == 0:
             return 1.0
         epoch = step // self.epoch_steps + 1
-        return 1.0 - max(0, epoch + 1 - (epochs - falling)) / (falling + 1)
+        return 1.0 - max(0, epoch + 1 - (epochs - decaying)) / (decaying + 1)
 
 
-_AT_LEAST: Mapping[str, float] = {
-    "image_size": 8,
-    "load_size": 8,
-    "validation": 0,
-    "width": 1,
-    "blocks": 0,
-    "discriminator_width": 1,
-    "discriminator_layers": 1,
-    "cycle": 0,
-    "identity": 0,
-    "pool_size": 0,
-    "batch_size": 1,
-    "steps": 0,
-    "learning_rate": 0,
-    "discriminator_rate": 0,
-    "seed": 0,
-    "bands_a": 0,
-    "bands_b": 0,
-    "epoch_steps": 0,
-}
-
-# What the data or the clock settle at the birth of a run: not compared unless asked for by name.
+# Settled by the data or the clock when a run is created: compared only where given by name.
 SETTLED = (
     "name_a",
     "name_b",
@@ -223,104 +272,41 @@ SETTLED = (
 
 @dataclass(frozen=True)
 class Runtime:
-    """What does not decide the weights after a step, and may change from start to start.
+    """Everything that does not decide the weights after a step, and may change at every start.
 
-    Bit for bit equality of two runs holds for the same machine, engine and number of threads.
+    Two runs are equal bit for bit on the same machine, engine and number of threads.
 
     Raises:
         ConfigError: a value is out of its range.
     """
 
-    engine: Literal["torch", "jax"] = _option("torch", "framework that trains and translates")
-    device: str = _option("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
-    threads: int = _option(0, "threads of the arithmetic on a CPU (0: as many as cores)")
-    workers: int = _option(2, "threads that load images")
-    log_every: int = _option(50, "steps between two lines of metrics.jsonl")
-    sample_every: int = _option(500, "steps between two sample grids (0: only at the end)")
-    checkpoint_every: int = _option(500, "steps between two checkpoints")
-    report: Literal["end", "evaluations", "none"] = _option(
-        "end", "when the report page is written: at the end, at every evaluation too, or never"
+    engine: Literal["torch", "jax"] = option("torch", "framework that trains and translates")
+    device: str = option(
+        "auto", "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps", metavar="DEVICE"
     )
-    keep: int = _option(3, "checkpoints kept; older ones are removed")
-    evaluate_every: int = _option(1000, "steps between two evaluations (0: only at the end)")
-    features: str = _option(
-        "", "file of feature weights: the best is chosen by KID on them (none: without weights)"
+    threads: int = option(0, "CPU threads for computing (0: one per core)", at_least=0)
+    workers: int = option(2, "threads that load images", at_least=1)
+    log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1)
+    sample_every: int = option(500, "steps between sample grids (0: only at the end)", at_least=0)
+    checkpoint_every: int = option(500, "steps between checkpoints", at_least=1)
+    report: Literal["end", "evaluations", "none"] = option(
+        "end", "write the report page at the end, at every evaluation too, or never"
     )
-    patience: int = _option(
-        0, "evaluations without a better one after which the training ends (0: never)"
+    keep: int = option(3, "checkpoints to keep; older ones are removed", at_least=1)
+    evaluate_every: int = option(1000, "steps between evaluations (0: only at the end)", at_least=0)
+    features: str = option(
+        "",
+        "feature weights for KID, which then chooses the best checkpoint",
+        metavar="FILE",
+        shown="(default: choose it without weights)",
     )
-    tensorboard: bool = _option(False, "write TensorBoard event files too (extra: track)")
+    patience: int = option(
+        0, "evaluations without improvement after which training ends (0: never)", at_least=0
+    )
+    tensorboard: bool = option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        for name, low in {
-            "threads": 0,
-            "workers": 1,
-            "log_every": 1,
-            "sample_every": 0,
-            "checkpoint_every": 1,
-            "keep": 1,
-            "evaluate_every": 0,
-            "patience": 0,
-        }.items():
-            if getattr(self, name) < low:
-                raise ConfigError(
-                    f"{_flag(name)} is {getattr(self, name)}: it must be at least {low}"
-                )
-
-
-PRESETS: Mapping[str, Recipe] = {
-    "paper": Recipe(),
-    "small": Recipe(
-        preset="small",
-        load_size=72,
-        image_size=64,
-        validation=0.1,
-        width=32,
-        blocks=6,
-        upsample="resize",
-        discriminator_width=32,
-        discriminator_layers=2,
-        schedule="linear",
-        steps=20_000,
-        ema=0.999,
-        precision="bf16",
-    ),
-    "tiny": Recipe(
-        preset="tiny",
-        load_size=32,
-        image_size=32,
-        width=16,
-        blocks=0,  # did best over seeds: docs/results.md, 2026-11-22
-        upsample="resize",
-        discriminator_width=24,
-        discriminator_layers=2,
-        identity=0.0,
-        batch_size=2,
-        schedule="linear",
-        steps=7_500,
-        learning_rate=4e-4,
-        discriminator_rate=4e-4,
-        ema=0.995,
-    ),
-}
-
-
-def preset(name: str, overrides: Mapping[str, object] | None = None) -> Recipe:
-    """The recipe of a preset, with some values replaced.
-
-    With an `image_size` alone, `load_size` keeps its proportion to it.
-
-    Raises:
-        ConfigError: no such preset, an unknown name among `overrides`, or a value out of range.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
-    base, overrides = PRESETS[name], dict(overrides or {})
-    side = overrides.get("image_size")
-    if "load_size" not in overrides and type(side) is int:
-        overrides["load_size"] = max(round(side * base.load_size / base.image_size), side)
-    return override(base, overrides, "the recipe")
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -331,7 +317,7 @@ class Config:
     runtime: Runtime
 
     def to_toml(self) -> str:
-        """The file `config.toml`, every value with its explanation."""
+        """The text of `config.toml`, every value with its explanation."""
         tables = []
         for title, table in (("recipe", self.recipe), ("runtime", self.runtime)):
             rows = [f"[{title}]"]
@@ -343,7 +329,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, text: str, where: str) -> "Config":
-        """Reads `config.toml`, whose place `where` is named in errors.
+        """Reads `config.toml`; errors name its location `where`.
 
         Raises:
             ConfigError: not TOML, an unknown key, a wrong type or a value out of range.
@@ -370,19 +356,17 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
 
 
 def override(base: Table, values: Mapping[str, object], where: str) -> Table:
-    """`base`, a Recipe or Runtime, with `values` in place; `where` they stand is named in errors.
+    """`base`, a Recipe or Runtime, with `values` replaced; errors name their source `where`.
 
     Raises:
-        ConfigError: an unknown name (the nearest known one is told), a wrong type, or a value out
-            of range.
+        ConfigError: an unknown name (the nearest known one is suggested), a wrong type, or a value
+            out of its range.
     """
     hints = get_type_hints(type(base))
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else f", which has {', '.join(hints)}"
-            raise ConfigError(f"unknown key {name!r} in {where}{hint}")
+            raise unknown_name(name, hints, where)
         wanted = hints[name]
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -392,6 +376,14 @@ def override(base: Table, values: Mapping[str, object], where: str) -> Table:
             )
         checked[name] = value
     return dataclasses.replace(base, **checked)
+
+
+def unknown_name(name: str, known: Iterable[str], where: str) -> ConfigError:
+    """The error about a name that is not among the `known` ones; it suggests the nearest."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else f", which has {', '.join(known)}"
+    return ConfigError(f"unknown key {name!r} in {where}{hint}")
 
 
 def _flag(name: str) -> str:

@@ -9,11 +9,12 @@ import pytest
 
 from conftest import SMALL
 from fake_engine import FakeEngine
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import LOSSES, initial_state
 from unpaired.errors import MissingExtra
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 CPU = Runtime(device="cpu", threads=1)

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from conftest import SMALL
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.jax.engine import JaxEngine, JaxTranslator, find_devices
 from unpaired.engines.jax.step import exchange, make_state, train_step
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 ONE = Runtime(engine="jax", device="cpu:0", threads=1)

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="the torch engine is not installed")
 pytest.importorskip("jax", reason="the jax engine is not installed")
 
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, pool_plan
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import initial_state
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 BOUND = 1e-9

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import plain
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange, find_device
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 CPU = Runtime(device="cpu", threads=1)

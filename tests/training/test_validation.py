@@ -8,7 +8,7 @@ from PIL import Image
 
 import unpaired.training.validation as validation
 from conftest import SMALL, write_images
-from unpaired.config import Config, Runtime, preset
+from unpaired.config import Config, Runtime
 from unpaired.data.domains import DataSet, Folder, find_data, list_folder
 from unpaired.errors import ConfigError, DataError
 from unpaired.metrics.distributions import kid
@@ -18,6 +18,7 @@ from unpaired.metrics.weightless import (
     patch_distance,
     spectrum_distance,
 )
+from unpaired.presets import preset
 from unpaired.training.data import Facts, set_aside
 from unpaired.training.validation import WITHOUT_WEIGHTS, Validation
 

@@ -10,7 +10,8 @@ import pytest
 
 from other_user import let_everybody_in
 from unpaired import checkpoint
-from unpaired.config import Config, Runtime, preset
+from unpaired.config import Config, Runtime
+from unpaired.presets import preset
 from unpaired.translation.model import load
 
 

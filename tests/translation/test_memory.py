@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from unpaired.config import preset
 from unpaired.errors import TooLarge
+from unpaired.presets import preset
 from unpaired.translation import memory
 
 RECIPE = preset("tiny", {"bands_a": 3, "bands_b": 3, "depth_a": 8, "depth_b": 8})

@@ -12,9 +12,10 @@ from authors import NLayerDiscriminator, ResnetGenerator, randomised
 from conftest import SMALL
 from unpaired import checkpoint
 from unpaired.cli.main import main
-from unpaired.config import Config, Runtime, preset
+from unpaired.config import Config, Runtime
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.errors import CheckpointError, ConfigError, MissingExtra, RunError
+from unpaired.presets import preset
 from unpaired.training.run import save
 from unpaired.translation.model import load
 from unpaired.weights.convert import export_original, import_original

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from authors import NLayerDiscriminator, ResnetGenerator, randomised
-from unpaired.config import Runtime, preset
+from unpaired.config import Runtime
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.presets import preset
 from unpaired.weights.original import Network, join, our_name, recognise, to_original
 
 CPU = Runtime(device="cpu", threads=1)

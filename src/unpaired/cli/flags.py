@@ -15,8 +15,9 @@ from typing import (
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from unpaired.config import PRESETS, Recipe, Runtime
+from unpaired.config import Recipe, Runtime
 from unpaired.errors import DataError
+from unpaired.presets import PRESETS
 
 __all__ = [
     "Data",

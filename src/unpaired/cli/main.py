@@ -28,8 +28,9 @@ from unpaired.cli.flags import (
     optional,
     source,
 )
-from unpaired.config import DEFAULT_MAX_PIXELS, PRESETS
+from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.errors import ConfigError, SomeFailed, UnpairedError
+from unpaired.presets import PRESETS
 
 __all__ = ["main"]
 

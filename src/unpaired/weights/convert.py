@@ -9,11 +9,12 @@ import numpy as np
 
 from unpaired import checkpoint
 from unpaired.checkpoint import Header
-from unpaired.config import Config, Recipe, Runtime, preset
+from unpaired.config import Config, Recipe, Runtime
 from unpaired.directions import Direction
 from unpaired.engines.choice import dump_pth, read_pth
 from unpaired.errors import CheckpointError, ConfigError, RunError
 from unpaired.images.header import reason_of
+from unpaired.presets import preset
 from unpaired.storage import atomic_path
 from unpaired.weights import original
 
