@@ -48,3 +48,5 @@ class FakeEngine:
 
     def load(self, arrays):
         self.arrays.update({name: np.array(array) for name, array in arrays.items()})
+
+    load_generators = load

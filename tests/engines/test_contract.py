@@ -344,12 +344,14 @@ def test_a_translator_needs_the_generators_alone(make, translator):
     state = engine.state()
     lone = translator(recipe)
     assert lone.memory == "host"  # on a CPU
-    lone.load({name: x for name, x in state.items() if name.startswith("generator_")})
+    lone.load_generators({name: x for name, x in state.items() if name.startswith("generator_")})
     for direction, bands in (("ab", 3), ("ba", 1)):
         expected = engine.translate(random_images(bands), direction)
         assert lone.translate(random_images(bands), direction).tobytes() == expected.tobytes()
         one_way = translator(recipe)
-        one_way.load({n: x for n, x in state.items() if n.startswith(f"generator_{direction}.")})
+        one_way.load_generators(
+            {n: x for n, x in state.items() if n.startswith(f"generator_{direction}.")}
+        )
         assert one_way.translate(random_images(bands), direction).tobytes() == expected.tobytes()
 
 
@@ -371,7 +373,7 @@ def test_shard_and_signature(make):
     [("torch", "torch"), ("jax", "jax"), ("jax", "equinox"), ("jax", "optax")],
 )
 def test_a_missing_framework_is_one_clear_line(factory, engine, package, monkeypatch):
-    for module in [m for m in sys.modules if m.startswith(f"unpaired.engines.{engine}_")]:
+    for module in [m for m in sys.modules if m.startswith(f"unpaired.engines.{engine}.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)  # how Python says: not to be imported
     with pytest.raises(MissingExtra) as error:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from conftest import SMALL
 from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
-from unpaired.engines.jax.engine import JaxEngine, JaxTranslator, find_devices
+from unpaired.engines.jax.device import find_devices
+from unpaired.engines.jax.engine import JaxEngine, JaxTranslator
 from unpaired.engines.jax.step import exchange, make_state, train_step
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError
@@ -140,7 +141,7 @@ def test_two_devices_with_half_the_batch_each_are_one_with_the_whole():
     """Losses, weights, moments and pools after four steps, in fp64."""
     recipe = recipe_of(precision="fp64")
     one, both = newborn(recipe, ONE), newborn(recipe, BOTH)
-    assert (len(one.devices), len(both.devices)) == (1, 2)
+    assert (len(one.machine.devices), len(both.machine.devices)) == (1, 2)
     for step in range(4):
         ours, theirs = (e.train_step(batch_of(recipe, step), 0.9) for e in (one, both))
         assert {n: float(x) for n, x in ours.items()} == pytest.approx(
@@ -163,10 +164,10 @@ def test_the_work_is_shared_out():
     assert [shard.data.shape for shard in weight.addressable_shards] == [weight.shape] * 2
     text = train_step.lower(
         engine._state,
-        engine._spread(batch_of(recipe, 0).real_a),
-        engine._spread(batch_of(recipe, 0).real_b),
+        engine.machine.send(batch_of(recipe, 0).real_a),
+        engine.machine.send(batch_of(recipe, 0).real_b),
         *jax.device_put((pool_plan(recipe, POOL_A, 0, slice(None)),) * 2, pool.sharding),
-        engine._place(np.float32(1)),
+        engine.machine.place(np.float32(1)),
         recipe=recipe, one_by_one=False,
     ).compile().as_text()  # fmt: skip
     assert "all-reduce" in text  # of the gradients
@@ -176,7 +177,7 @@ def test_the_work_is_shared_out():
 def test_a_batch_that_does_not_divide_takes_fewer_devices():
     recipe = recipe_of(batch_size=3, blocks=0, identity=0.0)
     engine = newborn(recipe, BOTH)
-    assert len(engine.devices) == 1
+    assert len(engine.machine.devices) == 1
     engine.train_step(batch_of(recipe, 0), 1.0)
 
 
@@ -185,7 +186,7 @@ def test_images_that_do_not_divide_are_translated_all_the_same():
     one, both = (JaxTranslator(recipe, runtime) for runtime in (ONE, BOTH))
     weights = {n: x for n, x in newborn(recipe).state().items() if n.startswith("generator_")}
     for translator in (one, both):
-        translator.load(weights)
+        translator.load_generators(weights)
     for count in (1, 2, 3):
         images = np.random.default_rng(count).uniform(-1, 1, (count, 8, 12, 3)).astype("f4")
         np.testing.assert_allclose(
@@ -198,7 +199,7 @@ def test_a_device_that_is_not_there(name):
     with pytest.raises(ConfigError) as error:
         find_devices(name)
     assert str(error.value) == (
-        f"--device {name} is not there for the jax engine: use --device auto or cpu"
+        f"--device {name} is not available for the jax engine: use --device auto or cpu"
     )
 
 
@@ -221,6 +222,6 @@ def test_a_state_that_does_not_fit_is_refused():
     with pytest.raises(CheckpointError, match=r"pool_a has shape \(1,\), expected \(2, 2, 8, 8, 3"):
         engine.load(state | {"pool_a": np.zeros(1)})
     with pytest.raises(CheckpointError, match=r"generator_ab.head.bias is missing"):
-        JaxTranslator(recipe_of(), ONE).load(
+        JaxTranslator(recipe_of(), ONE).load_generators(
             {n: x for n, x in state.items() if n != "generator_ab.head.bias"}
         )

@@ -187,7 +187,7 @@ def generators_of(recipe):
     state = initial_state(engine.state(), 1)
     arrays = {name: 2.5 * x for name, x in state.items() if name.startswith("generator_")}
     for translator in translators:
-        translator.load(arrays)
+        translator.load_generators(arrays)
     return translators
 
 

@@ -10,7 +10,8 @@ import plain
 from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
-from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange, find_device
+from unpaired.engines.torch.device import find_device
+from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange
 from unpaired.errors import CheckpointError, ConfigError
 from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
@@ -206,9 +207,11 @@ def test_translate_uses_the_ema_and_leaves_training_alone():
     for name, array in engine.state().items():
         assert array.tobytes() == before[name].tobytes(), name
     lone = TorchTranslator(recipe, CPU)
-    lone.load({k.removeprefix("ema."): v for k, v in before.items() if k.startswith("ema.")})
+    lone.load_generators(
+        {k.removeprefix("ema."): v for k, v in before.items() if k.startswith("ema.")}
+    )
     np.testing.assert_array_equal(lone.translate(images, "ab"), translated)
-    lone.load({k: v for k, v in before.items() if k.startswith("generator_")})
+    lone.load_generators({k: v for k, v in before.items() if k.startswith("generator_")})
     assert not np.array_equal(lone.translate(images, "ab"), translated)
 
 
@@ -267,5 +270,5 @@ def test_devices():
     with pytest.raises(ConfigError, match="not a device"):
         find_device("quantum")
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="is not there"):
+        with pytest.raises(ConfigError, match="is not available"):
             find_device("cuda")

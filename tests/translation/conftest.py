@@ -27,7 +27,7 @@ class Inverter:
         self.shapes: list[tuple[int, ...]] = []
         self.error: Exception | None = None
 
-    def load(self, arrays):
+    def load_generators(self, arrays):
         self.loaded.update(arrays)
 
     def translate(self, images, direction):

@@ -86,7 +86,7 @@ def test_a_run_of_theirs_translates_as_theirs_does(theirs, model, said, options)
     assert (loaded.name_a, loaded.name_b, loaded.step) == ("photo", "map", 0)
     recipe, arrays = loaded.config.recipe, checkpoint.read(model)[1]
     translator = make_translator(recipe, CPU)
-    translator.load(arrays)
+    translator.load_generators(arrays)
     for name, way, to in (("G_A", "ab", "map"), ("G_B", "ba", "a")):
         bands = 3 if way == "ab" else 1
         images = random_images(bands, seed=5)

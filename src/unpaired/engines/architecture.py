@@ -194,4 +194,4 @@ def smallest_crop(discriminator_layers: int) -> int:
     A discriminator halves an image once a layer, then loses a pixel in each of two convolutions,
     and the instance norm between them needs more than one value.
     """
-    return int(max(SMALLEST_SIDE, 2**discriminator_layers * 3))
+    return int(max(SMALLEST_SIDE, 2 ** min(discriminator_layers, 64) * 3))

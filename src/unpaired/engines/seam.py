@@ -1,17 +1,19 @@
-"""The seam between plain numpy and the frameworks: what an engine is, and its first state.
+"""The seam between plain numpy and the frameworks: what an engine offers, and its initial state.
 
 Rules that keep it tight:
 1. Only numpy arrays, floats and the recipe cross it. Images are NHWC in [-1, 1].
 2. Randomness is data: it travels inside the Batch. An engine is a deterministic function of
    (state, batch, rate factor).
-3. A run is born as a checkpoint, drawn in numpy over the shapes of `state()` (`initial_state`).
+3. A run is initialised as a checkpoint, drawn in numpy over the shapes of `state()`
+   (`initial_state`).
 4. Losses support `float()` and are converted only when logged.
 5. The image pool is part of the engine's state.
 6. No optional methods, no capability flags.
-7. A missing framework is one clear line.
+7. A missing framework is one clear line, and so is a device without enough memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol, SupportsFloat
 
 import numpy as np
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 
 from unpaired.data.batches import Batch
 from unpaired.directions import Direction, Domain
+from unpaired.engines.architecture import INIT_STD
+from unpaired.errors import CheckpointError, TooLarge
 from unpaired.streams import INIT, stream
 
 __all__ = [
@@ -29,6 +33,8 @@ __all__ = [
     "Losses",
     "Translator",
     "initial_state",
+    "memory_errors",
+    "require_fit",
 ]
 
 Images = NDArray[np.float32] | NDArray[np.float64]
@@ -47,27 +53,33 @@ LOSSES = (
     "discriminator_b",
 )
 
-INIT_STD = 0.02
 
-
-class Translator(Protocol):
-    """Two generators, ready to translate."""
+class Networks(Protocol):
+    """Two generators that translate. Every method raises TooLarge where memory runs out."""
 
     @property
     def memory(self) -> Literal["host", "device"]:
-        """Whether the networks work in the machine's own memory or in that of a device."""
-
-    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes `generator_ab.*` and `generator_ba.*` (one of the two suffices to go one way)."""
+        """Where the networks' memory is: in the machine's own, or in that of a device."""
 
     def translate(self, images: Images, direction: Direction) -> Images:
-        """Images (N, H, W, bands) in [-1, 1], H and W multiples of 4 from 8, to the other domain.
+        """Translates images (N, H, W, bands) in [-1, 1]; H and W are multiples of 4 from 8.
 
         The result has the same N, H and W, and the bands of the other domain, float32.
         """
 
 
-class Engine(Translator, Protocol):
+class Translator(Networks, Protocol):
+    """The generators alone."""
+
+    def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes `generator_ab.*` and `generator_ba.*`; one of the two suffices for its direction.
+
+        Raises:
+            CheckpointError: a generator lacks a weight, or one has another shape.
+        """
+
+
+class Engine(Networks, Protocol):
     """Both generators and discriminators, their optimisers and image pools: a training's state.
 
     It translates with the EMA weights where EMA is on.
@@ -81,23 +93,27 @@ class Engine(Translator, Protocol):
         """Framework, version, device and threads: what equality bit for bit depends on."""
 
     def train_step(self, batch: Batch, rate_factor: float) -> Losses:
-        """One update of all four networks; the base rates of the recipe are times `rate_factor`.
+        """Updates all four networks once, at the recipe's learning rates times `rate_factor`.
 
         The losses, named as in LOSSES, are means over the batch and without their weights.
         """
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
-        """Scores (N, h, w) of the domain's discriminator, a score a patch; 1 is real, 0 fake."""
+        """Scores (N, h, w) of the domain's discriminator, one per patch; 1 is real, 0 fake."""
 
     def state(self) -> Arrays:
-        """All that a resume needs, under canonical names (docs/concepts.md lists them)."""
+        """Everything a resume needs, under canonical names (docs/concepts.md lists them)."""
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes what `state` gave, from this or another engine."""
+        """Takes a whole state, as `state` of this or another engine gave it.
+
+        Raises:
+            CheckpointError: a name is missing or unexpected, or an array has another shape.
+        """
 
 
 def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:
-    """The state a run is born with, over the names, shapes and types of `shapes`.
+    """Initialises a state over the names, shapes and types of `shapes`.
 
     Convolution weights of all four networks are N(0, 0.02), each drawn from its own stream, so
     that no draw depends on the order of names; everything else is 0; `ema.*` are copies.
@@ -115,3 +131,55 @@ def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:
         if name.startswith("ema."):
             state[name] = state[name.removeprefix("ema.")].copy()
     return state
+
+
+def require_fit(
+    shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray], *, whole: bool
+) -> None:
+    """Requires an array for every name of `shapes`, of that shape; with `whole` no others either.
+
+    Raises:
+        CheckpointError: they do not fit; the message names the first that does not.
+    """
+    problem = ""
+    if whole and (surplus := sorted(arrays.keys() - shapes)):
+        problem = f"{surplus[0]} is unexpected"
+    elif missing := sorted(shapes.keys() - arrays):
+        problem = f"{missing[0]} is missing"
+    else:
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                problem = f"{name} has shape {arrays[name].shape}, expected {shape}"
+                break
+    if problem:
+        raise CheckpointError(f"the state does not fit the recipe: {problem}")
+
+
+_ADVICE = {
+    "translate": "use a smaller --working-size",
+    "judge": "use smaller images",
+    "train on": "use a smaller --batch-size, --image-size or --width",
+}
+
+
+@contextmanager
+def memory_errors(
+    task: Literal["translate", "judge", "train on"],
+    images: Images,
+    exhausted: Callable[[Exception], bool],
+) -> Iterator[None]:
+    """Raises TooLarge in place of an error that says that memory ran out at a task on `images`.
+
+    `exhausted` recognises the framework's errors of this kind; Python's own is always one.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not exhausted(error):
+            raise
+        count, height, width = images.shape[:3]
+        these = "an image" if count == 1 else f"{count} images"
+        raise TooLarge(
+            f"the device has too little memory to {task} {these} of {width} x {height} pixels: "
+            f"{_ADVICE[task]}"
+        ) from error

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unpaired.engines.torch.engine import find_device
+from unpaired.engines.torch.device import find_device
 from unpaired.errors import CheckpointError
 from unpaired.features.seam import resize
 
@@ -33,9 +33,7 @@ class InceptionFeatures:
     def __init__(self, device: str, threads: int) -> None:
         from torch_fidelity import FeatureExtractorInceptionV3
 
-        if threads:
-            torch.set_num_threads(threads)
-        self.device = find_device(device)
+        self.device = find_device(device, threads)
         try:
             extractor = FeatureExtractorInceptionV3("inception-v3-compat", [str(self.width)])
         except (OSError, RuntimeError) as error:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unpaired.console import counted
-from unpaired.engines.torch.engine import find_device
+from unpaired.engines.torch.device import find_device
 from unpaired.errors import CheckpointError, DataError
 from unpaired.features.seam import resize
 from unpaired.weights.torch_pth import read_pth
@@ -131,9 +131,7 @@ class TorchFeatures:
     """
 
     def __init__(self, path: Path, device: str, threads: int) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        self.device = find_device(device)
+        self.device = find_device(device, threads)
         network = _recognise(_read(path), path, self.device)
         self.name = f"{network.name}, {_SIDE} px bicubic antialiased"
         self.width = network.width
@@ -172,9 +170,7 @@ class Lpips:
     name = "LPIPS 0.1, AlexNet"
 
     def __init__(self, features: Path, heads: Path, device: str, threads: int) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        self.device = find_device(device)
+        self.device = find_device(device, threads)
         self._weights = _on(self.device, _take(_read(features), _plain_shapes(ALEXNET), features))
         names = [f"lin{index}.model.1.weight" for index in range(len(ALEXNET))]
         shapes = {name: (1, c.outer, 1, 1) for name, c in zip(names, ALEXNET, strict=True)}

@@ -105,7 +105,7 @@ def load(
     else:
         runtime = dataclasses.replace(runtime, engine=engine)
         translator = make_translator(header.config.recipe, runtime)
-    translator.load(generators)
+    translator.load_generators(generators)
     return Model(
         path=path,
         config=Config(header.config.recipe, runtime),

@@ -1,1 +1,1 @@
-"""The JAX engine."""
+"""The JAX engine: networks, where they run (device), the step (step), and its state (engine)."""

@@ -1,7 +1,7 @@
-"""The two networks in JAX: a ResNet generator and a PatchGAN discriminator, as in torch_networks.
+"""The two networks in JAX: a ResNet generator and a PatchGAN discriminator, as in torch/networks.
 
 Sources: arXiv 1703.10593, section 7.2, and the authors' code. Convolutions in front of an instance
-norm have no bias: the norm takes it away again. Images are NHWC; kernels are OIHW as PyTorch has
+norm have no bias: the norm would remove it. Images are NHWC; kernels are OIHW as PyTorch has
 them, so that names and shapes of the weights are those of every engine.
 """
 
@@ -10,9 +10,46 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["Conv", "ConvTransposed", "Discriminator", "Generator"]
+from unpaired.config import Recipe
+from unpaired.directions import DIRECTIONS, source_of, target_of
+from unpaired.engines.architecture import (
+    LEAK,
+    NORM_EPS,
+    discriminator_channels,
+    generator_channels,
+)
+
+__all__ = ["Discriminator", "Generator", "make_discriminators", "make_generators"]
 
 _LAYOUT = ("NHWC", "OIHW", "NHWC")
+
+
+def make_generators(recipe: Recipe, dtype: jnp.dtype) -> dict[str, "Generator"]:
+    """Makes both generators of a recipe, all weights 0, `generator_ab` first."""
+    return {
+        f"generator_{direction}": Generator(
+            recipe.domains[source_of(direction)].bands,
+            recipe.domains[target_of(direction)].bands,
+            width=recipe.width,
+            blocks=recipe.blocks,
+            upsample=recipe.upsample,
+            dtype=dtype,
+        )
+        for direction in DIRECTIONS
+    }
+
+
+def make_discriminators(recipe: Recipe, dtype: jnp.dtype) -> dict[str, "Discriminator"]:
+    """Makes both discriminators of a recipe, all weights 0, `discriminator_a` first."""
+    return {
+        f"discriminator_{domain}": Discriminator(
+            facts.bands,
+            width=recipe.discriminator_width,
+            layers=recipe.discriminator_layers,
+            dtype=dtype,
+        )
+        for domain, facts in recipe.domains.items()
+    }
 
 
 def instance_norm(x: Array) -> Array:
@@ -23,7 +60,7 @@ def instance_norm(x: Array) -> Array:
     wide = _at_least_fp32(x)
     centred = wide - wide.mean((1, 2), keepdims=True)
     variance = jnp.square(centred).mean((1, 2), keepdims=True)
-    return (centred * lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+    return (centred * lax.rsqrt(variance + NORM_EPS)).astype(x.dtype)
 
 
 def reflect(x: Array, pad: int) -> Array:
@@ -32,8 +69,8 @@ def reflect(x: Array, pad: int) -> Array:
 
 
 def leaky_relu(x: Array) -> Array:
-    """`x` where it is over 0, else a fifth of it."""
-    return jnp.where(x > 0, x, 0.2 * x)
+    """`x` where it is positive, else a fifth of it."""
+    return jnp.where(x > 0, x, LEAK * x)
 
 
 class Conv(eqx.Module):
@@ -71,10 +108,10 @@ class Conv(eqx.Module):
 
 
 class ConvTransposed(eqx.Module):
-    """The transposed 3x3 convolution of stride 2: twice the size. Kernels are (in, out, 3, 3).
+    """The transposed 3x3 convolution of stride 2: doubles the size. Kernels are (in, out, 3, 3).
 
     It is the gradient of a strided convolution: the input is spread out with zeros between its
-    pixels and convolved with the kernel turned by half a turn.
+    pixels and convolved with the kernel rotated by half a turn.
     """
 
     weight: Array
@@ -109,7 +146,7 @@ class ResidualBlock(eqx.Module):
 
 
 class UpTransposed(eqx.Module):
-    """Twice the size by a transposed 3x3 convolution of stride 2."""
+    """Doubles the size by a transposed 3x3 convolution of stride 2."""
 
     conv: ConvTransposed
 
@@ -121,7 +158,7 @@ class UpTransposed(eqx.Module):
 
 
 class UpResize(eqx.Module):
-    """Twice the size by nearest neighbour, then a 3x3 convolution: no checkerboards.
+    """Doubles the size by nearest neighbour, then a 3x3 convolution: no checkerboards.
 
     Source: Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016.
     """
@@ -139,7 +176,7 @@ class Generator(eqx.Module):
     """Images (N, H, W, bands_in) to images (N, H, W, bands_out) in [-1, 1].
 
     H and W are multiples of 4, at least 8. A 7x7 stem, two convolutions of stride 2, residual
-    blocks, two steps up, a 7x7 head and tanh.
+    blocks, two upsamplings, a 7x7 head and tanh.
     """
 
     stem: Conv
@@ -158,14 +195,16 @@ class Generator(eqx.Module):
         upsample: str,
         dtype: jnp.dtype,
     ) -> None:
+        one, two, four = generator_channels(width)
         up = UpTransposed if upsample == "transposed" else UpResize
-        self.stem = Conv(bands_in, width, 7, dtype)
+        self.stem = Conv(bands_in, one, 7, dtype)
         self.down = tuple(
-            Conv(width * k, width * k * 2, 3, dtype, stride=2, padding=1) for k in (1, 2)
+            Conv(inner, outer, 3, dtype, stride=2, padding=1)
+            for inner, outer in ((one, two), (two, four))
         )
-        self.blocks = tuple(ResidualBlock(width * 4, dtype) for _ in range(blocks))
-        self.up = tuple(up(width * k * 2, width * k, dtype) for k in (2, 1))
-        self.head = Conv(width, bands_out, 7, dtype, bias=True)
+        self.blocks = tuple(ResidualBlock(four, dtype) for _ in range(blocks))
+        self.up = (up(four, two, dtype), up(two, one, dtype))
+        self.head = Conv(one, bands_out, 7, dtype, bias=True)
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.relu(instance_norm(self.stem(reflect(x, 3))))
@@ -179,7 +218,7 @@ class Generator(eqx.Module):
 
 
 class Discriminator(eqx.Module):
-    """Images (N, H, W, bands) to scores (N, h, w, 1), one a patch; no sigmoid.
+    """Images (N, H, W, bands) to scores (N, h, w, 1), one per patch; no sigmoid.
 
     With 3 layers a score sees 70x70 pixels, with 2 34x34, with 1 16x16.
     """
@@ -188,7 +227,7 @@ class Discriminator(eqx.Module):
     head: Conv
 
     def __init__(self, bands: int, *, width: int, layers: int, dtype: jnp.dtype) -> None:
-        channels = [bands] + [width * min(2**k, 8) for k in range(layers + 1)]
+        channels = discriminator_channels(bands, width, layers)
         self.layers = tuple(
             Conv(
                 channels[k],

@@ -1,7 +1,7 @@
 """One training step in JAX, a pure function, and the state it changes.
 
-To be read beside torch_engine.py: the same names in the same order. The whole step, image pools
-included, is jitted at once, its state donated; nothing goes to or from the host within it.
+Read it beside torch/engine.py: the same names in the same order. The whole step, image pools
+included, is jitted as one, its state donated; nothing goes to or from the host within it.
 Source: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 """
 
@@ -16,9 +16,14 @@ from jax import Array
 
 from unpaired.config import Recipe
 from unpaired.data.batches import PoolPlan
-from unpaired.engines.jax.networks import Discriminator, Generator
+from unpaired.engines.jax.networks import (
+    Discriminator,
+    Generator,
+    make_discriminators,
+    make_generators,
+)
 
-__all__ = ["State", "forward", "make_generators", "make_state", "train_step"]
+__all__ = ["State", "forward", "make_state", "train_step"]
 
 Generators = dict[str, Generator]
 Discriminators = dict[str, Discriminator]
@@ -26,7 +31,7 @@ Tree = TypeVar("Tree")
 
 
 class State(NamedTuple):
-    """All that a training changes. `jax_engine.labels` names its leaves."""
+    """Everything that a training step changes. `engine.labels` names its leaves."""
 
     generators: Generators
     discriminators: Discriminators
@@ -37,37 +42,11 @@ class State(NamedTuple):
     updates: Array
 
 
-def make_generators(recipe: Recipe, dtype: jnp.dtype) -> Generators:
-    """Both generators, all weights 0."""
-    bands = {"a": recipe.bands_a, "b": recipe.bands_b}
-    return {
-        f"generator_{x}{y}": Generator(
-            bands[x],
-            bands[y],
-            width=recipe.width,
-            blocks=recipe.blocks,
-            upsample=recipe.upsample,
-            dtype=dtype,
-        )
-        for x, y in ("ab", "ba")
-    }
-
-
 def make_state(recipe: Recipe, dtype: jnp.dtype) -> State:
-    """A state of the recipe's shapes, all 0."""
-    bands = {"a": recipe.bands_a, "b": recipe.bands_b}
-    generators = make_generators(recipe, dtype)
-    discriminators = {
-        f"discriminator_{domain}": Discriminator(
-            count,
-            width=recipe.discriminator_width,
-            layers=recipe.discriminator_layers,
-            dtype=dtype,
-        )
-        for domain, count in bands.items()
-    }
+    """Makes a state of the recipe's shapes, all 0."""
+    generators, discriminators = make_generators(recipe, dtype), make_discriminators(recipe, dtype)
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2)
-    side, lanes = recipe.image_size, recipe.batch_size
+    shape = (recipe.batch_size, recipe.pool_size, recipe.image_size, recipe.image_size)
     return State(
         generators=generators,
         discriminators=discriminators,
@@ -75,8 +54,8 @@ def make_state(recipe: Recipe, dtype: jnp.dtype) -> State:
         generator_adam=adam.init(generators),
         discriminator_adam=adam.init(discriminators),
         pools={
-            f"pool_{domain}": jnp.zeros((lanes, recipe.pool_size, side, side, count), dtype)
-            for domain, count in bands.items()
+            f"pool_{domain}": jnp.zeros((*shape, facts.bands), dtype)
+            for domain, facts in recipe.domains.items()
         },
         updates=jnp.zeros((), jnp.int32),
     )
@@ -195,7 +174,7 @@ def adam_step(
 ) -> tuple[Tree, optax.ScaleByAdamState]:
     """One step of Adam (Kingma and Ba, arXiv 1412.6980, with bias correction, eps 1e-8)."""
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2)
-    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
         moved, state = adam.update(gradients, state)
     return jax.tree.map(lambda weight, by: weight - rate * by, networks, moved), state
 
@@ -203,7 +182,7 @@ def adam_step(
 def move_means(
     ema: Generators, generators: Generators, updates: Array, dtype: jnp.dtype, recipe: Recipe
 ) -> Generators:
-    """Moves the running means; in the first steps faster, so that they forget the start."""
+    """Moves the running means; faster in the first steps, to forget the initial weights."""
     if not ema:
         return ema
     count = updates.astype(dtype)
@@ -215,7 +194,7 @@ def move_means(
 
 
 def exchange(pools: Array, fakes: Array, plan: PoolPlan) -> tuple[Array, Array]:
-    """What the discriminator is shown of `fakes` (N, H, W, C), and the pools as planned.
+    """Shows the discriminator `fakes` (N, H, W, C) or earlier ones; returns the new pools too.
 
     `pools` (lanes, slots, H, W, C) has a lane for each of the N fakes.
     """
@@ -246,8 +225,8 @@ def forward(network: Generator | Discriminator, x: Array, *, precision: str) -> 
 def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> Array:
     """The network's result on images (N, H, W, bands), all at once or one by one.
 
-    On a CPU convolutions of batches are up to eight times as slow as those of single images, and
-    loops in the compiled code slower still, so it is unrolled (docs/results.md).
+    On a CPU convolutions of batches are up to eight times slower than those of single images, and
+    loops in the compiled code slower still, so the loop is unrolled (docs/results.md).
     """
     if not one_by_one:
         return network(x)
@@ -255,7 +234,7 @@ def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> A
 
 
 def in_precision(tree: Tree, precision: str) -> Tree:
-    """Weights and images as convolutions take them; gradients come back in their own type."""
+    """Casts weights and images for the convolutions; gradients come back in their own type."""
     if precision != "bf16":
         return tree
     cast: Tree = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)

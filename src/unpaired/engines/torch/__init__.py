@@ -1,1 +1,1 @@
-"""The PyTorch engine."""
+"""The PyTorch engine: networks, where they run (device), and the training step (engine)."""

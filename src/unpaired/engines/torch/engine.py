@@ -4,7 +4,7 @@ Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code fo
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
-from unpaired.engines.seam import Arrays, Images, Losses
-from unpaired.engines.torch.networks import Discriminator, Generator
-from unpaired.errors import CheckpointError, ConfigError
+from unpaired.engines.seam import Arrays, Images, Losses, memory_errors, require_fit
+from unpaired.engines.torch.device import Machine, out_of_memory
+from unpaired.engines.torch.networks import make_discriminators, make_generators
 
 __all__ = ["TorchEngine", "TorchTranslator"]
 
@@ -27,92 +28,56 @@ class TorchTranslator:
     """The two generators, for translation alone. See seam.Translator."""
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
-        if runtime.threads:
-            torch.set_num_threads(runtime.threads)
-        self.recipe = recipe
-        self.device = find_device(runtime.device)
-        self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
-        bands = {"a": recipe.bands_a, "b": recipe.bands_b}
-        self.generators = self._place(
-            {
-                f"generator_{x}{y}": Generator(
-                    bands[x],
-                    bands[y],
-                    width=recipe.width,
-                    blocks=recipe.blocks,
-                    upsample=recipe.upsample,
-                )
-                for x, y in ("ab", "ba")
-            }
-        )
+        self.machine = Machine(recipe, runtime)
+        self.generators = self.machine.place(make_generators(recipe))
 
     @property
     def memory(self) -> Literal["host", "device"]:
-        """See seam.Translator.memory."""
-        return "host" if self.device.type == "cpu" else "device"
+        """See seam.Networks.memory."""
+        return self.machine.memory
 
-    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes the weights of the generators; one of the two may be absent."""
+    def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See seam.Translator.load_generators."""
         for name, generator in self.generators.items():
             if any(key.startswith(f"{name}.") for key in arrays):
-                _fill(dict(_named({name: generator})), arrays)
+                weights = dict(_named({name: generator}))
+                shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
+                require_fit(shapes, arrays, whole=False)
+                _fill(weights, arrays)
 
     def translate(self, images: Images, direction: Direction) -> Images:
-        """See seam.Translator.translate."""
-        return self._run(self.generators[f"generator_{direction}"], images)
-
-    def _run(self, network: nn.Module, images: Images) -> NDArray[np.float32]:
-        """`network` on NHWC images, without gradients; the result is NHWC float32."""
-        with torch.inference_mode(), self._autocast():
-            result = network(self._to_device(images))
-        array: NDArray[np.float32] = result.permute(0, 2, 3, 1).float().cpu().numpy()
-        return np.ascontiguousarray(array)
-
-    def _place(self, networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
-        """The networks on the device, their kernels channels-last, in the recipe's precision."""
-        for network in networks.values():
-            network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return networks
-
-    def _to_device(self, images: Images) -> Tensor:
-        """NHWC numpy to channels-last NCHW on the device: a view, then a copy at most."""
-        tensor = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        return tensor.to(self.device, self.dtype, non_blocking=True).permute(0, 3, 1, 2)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        """Convolutions in bf16 where the recipe says so; weights stay in fp32."""
-        if self.recipe.precision != "bf16":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        """See seam.Networks.translate."""
+        with memory_errors("translate", images, out_of_memory):
+            return self.machine.run(self.generators[f"generator_{direction}"], images)
 
 
-class TorchEngine(TorchTranslator):
+class TorchEngine:
     """All four networks, their optimisers and image pools. See seam.Engine."""
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
-        super().__init__(recipe, runtime)
-        self.discriminators = self._place(
-            {
-                f"discriminator_{domain}": Discriminator(
-                    bands, width=recipe.discriminator_width, layers=recipe.discriminator_layers
-                )
-                for domain, bands in (("a", recipe.bands_a), ("b", recipe.bands_b))
-            }
-        )
+        self.recipe = recipe
+        self.machine = Machine(recipe, runtime)
+        self.generators = self.machine.place(make_generators(recipe))
+        self.discriminators = self.machine.place(make_discriminators(recipe))
         self.parameters = dict(_named(self.generators)) | dict(_named(self.discriminators))
         self.ema = (
             {name: p.detach().clone() for name, p in _named(self.generators)} if recipe.ema else {}
         )
         self.generator_adam = self._adam(self.generators, recipe.learning_rate)
         self.discriminator_adam = self._adam(self.discriminators, recipe.discriminator_rate)
-        side, lanes = recipe.image_size, recipe.batch_size
+        shape = (recipe.batch_size, recipe.pool_size, recipe.image_size, recipe.image_size)
         self.pools = {
             f"pool_{domain}": torch.zeros(
-                lanes, recipe.pool_size, side, side, bands, device=self.device, dtype=self.dtype
+                *shape, facts.bands, device=self.machine.device, dtype=self.machine.dtype
             )
-            for domain, bands in (("a", recipe.bands_a), ("b", recipe.bands_b))
+            for domain, facts in recipe.domains.items()
         }
         self.updates = 0
+
+    @property
+    def memory(self) -> Literal["host", "device"]:
+        """See seam.Networks.memory."""
+        return self.machine.memory
 
     @property
     def shard(self) -> tuple[int, int]:
@@ -121,36 +86,31 @@ class TorchEngine(TorchTranslator):
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
-        where = str(self.device)
-        if self.device.type == "cuda":
-            where = torch.cuda.get_device_name(self.device)
-        return f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads"
+        return self.machine.signature()
 
     # ---- the step -------------------------------------------------------------------------
 
     def train_step(self, batch: Batch, rate_factor: float) -> Losses:
         """One step of both generators, then one of both discriminators."""
-        real_a, real_b = self._to_device(batch.real_a), self._to_device(batch.real_b)
-        self._set_rates(rate_factor)
-        fake_a, fake_b, generator_losses = self._update_generators(real_a, real_b)
-        shown_a = exchange(self.pools["pool_a"], fake_a, batch.pool_a)
-        shown_b = exchange(self.pools["pool_b"], fake_b, batch.pool_b)
-        discriminator_losses = self._update_discriminators(real_a, real_b, shown_a, shown_b)
-        self.updates += 1
-        self._update_ema()
-        return generator_losses | discriminator_losses
+        with memory_errors("train on", batch.real_a, out_of_memory):
+            real_a, real_b = self.machine.send(batch.real_a), self.machine.send(batch.real_b)
+            self._set_rates(rate_factor)
+            fake_a, fake_b, generator_losses = self._update_generators(real_a, real_b)
+            shown_a = exchange(self.pools["pool_a"], fake_a, batch.pool_a)
+            shown_b = exchange(self.pools["pool_b"], fake_b, batch.pool_b)
+            discriminator_losses = self._update_discriminators(real_a, real_b, shown_a, shown_b)
+            self.updates += 1
+            self._update_ema()
+            return generator_losses | discriminator_losses
 
     def _update_generators(
         self, real_a: Tensor, real_b: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Adversarial, cycle and identity losses, and one Adam step for both generators."""
         recipe = self.recipe
-        generator_ab, generator_ba = (
-            self.generators["generator_ab"],
-            self.generators["generator_ba"],
-        )
+        generator_ab, generator_ba = self.generators.values()
         _require_grad(self.discriminators, False)
-        with self._autocast():
+        with self.machine.autocast():
             if recipe.identity_weight:
                 # Instance norm keeps images apart, so two inputs may share one forward.
                 fake_b, identity_b = generator_ab(torch.cat([real_a, real_b])).chunk(2)
@@ -185,7 +145,7 @@ class TorchEngine(TorchTranslator):
         _require_grad(self.discriminators, True)
         losses = {}
         for domain, real, shown in (("a", real_a, shown_a), ("b", real_b, shown_b)):
-            with self._autocast():
+            with self.machine.autocast():
                 scores = self.discriminators[f"discriminator_{domain}"](torch.cat([real, shown]))
             on_real, on_fake = scores.chunk(2)
             losses[f"discriminator_{domain}"] = 0.5 * (
@@ -197,7 +157,7 @@ class TorchEngine(TorchTranslator):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _update_ema(self) -> None:
-        """Moves the running means; in the first steps faster, so that they forget the start."""
+        """Moves the running means; faster in the first steps, to forget the initial weights."""
         if self.ema:
             decay = min(self.recipe.ema, self.updates / (self.updates + 9))
             current = [self.parameters[name].detach() for name in self.ema]
@@ -216,34 +176,26 @@ class TorchEngine(TorchTranslator):
         adam = torch.optim.Adam(parameters, rate, betas, fused=True)
         for p in parameters:
             adam.state[p] = {
-                "step": torch.zeros((), dtype=torch.float32, device=self.device),
+                "step": torch.zeros((), dtype=torch.float32, device=self.machine.device),
                 "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
                 "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
             }
         return adam
 
-    # ---- what the networks say ------------------------------------------------------------
+    # ---- translations and judgements ------------------------------------------------------
 
     def translate(self, images: Images, direction: Direction) -> Images:
-        """See seam.Engine.translate."""
+        """See seam.Networks.translate; the EMA weights stand in for the trained ones."""
         generator = self.generators[f"generator_{direction}"]
-        if not self.ema:
-            return self._run(generator, images)
-        trained = {name: p.detach().clone() for name, p in _named(self.generators)}
-        self._copy_into_generators(self.ema)
-        try:
-            return self._run(generator, images)
-        finally:
-            self._copy_into_generators(trained)
+        prefix = f"generator_{direction}."
+        ema = {k.removeprefix(prefix): v for k, v in self.ema.items() if k.startswith(prefix)}
+        with memory_errors("translate", images, out_of_memory):
+            return self.machine.run(partial(functional_call, generator, ema), images)
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """See seam.Engine.judge."""
-        return self._run(self.discriminators[f"discriminator_{domain}"], images)[..., 0]
-
-    def _copy_into_generators(self, weights: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in weights.items():
-                self.parameters[name].copy_(value)
+        with memory_errors("judge", images, out_of_memory):
+            return self.machine.run(self.discriminators[f"discriminator_{domain}"], images)[..., 0]
 
     # ---- the state ------------------------------------------------------------------------
 
@@ -254,13 +206,10 @@ class TorchEngine(TorchTranslator):
         return arrays
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes a state, whole: every name with its shape, none besides."""
+        """See seam.Engine.load."""
         tensors = self._tensors()
-        if strange := sorted(set(arrays) ^ {*tensors, "updates"}):
-            raise CheckpointError(
-                f"the state does not fit the recipe: {strange[0]} is "
-                f"{'unexpected' if strange[0] in arrays else 'missing'}"
-            )
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        require_fit(shapes | {"updates": ()}, arrays, whole=True)
         _fill(tensors, arrays)
         self.updates = int(arrays["updates"])
         for adam in (self.generator_adam, self.discriminator_adam):
@@ -268,7 +217,7 @@ class TorchEngine(TorchTranslator):
                 slot["step"].fill_(self.updates)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors of the state by canonical name, not copied."""
+        """Returns all tensors of the state by canonical name, not copied."""
         moments = self.generator_adam.state | self.discriminator_adam.state
         tensors: dict[str, Tensor] = dict(self.parameters)
         tensors |= {f"ema.{name}": value for name, value in self.ema.items()}
@@ -283,10 +232,10 @@ def least_squares(scores: Tensor, target: float) -> Tensor:
 
 
 def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
-    """What the discriminator is shown of `fakes` (N, C, H, W); the pool changes as planned.
+    """Shows the discriminator `fakes` (N, C, H, W) or earlier ones; the pool changes as planned.
 
     `pool` (lanes, slots, H, W, C) has a lane for each of the N fakes. Nothing here depends on
-    the device's values, so no device is waited for.
+    values on the device, so nothing waits for it.
     """
     shown = fakes.clone()
     for lane, (slot, store, swap) in enumerate(zip(plan.slot, plan.store, plan.swap, strict=True)):
@@ -297,30 +246,6 @@ def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
             shown[lane] = kept
         kept.copy_(fakes[lane])
     return shown
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA, else MPS, else the CPU.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name!r} is not a device: cpu, cuda, cuda:1 or mps") from error
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(device.type, False):
-        raise ConfigError(f"--device {name} is not there: use --device auto or cpu")
-    return device
 
 
 def _named(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
@@ -339,18 +264,7 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
 
 
 def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> None:
-    """Copies arrays into tensors of the same names.
-
-    Raises:
-        CheckpointError: a name is missing or a shape differs.
-    """
+    """Copies arrays into tensors of the same names."""
     with torch.no_grad():
         for name, tensor in tensors.items():
-            if name not in arrays:
-                raise CheckpointError(f"the state does not fit the recipe: {name} is missing")
-            if arrays[name].shape != tuple(tensor.shape):
-                raise CheckpointError(
-                    f"the state does not fit the recipe: {name} has shape {arrays[name].shape}, "
-                    f"expected {tuple(tensor.shape)}"
-                )
             tensor.copy_(torch.from_numpy(np.require(arrays[name], requirements=["C", "W"])))
