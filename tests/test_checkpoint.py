@@ -1,4 +1,4 @@
-"""Weights files: what goes in comes out to the last bit, or nothing does."""
+"""Weights files: content is read back to the last bit, or rejected."""
 
 import json
 import zlib
@@ -8,24 +8,28 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from unpaired import checkpoint
 from unpaired.checkpoint import (
     FORMAT,
     Header,
     checkpoint_path,
     checkpoints,
+    generators,
     latest_good,
     prune,
     read,
     read_header,
     write,
 )
-from unpaired.config import Config, Runtime, preset
+from unpaired.config import Config, Runtime
 from unpaired.errors import CheckpointError
+from unpaired.presets import preset
 
 CONFIG = Config(
     preset("tiny", {"name_a": 'é "quoted" \\ \n', "cycle": 0.1, "seed": 2**40}), Runtime(threads=3)
 )
-HEADER = Header("checkpoint", CONFIG, 7, "ema", '{"losses": [{"x": 0.1}]}', "torch 9, cpu, x86")
+PENDING = {"losses": [{"x": 0.1}], "evaluations": {"best": None, "firing": ["collapse"]}}
+HEADER = Header("checkpoint", CONFIG, 7, "ema", PENDING, "torch 9, cpu, x86")
 
 
 def odd_arrays():
@@ -60,7 +64,7 @@ def foreign(path, header, arrays=None):
     save_file(arrays or {"x": np.zeros(3)}, path, {"unpaired": metadata})
 
 
-# ---- there and back -----------------------------------------------------------------------
+# ---- written and read ----------------------------------------------------------------------
 
 
 def test_arrays_come_back_to_the_last_bit(tmp_path):
@@ -107,12 +111,13 @@ def test_the_library_alone_reads_the_file_too(tmp_path):
         metadata = file.metadata()
     assert metadata.keys() == {"unpaired"}
     told = json.loads(metadata["unpaired"])
-    assert told["format"] == FORMAT == 1
+    assert told["format"] == FORMAT == 2
+    assert told["pending"] == PENDING  # plain data, no text of JSON in JSON
     assert (told["kind"], told["step"], told["weights"]) == ("checkpoint", 7, "ema")
     assert Config.from_toml(told["config"], "header") == CONFIG
 
 
-def test_what_is_read_does_not_lean_on_the_file(tmp_path):
+def test_what_is_read_does_not_depend_on_the_file(tmp_path):
     path, arrays = tmp_path / "x.safetensors", odd_arrays()
     write(path, HEADER, arrays)
     _, back = read(path)
@@ -139,7 +144,7 @@ def test_writing_does_not_change_what_is_written(tmp_path):
     assert_same(arrays, kept)
 
 
-# ---- refused ------------------------------------------------------------------------------
+# ---- rejected -----------------------------------------------------------------------------
 
 
 def refusal(path):
@@ -176,39 +181,124 @@ def test_any_cut_is_found(tmp_path):
     refusal(path)
 
 
-@pytest.mark.parametrize("format", [2, 0, "1", None])
-def test_an_unknown_format_is_refused(tmp_path, format):
+@pytest.mark.parametrize("format", [3, 0, "1", None])
+def test_an_unknown_format_is_rejected(tmp_path, format):
     path = tmp_path / "x.safetensors"
     foreign(path, HEADER.to_json() | {"format": format})
-    assert f"has format {format}, this version reads format 1" in refusal(path)
+    assert f"has format {format}, this version reads formats 1 and 2: use" in refusal(path)
     with pytest.raises(CheckpointError, match="has format"):
         read_header(path)
 
 
-@pytest.mark.parametrize("missing", ["format", "kind", "config", "step", "weights", "checksum"])
-def test_a_header_that_lacks_something_is_refused(tmp_path, missing):
-    path = tmp_path / "x.safetensors"
+def signed(header, arrays):
+    """A header with the checksum that fits it."""
+    return header | {"checksum": checkpoint._checksum(header, arrays)}
+
+
+@pytest.mark.parametrize("missing", [*HEADER.to_json(), "checksum"])
+def test_a_header_that_lacks_a_value_is_rejected(tmp_path, missing):
+    path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
     header = {k: v for k, v in HEADER.to_json().items() if k != missing}
-    foreign(path, header)
+    foreign(path, header if missing == "checksum" else signed(header, arrays), arrays)
     refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kind", 3), ("step", "7"), ("step", True), ("step", None), ("weights", ["ema"]),
+        ("pending", "{}"), ("pending", []), ("made_on", None), ("config", {}),
+        ("config", "[recipe"), ("config", "[recipe]\ncolour = 1"), ("config", "recipe = 1"),
+        ("config", "[recipe]\nwidth = -1"), ("config", "[runtime]\nengine = 3"),
+        ("config", "[recipe]\nwidth = 1" + 400 * "0"),
+        ("config", "[recipe]\ncycle = 1" + 5000 * "0"),
+        ("config", "[recipe]\ndiscriminator_layers = 1" + 15 * "0"),
+        ("config", "x = " + 10**5 * "["),
+    ],
+)  # fmt: skip
+def test_a_header_with_a_value_that_cannot_be_is_rejected(tmp_path, name, value):
+    path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
+    foreign(path, signed(HEADER.to_json() | {name: value}, arrays), arrays)
+    assert "is damaged or not a weights file" in refusal(path)
+    with pytest.raises(CheckpointError):
+        read_header(path)
+
+
+# ---- format 1, of version 0.1 -------------------------------------------------------------
+
+
+def test_pending_of_format_1_is_a_text_of_json(tmp_path):
+    path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
+    header = HEADER.to_json() | {"format": 1, "pending": json.dumps(PENDING)}
+    foreign(path, signed(header, arrays), arrays)
+    assert read_header(path) == read(path)[0] == HEADER
+
+
+@pytest.mark.parametrize("pending", ["no JSON", "[]", "", "[" * 10**5, None, {}])
+def test_pending_of_format_1_that_cannot_be_is_rejected(tmp_path, pending):
+    path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
+    header = HEADER.to_json() | {"format": 1, "pending": pending}
+    foreign(path, signed(header, arrays), arrays)
+    if pending == {}:
+        assert read(path)[0].pending == {}
+    else:
+        refusal(path)
+
+
+# ---- errors of ours stay what they are ----------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, ValueError, OSError])
+def test_a_bug_of_ours_is_not_called_damage(tmp_path, monkeypatch, error):
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, odd_arrays())
+
+    def broken(*arguments):
+        raise error("a bug")
+
+    monkeypatch.setattr(checkpoint, "_checksum", broken)
+    with pytest.raises(error, match="a bug"):
+        read(path)
+    monkeypatch.setattr(Config, "from_toml", broken)
+    with pytest.raises(error, match="a bug"):
+        read_header(path)
+
+
+# ---- the generators to translate with -----------------------------------------------------
+
+
+def test_the_average_of_the_generators_is_preferred():
+    names = ("generator_ab.x", "generator_ba.x", "discriminator_a.x", "ema.generator_ab.x")
+    arrays = {name: np.full(2, index) for index, name in enumerate(names)}
+    found, weights = generators(HEADER, arrays)
+    assert (list(found), weights) == (["generator_ab.x"], "ema")
+    assert found["generator_ab.x"] is arrays["ema.generator_ab.x"]
+
+
+@pytest.mark.parametrize("weights", ["ema", "last"])
+def test_without_an_average_the_header_tells_what_the_generators_are(weights):
+    arrays = {"generator_ba.x": np.zeros(2), "discriminator_a.x": np.zeros(3), "step": np.array(3)}
+    header = Header("model", CONFIG, 3, weights)
+    assert generators(header, arrays) == ({"generator_ba.x": arrays["generator_ba.x"]}, weights)
+    assert generators(header, {}) == ({}, weights)
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        "", "no JSON", '{"format": 1}',
+        "", "no JSON", "[" * 10**5, '{"format": 1}', '{"format": 2}',
         "[]", "7",
     ],
 )  # fmt: skip
-def test_a_strange_header_is_refused(tmp_path, header):
+def test_a_strange_header_is_rejected(tmp_path, header):
     foreign(tmp_path / "x.safetensors", header)
     refusal(tmp_path / "x.safetensors")
 
 
-def test_other_files_and_none_are_refused(tmp_path):
+def test_other_files_and_none_are_rejected(tmp_path):
     path = tmp_path / "x.safetensors"
-    assert "is not there" in refusal(path)
-    assert "is not there" in refusal(tmp_path)  # a folder
+    assert "does not exist: give a run folder" in refusal(path)
+    assert "is not a file: give a run folder" in refusal(tmp_path)
     save_file({"x": np.zeros(3)}, path)
     assert "has no header of unpaired" in refusal(path)
     path.write_text("no weights")
@@ -216,7 +306,7 @@ def test_other_files_and_none_are_refused(tmp_path):
 
 
 def test_an_array_exchanged_between_two_files_is_found(tmp_path):
-    """Each file is whole in itself; the header of one does not go with the numbers of the other."""
+    """Each file is whole in itself; the header of one does not match the numbers of the other."""
     path = tmp_path / "x.safetensors"
     write(path, HEADER, {"x": np.zeros(3)})
     with safe_open(path, framework="numpy") as file:
@@ -226,7 +316,7 @@ def test_an_array_exchanged_between_two_files_is_found(tmp_path):
     for arrays in ({"x": np.ones(3)}, {"y": np.zeros(3)}, {"x": np.zeros((3, 1))},
                    {"x": np.zeros(3, np.int64)}, {"x": np.zeros(3), "y": np.zeros(0)}):  # fmt: skip
         foreign(path, header, arrays)
-        assert "its content does not fit its checksum" in refusal(path)
+        assert "its content does not match its checksum" in refusal(path)
 
 
 def test_the_checksum_in_words(tmp_path):
@@ -272,7 +362,7 @@ def test_prune_keeps_the_newest(run, keep, left):
 
 
 def test_prune_does_not_count_what_is_newer_than_the_run(run):
-    """Damaged ones, or the run would have gone on from them: they must not push out the good."""
+    """They are damaged, or the run would have resumed from them: good ones are kept instead."""
     prune(run, 1, newest=10)
     assert steps_of(run) == [10, 200, 1000]
 

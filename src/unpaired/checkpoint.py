@@ -1,14 +1,14 @@
-"""Weights on disk: one safetensors file a state, its configuration in the header, checked by sum.
+"""Weights on disk: one safetensors file a state, its configuration in the header, a checksum.
 
-`checkpoints/step-*.safetensors` hold all that a training needs to go on; `model.safetensors` holds
-what `translate` needs. Both are written whole or not at all. No pickle is read or written.
+`checkpoints/step-*.safetensors` hold everything that resuming a training needs;
+`model.safetensors` holds what `translate` needs. Both are written atomically. No pickle is read or
+written.
 """
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from unpaired.config import Config
-from unpaired.errors import CheckpointError, RunError, UnpairedError
+from unpaired.errors import CheckpointError, ConfigError, RunError, reason_of
 from unpaired.storage import atomic_path
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Header",
     "checkpoint_path",
     "checkpoints",
+    "generators",
     "latest_good",
     "prune",
     "read",
@@ -32,49 +33,60 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 1
+FORMAT = 2
+"""The format written. Format 1, of version 0.1, is read too: its `pending` is a text of JSON."""
+
+_TYPES = {"kind": str, "config": str, "step": int, "weights": str, "pending": dict, "made_on": str}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a weights file says of itself.
+    """The description of a weights file, stored in it.
 
     `kind` is "checkpoint" (a whole training state) or "model" (generators alone); `step` counts
-    finished steps; `weights` is "ema" or "last"; `pending` is JSON: the journal's unwritten part
-    (`losses`) and what the evaluations so far leave behind (`evaluations`);
-    `made_on` names engine, device, threads and machine, for which runs are equal bit for bit.
+    finished steps; `weights` is "ema" or "last"; `pending` is plain data (what JSON holds): the
+    losses that the journal has not written yet (`losses`) and the state of the evaluations
+    (`evaluations`); `made_on` names engine, device, threads and machine, on which equality bit for
+    bit depends.
     """
 
     kind: Literal["checkpoint", "model"]
     config: Config
     step: int
     weights: Literal["ema", "last"] = "last"
-    pending: str = "{}"
+    pending: Mapping[str, Any] = field(default_factory=dict)
     made_on: str = ""
 
     def to_json(self) -> dict[str, object]:
-        """The header as it is written."""
+        """The header as plain data, as it is written."""
         return {
             "format": FORMAT,
             "kind": self.kind,
             "config": self.config.to_toml(),
             "step": self.step,
             "weights": self.weights,
-            "pending": self.pending,
+            "pending": dict(self.pending),
             "made_on": self.made_on,
         }
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any], path: Path) -> "Header":
-        """The header of the file at `path`."""
-        return cls(
-            kind=written["kind"],
-            config=Config.from_toml(written["config"], f"the header of {path}"),
-            step=int(written["step"]),
-            weights=written["weights"],
-            pending=written["pending"],
-            made_on=written["made_on"],
-        )
+        """The header of the file at `path`, from untrusted plain data.
+
+        Raises:
+            CheckpointError: a value is missing, of another type, or no configuration of ours.
+        """
+        values = {name: written.get(name) for name in _TYPES}
+        if written.get("format") == 1 and isinstance(values["pending"], str):
+            values["pending"] = _parsed(values["pending"], path)
+        for name, kind in _TYPES.items():
+            if type(values[name]) is not kind:
+                raise _damaged(path, f"its header has no valid {name!r}")
+        try:
+            values["config"] = Config.from_toml(values["config"], f"the header of {path}")
+        except ConfigError as error:
+            raise _damaged(path, error) from error
+        return cls(**values)
 
 
 def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
@@ -98,24 +110,37 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
 
     Raises:
         CheckpointError: missing, damaged, truncated, foreign, or of an unknown format.
+        RunError: the system gives no access to it.
     """
-    with _opened(path) as (written, file):
-        # Copies: arrays must not lean on a file that may be replaced.
-        arrays = {name: np.array(array) for name, array in _tensors(file)}
-        rest = {key: value for key, value in written.items() if key != "checksum"}
-        if _checksum(rest, arrays) != written.get("checksum"):
-            raise CheckpointError(f"{path} is damaged: its content does not fit its checksum")
-        return Header.from_json(written, path), arrays
+    with _open(path) as file:
+        written, arrays = _written(file, path), _arrays(file, path)
+    if _checksum(written, arrays) != written.pop("checksum", None):
+        raise _damaged(path, "its content does not match its checksum")
+    return Header.from_json(written, path), arrays
 
 
 def read_header(path: Path) -> Header:
-    """The header alone, without reading the weights. Raises as `read`."""
-    with _opened(path) as (written, _):
-        return Header.from_json(written, path)
+    """Reads the header alone, without the weights. Raises as `read`."""
+    with _open(path) as file:
+        return Header.from_json(_written(file, path), path)
+
+
+def generators(
+    header: Header, arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], Literal["ema", "last"]]:
+    """The generators' weights to translate with, and which they are.
+
+    The exponential moving average (`ema.generator_*`, returned without the prefix) if `arrays` have
+    one, else `generator_*`, whose kind the header tells. Empty if there is no generator.
+    """
+    averaged = {k.removeprefix("ema."): v for k, v in arrays.items() if k.startswith("ema.gen")}
+    if averaged:
+        return averaged, "ema"
+    return {k: v for k, v in arrays.items() if k.startswith("generator_")}, header.weights
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint after `step` steps lies in a run folder."""
+    """The path of the checkpoint after `step` steps in a run folder."""
     return folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
@@ -127,7 +152,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def latest_good(
     folder: Path,
 ) -> tuple[Path, Header, dict[str, np.ndarray], list[CheckpointError]] | None:
-    """The newest checkpoint of a run folder that reads whole, and the errors of newer ones.
+    """The newest readable checkpoint of a run folder, and the errors of newer ones.
 
     None where the folder has no checkpoint at all.
 
@@ -152,61 +177,70 @@ def latest_good(
 def prune(folder: Path, keep: int, newest: int) -> None:
     """Removes all but the `keep` newest checkpoints up to step `newest` of a run folder.
 
-    What is of a later step is damaged, or it would have been gone on with: it does not count.
+    Checkpoints of a later step are damaged, or the run would have resumed from them: they do not
+    count.
     """
     last = checkpoint_path(folder, newest)
     for path in [path for path in checkpoints(folder) if path <= last][:-keep]:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[dict[str, Any], safe_open]]:
-    """A weights file's header and the open file; the library's errors turned into ours."""
+def _open(path: Path) -> safe_open:
     if not path.is_file():
-        raise CheckpointError(f"{path} is not there: give a run folder or a weights file")
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {problem}: give a run folder or a weights file")
     try:
         path.open("rb").close()
     except OSError as error:
-        raise RunError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise RunError(f"cannot read {path}: {reason_of(error)}") from error
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "unpaired" not in metadata:
-                raise CheckpointError(
-                    f"{path} has no header of unpaired: give a run folder or a model.safetensors "
-                    "that `unpaired train` wrote"
-                )
-            written = json.loads(metadata["unpaired"])
-            if not isinstance(written, dict):
-                raise CheckpointError(f"{path} is damaged: its header is not a table")
-            if written.get("format") != FORMAT:
-                raise CheckpointError(
-                    f"{path} has format {written.get('format')}, this version reads format "
-                    f"{FORMAT}: use the version of unpaired that wrote it"
-                )
-            yield written, file
-    except CheckpointError:
-        raise
-    except (
-        SafetensorError,
-        UnpairedError,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise CheckpointError(f"{path} is damaged or not a weights file: {error}") from error
+        return safe_open(path, framework="numpy")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
 
 
-def _tensors(file: Any) -> Iterator[tuple[str, np.ndarray]]:
-    for name in file.keys():  # noqa: SIM118 (the library has no iteration)
-        yield name, file.get_tensor(name)
+def _written(file: safe_open, path: Path) -> dict[str, Any]:
+    """The header as it stands in the file, of a format that is read here."""
+    metadata = file.metadata() or {}
+    if "unpaired" not in metadata:
+        raise CheckpointError(
+            f"{path} has no header of unpaired: give a run folder or a model.safetensors "
+            "that `unpaired train` wrote"
+        )
+    written = _parsed(metadata["unpaired"], path)
+    if not isinstance(written, dict):
+        raise _damaged(path, "its header is not a table")
+    if written.get("format") not in (1, FORMAT):
+        raise CheckpointError(
+            f"{path} has format {written.get('format')}, this version reads formats 1 and "
+            f"{FORMAT}: use the version of unpaired that wrote it"
+        )
+    return written
+
+
+def _parsed(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+
+
+def _arrays(file: Any, path: Path) -> dict[str, np.ndarray]:
+    try:
+        # Copies: arrays must not depend on a file that may be replaced.
+        return {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: object) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or not a weights file: {reason}")
 
 
 def _checksum(written: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> str:
-    """CRC-32 over header and tensors: finds damage, is no protection against forgery."""
-    total = zlib.crc32(json.dumps(written, sort_keys=True).encode())
+    """CRC-32 over header and tensors: detects damage, does not protect against forgery."""
+    header = {name: value for name, value in written.items() if name != "checksum"}
+    total = zlib.crc32(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)

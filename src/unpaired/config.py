@@ -336,10 +336,12 @@ class Config:
         """
         try:
             tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where} is not valid TOML: {error}") from error
         if unknown := sorted(set(tables) - {"recipe", "runtime"}):
             raise ConfigError(f"{where} has an unknown table [{unknown[0]}]")
+        if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
+            raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
         return cls(
             recipe=override(Recipe(), tables.get("recipe", {}), where),
             runtime=override(Runtime(), tables.get("runtime", {}), where),
@@ -367,6 +369,8 @@ def override(base: Table, values: Mapping[str, object], where: str) -> Table:
     for name, value in values.items():
         if name not in hints:
             raise unknown_name(name, hints, where)
+        if type(value) is int and abs(value) >= 2**64:
+            raise ConfigError(f"{name} in {where} is too large: it must be below 2^64")
         wanted = hints[name]
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)

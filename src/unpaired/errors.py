@@ -1,10 +1,10 @@
-"""What can go wrong, as a small tree. Every message is one line: what, where, what to do.
+"""The errors of the package, a small tree. Every message is one line: what, where, what to do.
 
-UnpairedError               exit code 2: refused input or usage, nothing was lost
+UnpairedError               exit code 2: rejected input or usage, nothing was lost
 ├── ConfigError             a flag, a preset or a configuration file
 ├── DataError               a data set: its folders, its layout, its download
 │   └── ImageError          one image: unreadable, not an image, of a kind we cannot keep exactly
-│       └── TooLarge        one image: over a size limit or over the memory that is free
+│       └── TooLarge        one image: over a size limit or over the free memory
 ├── CheckpointError         a checkpoint or model file: damaged, foreign, of an unknown format
 ├── RunError                a run folder: locked, not writable, of another recipe, disk full
 │   └── Diverged            the training reached NaN or infinity
@@ -12,6 +12,8 @@ UnpairedError               exit code 2: refused input or usage, nothing was los
 ├── SomeFailed              exit code 1: some inputs failed, the rest are done
 └── Interrupted             exit code 130: stopped by a signal, state saved
 """
+
+from typing import Literal
 
 __all__ = [
     "CheckpointError",
@@ -25,17 +27,18 @@ __all__ = [
     "SomeFailed",
     "TooLarge",
     "UnpairedError",
+    "reason_of",
 ]
 
 
 class UnpairedError(Exception):
-    """Root of all errors meant for users; the command line prints them without a traceback."""
+    """Root of all errors for users; the command line prints them without a traceback."""
 
     exit_code = 2
 
 
 class ConfigError(UnpairedError):
-    """A flag, a preset or a configuration file asks for something that cannot be."""
+    """A flag, a preset or a configuration file asks for something impossible."""
 
 
 class DataError(UnpairedError):
@@ -43,11 +46,11 @@ class DataError(UnpairedError):
 
 
 class ImageError(DataError):
-    """An image cannot be read, or not without loss."""
+    """An image cannot be read, or only with loss."""
 
 
 class TooLarge(ImageError):
-    """An image is over a size limit, or needs more memory than is free."""
+    """An image is over a size limit, or its processing needs more memory than is free."""
 
 
 class CheckpointError(UnpairedError):
@@ -59,7 +62,10 @@ class RunError(UnpairedError):
 
 
 class Diverged(RunError):
-    """Training reached NaN or infinity and was stopped; the last good checkpoint stands."""
+    """Training reached NaN or infinity and was stopped; the last good checkpoint remains."""
+
+
+_PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "equinox", "optax")}
 
 
 class MissingExtra(UnpairedError):
@@ -69,6 +75,19 @@ class MissingExtra(UnpairedError):
         super().__init__(
             f"{purpose} needs {package}, which is not installed: pip install 'unpaired[{extra}]'"
         )
+
+    @staticmethod
+    def of(
+        error: ModuleNotFoundError, framework: Literal["torch", "jax"], purpose: str = ""
+    ) -> Exception:
+        """The exception to raise after an import for `framework` failed with `error`.
+
+        It is `error` itself unless a package of the framework is missing: anything else is a bug.
+        `purpose` is the subject of the message; the engine by default.
+        """
+        if error.name not in _PACKAGES[framework]:
+            return error
+        return MissingExtra(error.name, framework, purpose or f"the {framework} engine")
 
 
 class SomeFailed(UnpairedError):
@@ -81,3 +100,14 @@ class Interrupted(UnpairedError):
     """A signal stopped the work after its state was saved."""
 
     exit_code = 130
+
+
+def reason_of(error: Exception) -> str:
+    """One line that says what an exception of the system or of a decoder means."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__
