@@ -17,7 +17,9 @@ from PIL import Image as Pillow
 from unpaired.config import Recipe
 from unpaired.data.domains import DataSet, Folder
 from unpaired.errors import ConfigError
-from unpaired.images.image import over_white, read_image, to_signed, with_bands
+from unpaired.images.formats import read_image
+from unpaired.images.image import over_white, to_signed, with_bands
+from unpaired.images.resize import resize
 from unpaired.streams import CROP, ORDER_A, ORDER_B, POOL_A, POOL_B, stream
 
 __all__ = [
@@ -174,16 +176,8 @@ def load_square(
         image = Pillow.fromarray(pixels[:, :, 0] if bands == 1 else pixels)
         small = image.resize((side, side), Pillow.Resampling.BICUBIC, box=box)
         return to_signed(np.asarray(small).reshape(side, side, bands))
-    planes = [
-        np.asarray(
-            Pillow.fromarray(pixels[:, :, band].astype(np.float32)).resize(
-                (side, side), Pillow.Resampling.BICUBIC, box=box
-            )
-        )
-        for band in range(bands)
-    ]
     top_value = np.iinfo(pixels.dtype).max
-    signed: NDArray[np.float32] = np.clip(np.stack(planes, axis=-1), 0, top_value)
+    signed = resize(pixels, (side, side), (0, top_value), box)
     signed /= np.float32(top_value / 2)
     signed -= 1
     return signed

@@ -1,4 +1,4 @@
-"""Samples that Pillow would cut: 16-bit colour and any number of bands, through rasterio."""
+"""Images that Pillow would cut, 16-bit colour and any number of bands, through rasterio."""
 
 import threading
 import warnings
@@ -8,49 +8,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from unpaired.errors import MissingExtra
-from unpaired.images.header import Format
+from unpaired.errors import ImageError, MissingExtra
+from unpaired.images.header import ImageHeader, decoding
+from unpaired.images.image import Image, to_samples, upright
 
-__all__ = ["read_samples", "write_samples"]
-
-Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+__all__ = ["read_raster", "write_raster"]
 
 _lock = threading.Lock()
 
 
-def read_samples(path: str | Path, format: Format) -> Samples:
-    """All samples of a file as stored, (height, width, bands), transparency among them.
+def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
+    """Reads the image that `header` describes, by rasterio's driver of that name.
 
     Raises:
         MissingExtra: rasterio is not installed.
-        OSError: rasterio cannot read the file.
+        ImageError: damaged, or another image than its header describes.
     """
     rasterio = _import_rasterio(f"reading {path}, which has 16-bit colour or many bands,")
-    with _without_georeferencing(rasterio):
+    with decoding(), _without_georeferencing(rasterio):
         # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
-        dataset = rasterio.open(Path(path).absolute(), driver=_driver(format))
+        dataset = rasterio.open(Path(path).absolute(), driver=driver)
+    bands = header.bands
+    told = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
     with dataset:
-        samples: Samples = np.moveaxis(dataset.read(), 0, 2)
-        return samples
+        held = (dataset.count, dataset.height, dataset.width, set(dataset.dtypes))
+        if held != told:
+            raise ImageError(f"damaged or cut off (the header says {told}, the data {held})")
+        with decoding():
+            samples = dataset.read()
+    samples = np.moveaxis(samples, 0, 2)
+    pixels = ~samples[:, :, :bands] if header.white_is_zero else samples[:, :, :bands]
+    alpha = samples[:, :, bands] if header.alpha else None
+    if alpha is not None and header.depth == 16:
+        alpha = np.rint(alpha / 257).astype(np.uint8)
+    return upright(pixels, alpha, header.orientation)
 
 
-def write_samples(path: Path, samples: Samples, format: Format, alpha: bool) -> None:
-    """Writes (height, width, bands); `alpha` says that the last band is transparency.
+def write_raster(path: Path, image: Image, driver: str) -> None:
+    """Writes an image by rasterio's driver of that name; transparency is the last band.
 
     Raises:
         MissingExtra: rasterio is not installed.
         OSError: rasterio cannot write the file.
     """
     rasterio = _import_rasterio("writing 16-bit colour or many bands")
-    height, width, bands = samples.shape
+    samples = to_samples(image)
+    height, width, count = samples.shape
     options = {}
-    if format == "TIFF":
+    if driver == "GTiff":
         options = {
             "compress": "deflate",
             "predictor": 2,
-            "photometric": "RGB" if bands - alpha == 3 else "MINISBLACK",
+            "photometric": "RGB" if image.bands == 3 else "MINISBLACK",
             "alpha": "NO",
             "bigtiff": "IF_SAFER",
         }
@@ -59,24 +69,18 @@ def write_samples(path: Path, samples: Samples, format: Format, alpha: bool) -> 
         rasterio.open(
             path.absolute(),
             "w",
-            driver=_driver(format),
+            driver=driver,
             width=width,
             height=height,
-            count=bands,
+            count=count,
             dtype=samples.dtype,
             **options,
         ) as dataset,
     ):
-        if alpha and format == "TIFF":  # the option "alpha" would mark the first extra band
-            dataset.colorinterp = [
-                *dataset.colorinterp[:-1],
-                rasterio.enums.ColorInterp.alpha,
-            ]
+        if image.alpha is not None and driver == "GTiff":
+            # The option "alpha" would mark the first extra band.
+            dataset.colorinterp = [*dataset.colorinterp[:-1], rasterio.enums.ColorInterp.alpha]
         dataset.write(np.moveaxis(samples, 2, 0))
-
-
-def _driver(format: Format) -> str:
-    return "GTiff" if format == "TIFF" else "PNG"
 
 
 def _import_rasterio(purpose: str) -> Any:
@@ -91,9 +95,9 @@ def _import_rasterio(purpose: str) -> Any:
 
 @contextmanager
 def _without_georeferencing(rasterio: Any) -> Iterator[None]:
-    """Silences the warning that an image has no place on Earth.
+    """Silences the warning that an image is not georeferenced.
 
-    Under a lock, since the filters of warnings belong to the process and not to a thread.
+    Under a lock, since warning filters belong to the process and not to a thread.
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

@@ -1,0 +1,151 @@
+"""Images from Pillow and to Pillow, whose modes hold 8-bit grey and RGB and 16-bit grey."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageFile
+from numpy.typing import NDArray
+
+from unpaired.errors import ImageError
+from unpaired.images.header import ImageHeader, decoding
+from unpaired.images.image import Image, to_samples, upright
+
+__all__ = ["Decoder", "decode", "fits_pillow", "from_pil", "to_pil"]
+
+Decoder = Callable[[BinaryIO], PIL.ImageFile.ImageFile]
+
+# Modes that convert exactly (CMYK by Pillow's plain formula) to one that has a counterpart.
+_CONVERTED = {
+    "1": "L",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "RGBX": "RGB",
+    "HSV": "RGB",
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+    "La": "LA",
+}
+
+
+def decode(file: BinaryIO, header: ImageHeader, decoder: Decoder) -> Image:
+    """Decodes a file by one of Pillow's decoders, with none of Pillow's guesses.
+
+    Raises:
+        ImageError: damaged, or another image than its header describes.
+    """
+    with _pillow_limit_lifted(header.height * header.width):
+        with decoding():
+            file.seek(0)
+            image = decoder(file)
+        if sorted(image.size) != sorted((header.height, header.width)):  # a TIFF may be turned
+            raise ImageError(f"damaged or cut off (a second header says {image.size})")
+        if image.mode == "L" and header.bits < 8 and "transparency" in image.info:
+            # Pillow widens samples of 2 and 4 bits to 8, but not this one.
+            image.info["transparency"] *= 255 // (2**header.bits - 1)
+        return from_pil(image)
+
+
+def from_pil(image: PIL.Image.Image) -> Image:
+    """Converts a Pillow image, upright as its EXIF orientation says.
+
+    A 16-bit colour file opened with Pillow has lost its lower bits already: use `read_image`.
+
+    >>> from_pil(PIL.Image.new("LA", (3, 2))).pixels.shape
+    (2, 3, 1)
+
+    Raises:
+        ImageError: a mode without an exact counterpart (float, LAB, 32-bit beyond 16 bits), or a
+            damaged file that Pillow had opened but not yet decoded.
+    """
+    with decoding():
+        image.load()
+    orientation = _exif_orientation(image)
+    alpha: NDArray[Any] | None = None
+    transparency = image.info.get("transparency")
+    mode = _CONVERTED.get(image.mode)
+    if image.mode == "P":
+        mode, transparency = ("RGBA" if image.has_transparency_data else "RGB"), None
+    if mode is not None:
+        with decoding():
+            image = image.convert(mode)
+    samples = np.asarray(image)
+    if image.mode == "I" and samples.min() >= 0 and samples.max() <= 65535:
+        samples = samples.astype(np.uint16)
+    elif image.mode.startswith("I;16"):
+        samples = samples.astype(np.uint16, copy=False)
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ImageError(
+            f"a Pillow image of mode {image.mode} has no exact counterpart in 8- or 16-bit"
+            " unsigned samples: convert it first"
+        )
+    pixels = samples if samples.ndim == 3 else samples[:, :, np.newaxis]
+    if image.mode in ("LA", "RGBA"):
+        pixels, alpha = pixels[:, :, :-1], pixels[:, :, -1]
+    elif transparency is not None:  # the one colour that means "clear"
+        alpha = np.where((pixels == transparency).all(axis=2), 0, 255).astype(np.uint8)
+    return upright(pixels, alpha, orientation)
+
+
+def to_pil(image: Image) -> PIL.Image.Image:
+    """Converts to a Pillow image of mode L, LA, RGB, RGBA or I;16.
+
+    Raises:
+        ImageError: Pillow has no mode for the image (16-bit colour, other band counts).
+    """
+    if not fits_pillow(image):
+        raise ImageError(
+            f"Pillow has no mode for {image.bands} bands of {image.depth} bits"
+            f"{'' if image.alpha is None else ' with transparency'}: use the array"
+        )
+    samples = to_samples(image)
+    return PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+
+
+def fits_pillow(image: Image) -> bool:
+    """Tests for 8-bit grey or RGB, either with transparency or not, or opaque 16-bit grey."""
+    if image.depth == 16:
+        return image.bands == 1 and image.alpha is None
+    return image.bands in (1, 3)
+
+
+def _exif_orientation(image: PIL.Image.Image) -> int:
+    """1 to 8; damaged EXIF is no reason to reject an image."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
+_lock = threading.Lock()
+_lifts = 0
+_limit: int | None = None
+
+
+@contextmanager
+def _pillow_limit_lifted(pixels: int) -> Iterator[None]:
+    """Lifts Pillow's global limit while images beyond it, but within ours, are decoded.
+
+    The first thread to enter lifts the limit and the last to leave restores it, so other users of
+    Pillow in the process are without it for that time only, and only if the user raised ours.
+    """
+    global _lifts, _limit
+    with _lock:
+        lift = _lifts > 0 or (
+            PIL.Image.MAX_IMAGE_PIXELS is not None and pixels > PIL.Image.MAX_IMAGE_PIXELS
+        )
+        if lift:
+            if _lifts == 0:
+                _limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+            _lifts += 1
+    try:
+        yield
+    finally:
+        if lift:
+            with _lock:
+                _lifts -= 1
+                if _lifts == 0:
+                    PIL.Image.MAX_IMAGE_PIXELS = _limit
