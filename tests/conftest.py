@@ -1,5 +1,6 @@
 """What many tests share: small domains of images, a small recipe, the fake engine."""
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -25,6 +26,7 @@ import pytest
 from PIL import Image
 
 from fake_engine import FakeEngine
+from unpaired import console
 
 SMALL = {
     "load_size": 12, "image_size": 8, "width": 2, "blocks": 1, "discriminator_width": 2,
@@ -61,3 +63,18 @@ def fake_engine(monkeypatch):
     """`train` with the fake engine instead of a framework's."""
     monkeypatch.setattr("unpaired.training.loop.make_engine", FakeEngine)
     return FakeEngine
+
+
+@pytest.fixture(autouse=True)
+def console_restored():
+    """What a test has `console.show` show, as the command line does, ends with the test."""
+    yield
+    console.show("silent")
+    console.log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def shown(capsys):
+    """Reads what standard error shows of lines and progress since it was last read."""
+    console.show()
+    return lambda: capsys.readouterr().err

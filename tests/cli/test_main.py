@@ -173,7 +173,7 @@ def test_one_folder_or_two(refused, tmp_path, count):
     ("given", "told"),
     [
         ({"image_size": 10}, "--image-size is 10: it must be a multiple of 4"),
-        ({"epochs": 2.0}, "--steps and --epochs say the same thing: give one of them"),
+        ({"epochs": 2.0}, "--steps and --epochs exclude each other: give one of them"),
         ({"minutes": 0.0}, "--minutes is 0.0: it must be over 0"),
         ({"extend": -1}, "--extend is -1: it must be at least 0"),
         ({"seed": -1}, "--seed is -1: it must be at least 0"),
@@ -205,7 +205,7 @@ def test_interrupted_where_nothing_is_to_be_saved(said, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unpaired.data.catalogue.listing", interrupt)
+    monkeypatch.setattr("unpaired.data.home.listing", interrupt)
     assert said("data", "list") == (130, "", "unpaired: interrupted\n")
 
 
@@ -222,12 +222,12 @@ def test_interrupted_training_and_its_resume_without_the_flags(data, tmp_path, s
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == (
         f"unpaired: stopped at step 7 of 20, all saved in {run}: "
-        "the same command goes on from there"
+        "run the same command to resume"
     )
     monkeypatch.setattr(loop, "make_engine", FakeEngine)
     code, out, err = said("train", data, "--out", run)
     assert (code, out) == (0, "")
-    assert "going on from step 7: 20 steps of preset tiny" in err
+    assert "resuming at step 7: 20 steps of preset tiny" in err
     header = read_header(checkpoints(run)[-1])
     assert header.step == 20
     assert header.config.recipe.width == SMALL["width"]
@@ -242,7 +242,7 @@ def test_train_with_every_flag_it_was_given(fake_engine, data, tmp_path, said):
     more = {"learning_rate": 1e-3, "beta1": 0.25, "keep": 1, "name_a": "night sky"}
     code, out, err = said("train", data, "--out", run, *SMALL_RUN, *flags(more), "--no-flip")
     assert (code, out) == (0, "")
-    assert f"finished: unpaired translate {run} PICTURES --to b --out" in err
+    assert f"finished: unpaired translate {run} IMAGES --to b --out" in err
     config = read_header(run / "model.safetensors").config
     for name, value in (SMALL | QUICK | more | {"flip": False}).items():
         home = config.recipe if hasattr(config.recipe, name) else config.runtime
@@ -358,7 +358,7 @@ def test_translate_refuses_in_one_line(fake_run, data, tmp_path, refused):
     assert "no domain 'winter'" in refused(
         "translate", fake_run, data / "testA", "--to", "winter", "--out", tmp_path / "out"
     )
-    assert "is not there" in refused("translate", tmp_path / "gone", data / "testA", *rest)
+    assert "does not exist" in refused("translate", tmp_path / "gone", data / "testA", *rest)
     assert "gone.png" in refused("translate", fake_run, tmp_path / "gone.png", *rest)
     assert "nothing" in refused("translate", fake_run, *rest)
     assert "--working-size is 3" in refused(
@@ -409,7 +409,7 @@ def test_data_check_names_a_broken_file(data, said):
     code, out, err = said("data", "check", data)
     assert code == 1
     assert "trainA/02.png: " in out
-    assert err == "unpaired: 1 finding would stop a training\n"
+    assert err == "unpaired: 1 problem would stop a training\n"
 
 
 def test_data_check_of_two_folders_and_small_images(data, said):

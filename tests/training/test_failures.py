@@ -19,7 +19,7 @@ from unpaired.storage import exclusive
 
 
 def train(data, out, recipe=None, **rest):
-    rest = {"runtime": QUICK, "quiet": True} | rest
+    rest = {"runtime": QUICK} | rest
     return loop.train(data, out=out, preset="tiny", recipe=SMALL | (recipe or {}), **rest)
 
 
@@ -62,7 +62,7 @@ def test_infinity_in_the_state_is_never_written(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("where", ["header", "length", "middle", "end"])
 def test_a_flipped_bit_is_found_and_the_older_checkpoint_taken(
-    fake_engine, data, tmp_path, capsys, where
+    fake_engine, data, tmp_path, shown, where
 ):
     train(data, tmp_path / "whole")
     train(data, tmp_path / "run")
@@ -74,8 +74,8 @@ def test_a_flipped_bit_is_found_and_the_older_checkpoint_taken(
     newest.write_bytes(bytes(content))
     with pytest.raises(CheckpointError):
         read(newest)
-    train(data, tmp_path / "run", quiet=False)
-    assert "going on from step-00000016.safetensors instead" in capsys.readouterr().err
+    train(data, tmp_path / "run")
+    assert "resuming from step-00000016.safetensors instead" in shown()
     assert newest.read_bytes() == checkpoints(tmp_path / "whole")[-1].read_bytes()
 
 
@@ -136,7 +136,7 @@ def test_a_image_lost_on_the_way_saves_the_state(data, tmp_path, monkeypatch):
     assert header.step == arrays["updates"] > 0
 
 
-def test_unreadable_images_stop_with_the_list_or_are_skipped(fake_engine, data, tmp_path, capsys):
+def test_unreadable_images_stop_with_the_list_or_are_skipped(fake_engine, data, tmp_path, shown):
     (data / "trainA" / "broken.png").write_bytes((data / "trainA" / "00.png").read_bytes()[:60])
     (data / "trainB" / "text.jpg").write_text("not an image")
     with pytest.raises(DataError) as error:
@@ -145,10 +145,24 @@ def test_unreadable_images_stop_with_the_list_or_are_skipped(fake_engine, data, 
     assert "text.jpg" in str(error.value)
     assert "--skip-unreadable" in str(error.value)
     assert not checkpoints(tmp_path / "run")
-    run = train(data, tmp_path / "run", skip_unreadable=True, quiet=False)
-    assert "broken.png" in capsys.readouterr().err
+    run = train(data, tmp_path / "run", skip_unreadable=True)
+    told = shown()
+    assert "omitted as asked, 2 images:\n" in told
+    assert told.count("broken.png") == told.count("text.jpg") == 1
     assert run.config.recipe.epoch_steps == 4
     train(data, tmp_path / "run", extend=4)  # the flag need not be repeated
+    assert shown().count("broken.png") == 1
+
+
+def test_the_cache_of_version_0_1_is_read(fake_engine, data, tmp_path, monkeypatch):
+    """The images that its run omitted stay omitted, and nothing is checked again."""
+    (data / "trainA" / "broken.png").write_bytes(b"nothing")
+    train(data, tmp_path / "run", skip_unreadable=True)
+    cache = tmp_path / "run" / "data.json"
+    assert '"omitted": ["' in cache.read_text()
+    cache.write_text(cache.read_text().replace('"omitted"', '"left_out"'))
+    monkeypatch.setattr("unpaired.training.data.check", None)
+    assert train(data, tmp_path / "run", extend=4).step == 24
 
 
 def test_domains_smaller_than_the_crop_are_refused(fake_engine, data, tmp_path):
@@ -167,13 +181,13 @@ sys.path.insert(0, {tests!r})
 import os, resource
 from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
-import unpaired.checkpoint, unpaired.images.image, unpaired.training.journal
+import unpaired.checkpoint, unpaired.images.formats, unpaired.training.journal
 import unpaired.training.loop as loop
 from unpaired.errors import UnpairedError
 loop.make_engine = FakeEngine
 {prepare}
 try:
-    loop.train({data!r}, out={out!r}, preset="tiny", recipe=SMALL, runtime=QUICK, quiet=True)
+    loop.train({data!r}, out={out!r}, preset="tiny", recipe=SMALL, runtime=QUICK)
 except UnpairedError as error:
     sys.exit(f"{{type(error).__name__}}: {{error}}")
 """

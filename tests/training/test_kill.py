@@ -94,7 +94,7 @@ def dying(path, header, arrays):
         os.kill(os.getpid(), signal.SIGKILL)
 run.write = dying
 recipe, runtime = SMALL | {{"validation": 0.5}}, QUICK | {{"evaluate_every": 3}}
-loop.train({data!r}, out={out!r}, preset="tiny", recipe=recipe, runtime=runtime, quiet=True)
+loop.train({data!r}, out={out!r}, preset="tiny", recipe=recipe, runtime=runtime)
 """
 
 
@@ -113,7 +113,7 @@ def test_killed_around_the_best(data, tmp_path, fake_engine, name, writes, after
     facts |= {"out": str(tmp_path / "killed"), "writes": writes, "after": after}
     process = subprocess.run([sys.executable, "-c", KILLED.format(**facts)], timeout=60)
     assert process.returncode == -signal.SIGKILL
-    rest = {"preset": "tiny", "recipe": SMALL | {"validation": 0.5}, "quiet": True}
+    rest = {"preset": "tiny", "recipe": SMALL | {"validation": 0.5}}
     for out in ("one", "killed"):
         loop.train(data, out=tmp_path / out, runtime=QUICK | {"evaluate_every": 3}, **rest)
     assert_equal_runs(tmp_path / "one", tmp_path / "killed")
@@ -130,5 +130,5 @@ def test_signals_save_and_exit_130(number, tmp_path):
     os.kill(process.pid, number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert "the same command goes on from there" in told
+    assert "run the same command to resume" in told
     assert "Traceback" not in told

@@ -11,6 +11,7 @@ import unpaired.training.loop as loop
 import unpaired.training.run as run_folder
 from conftest import QUICK, SMALL, write_images
 from fake_engine import FakeEngine
+from unpaired import console
 from unpaired.checkpoint import checkpoints, read
 from unpaired.data.batches import pool_plan
 from unpaired.errors import DataError, Interrupted, RunError
@@ -56,7 +57,7 @@ def before_each_step(monkeypatch, act):
 
 
 def train(data, out, recipe=None, **rest):
-    rest = {"preset": "tiny", "runtime": QUICK, "quiet": True} | rest
+    rest = {"preset": "tiny", "runtime": QUICK} | rest
     return loop.train(data, out=out, recipe=SMALL | (recipe or {}), **rest)
 
 
@@ -156,7 +157,6 @@ def test_the_schedule_of_the_paper_is_for_epochs_or_if_asked_for(
         preset="paper",
         recipe=PAPER | recipe,
         runtime=QUICK,
-        quiet=True,
         **length,
     )
     assert (run.step, run.config.recipe.schedule) == (steps, schedule)
@@ -166,7 +166,7 @@ def test_the_schedule_of_the_paper_is_for_epochs_or_if_asked_for(
 def test_the_paper_trains_for_200_epochs(data, tmp_path, monkeypatch):
     before_each_step(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted, match="step 1 of 800"):  # 7 images, two a step
-        loop.train(data, out=tmp_path / "run", preset="paper", recipe=PAPER, quiet=True)
+        loop.train(data, out=tmp_path / "run", preset="paper", recipe=PAPER)
     assert newest(tmp_path / "run")[0].config.recipe.schedule == "epochs"
 
 
@@ -205,15 +205,31 @@ def test_the_model_is_written_before_its_checkpoint(fake_engine, data, tmp_path,
 # What people are told, and may ask for
 
 
-def test_going_on_with_another_machine_is_told(fake_engine, data, tmp_path, capsys, monkeypatch):
+def test_the_library_is_silent_unless_asked(fake_engine, data, tmp_path, capsys):
+    train(data, tmp_path / "run")
+    assert capsys.readouterr() == ("", "")
+    console.show()
+    train(data, tmp_path / "run", extend=4)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("resuming at step 20: 24 steps of preset tiny, 5 images of a, 7 of b")
+    assert told[-1].startswith("finished: unpaired translate ")
+
+
+def test_quiet_is_deprecated(fake_engine, data, tmp_path):
+    with pytest.warns(DeprecationWarning, match="quiet has no effect") as warned:
+        train(data, tmp_path / "run", quiet=True)
+    assert warned[0].filename == __file__
+
+
+def test_going_on_with_another_machine_is_told(fake_engine, data, tmp_path, shown, monkeypatch):
     train(data, tmp_path / "run")
     loop.train(data, out=tmp_path / "run", extend=4)
-    assert "bit for bit" not in capsys.readouterr().err
+    assert "bit for bit" not in shown()
     monkeypatch.setattr(FakeEngine, "signature", lambda self: "another")
     loop.train(data, out=tmp_path / "run", extend=4)
-    told = capsys.readouterr().err
-    assert "begun on fake, " in told
-    assert "going on with another, " in told
+    told = shown()
+    assert "started on fake, " in told
+    assert "resuming on another, " in told
     assert "not equal bit for bit" in told
 
 

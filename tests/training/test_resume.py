@@ -58,7 +58,6 @@ def train(data, out, recipe=None, runtime=None, **rest):
         preset="tiny",
         recipe=SMALL | (recipe or {}),
         runtime=QUICK | (runtime or {}),
-        quiet=True,
         **rest,
     )
 
@@ -181,7 +180,7 @@ def test_a_run_of_another_recipe_is_refused(fake_engine, data, tmp_path):
     with pytest.raises(RunError, match=r"--cycle 10\.0 -> 5\.0; --seed 0 -> 3"):
         train(data, tmp_path / "run", {"cycle": 5.0, "seed": 3})
     with pytest.raises(RunError, match="--preset tiny -> small"):
-        loop.train(data, out=tmp_path / "run", preset="small", recipe=SMALL, quiet=True)
+        loop.train(data, out=tmp_path / "run", preset="small", recipe=SMALL)
 
 
 def test_flags_need_not_be_repeated(fake_engine, data, tmp_path, monkeypatch):
@@ -189,7 +188,7 @@ def test_flags_need_not_be_repeated(fake_engine, data, tmp_path, monkeypatch):
         interrupt_after(patch, 5)
         with pytest.raises(Interrupted):
             train(data, tmp_path / "run")
-    run = loop.train(data, out=tmp_path / "run", quiet=True)
+    run = loop.train(data, out=tmp_path / "run")
     assert run.step == 20
     assert run.config.recipe.width == 2
     assert run.config.runtime.log_every == 3  # remembered from config.toml
@@ -221,7 +220,7 @@ def test_extending_nothing_is_refused(fake_engine, data, tmp_path):
 
 def test_epochs_are_passes_over_the_larger_domain(fake_engine, data, tmp_path):
     recipe = {name: value for name, value in SMALL.items() if name != "steps"}
-    run = loop.train(data, out=tmp_path / "run", preset="tiny", recipe=recipe, epochs=3, quiet=True)
+    run = loop.train(data, out=tmp_path / "run", preset="tiny", recipe=recipe, epochs=3)
     assert run.config.recipe.epoch_steps == 4  # 7 images, two a step
     assert run.step == 12
 
@@ -237,7 +236,6 @@ def test_minutes_are_measured_and_fixed(fake_engine, data, tmp_path, monkeypatch
         recipe=recipe,
         runtime=QUICK,
         minutes=0.1,
-        quiet=True,
     )
     assert run.step == 12  # 20 steps in 10 seconds: 6 seconds are 12
     train(data, tmp_path / "same", {"steps": 12})
@@ -245,7 +243,7 @@ def test_minutes_are_measured_and_fixed(fake_engine, data, tmp_path, monkeypatch
 
 
 def test_two_lengths_are_refused(data, tmp_path):
-    with pytest.raises(ConfigError, match="--steps and --minutes say the same thing"):
+    with pytest.raises(ConfigError, match="--steps and --minutes exclude each other"):
         train(data, tmp_path / "run", minutes=1)
 
 

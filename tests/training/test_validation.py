@@ -19,8 +19,8 @@ from unpaired.metrics.weightless import (
     spectrum_distance,
 )
 from unpaired.presets import preset
-from unpaired.training.data import Facts, set_aside
-from unpaired.training.validation import WITHOUT_WEIGHTS, Validation
+from unpaired.training.data import DataFacts, set_aside
+from unpaired.training.validation import WITHOUT_WEIGHTS, prepare_validation
 
 LIMIT = 10_000
 
@@ -73,7 +73,7 @@ def test_nothing_is_set_aside_where_nothing_is_asked(tmp_path):
 
 def test_domains_too_small_to_divide_are_refused(tmp_path):
     set_aside(data_set(4, 4, tmp_path), 0.1, seed=0)
-    with pytest.raises(DataError, match=r"trainB: of 3 images none can be .*--validation 0") as no:
+    with pytest.raises(DataError, match=r"trainB: 3 images are too few .*--validation 0") as no:
         set_aside(data_set(4, 3, tmp_path), 0.1, seed=0)
     assert "\n" not in str(no.value)
 
@@ -82,7 +82,7 @@ def test_domains_too_small_to_divide_are_refused(tmp_path):
 @pytest.mark.parametrize("counts", [(4, 9), (17, 16), (120, 41)])
 def test_an_epoch_is_what_is_left_to_train_on(tmp_path, share, counts):
     left, _ = set_aside(data_set(*counts, tmp_path), share, seed=3)
-    facts = Facts("a", "b", 3, 3, 8, 8, max(counts), "", ())
+    facts = DataFacts("a", "b", 3, 3, 8, 8, max(counts), "", ())
     larger = max(len(left.train_a), len(left.train_b))
     assert facts.settled(2, share)["epoch_steps"] == -(-larger // 2)
 
@@ -143,29 +143,29 @@ def to_a(images):
 
 
 def test_without_weights_it_is_the_geometric_mean_of_three_ratios(part):
-    made = Translator(ab=inverted, ba=to_a)
-    found = Validation(part, config_of(), LIMIT).take(made)
+    translator = Translator(ab=inverted, ba=to_a)
+    found = prepare_validation(part, config_of(), LIMIT).evaluate(translator)
     a, b = (describe([pixels_of(folder)], side=16) for folder in part)
     inverted_a = describe([255 - pixels_of(part[0])], side=16)
     ratios = [
         distance(inverted_a, b) / distance(a, b)
         for distance in (colour_distance, patch_distance, spectrum_distance)
     ]
-    assert found.figures["ab"]["distance"] == pytest.approx(np.prod(ratios) ** (1 / 3), rel=1e-9)
-    assert found.figures["ab"]["colour"] == pytest.approx(colour_distance(inverted_a, b), rel=1e-9)
-    both = [found.figures[direction]["distance"] for direction in ("ab", "ba")]
+    assert found.metrics["ab"]["distance"] == pytest.approx(np.prod(ratios) ** (1 / 3), rel=1e-9)
+    assert found.metrics["ab"]["colour"] == pytest.approx(colour_distance(inverted_a, b), rel=1e-9)
+    both = [found.metrics[direction]["distance"] for direction in ("ab", "ba")]
     assert found.criterion == pytest.approx(np.mean(both), rel=1e-12)
-    assert (found.measure, found.images, made.seen) == (WITHOUT_WEIGHTS, (11, 10), 21)
+    assert (found.measure, found.images, translator.seen) == (WITHOUT_WEIGHTS, (11, 10), 21)
 
 
 def test_untranslated_is_1_right_is_less_wrong_is_more(part):
-    measured = Validation(part, config_of(), LIMIT)
-    assert measured.take(Translator(ab=same, ba=same)).criterion == pytest.approx(1, abs=1e-12)
-    right = measured.take(Translator(ab=to_b, ba=to_a)).criterion
-    blurred = measured.take(
+    measured = prepare_validation(part, config_of(), LIMIT)
+    assert measured.evaluate(Translator(ab=same, ba=same)).criterion == pytest.approx(1, abs=1e-12)
+    right = measured.evaluate(Translator(ab=to_b, ba=to_a)).criterion
+    blurred = measured.evaluate(
         Translator(ab=lambda x: (to_b(x) + np.roll(to_b(x), 2, 1)) / 2, ba=to_a)
     ).criterion
-    wrong = measured.take(Translator(ab=noisy, ba=noisy)).criterion
+    wrong = measured.evaluate(Translator(ab=noisy, ba=noisy)).criterion
     assert right < 0.8
     assert right < blurred
     assert wrong > 1
@@ -178,14 +178,16 @@ def test_a_grey_domain_is_measured_too(part):
     def to_rgb(images):
         return np.repeat(images, 3, -1)
 
-    found = Validation(part, config_of(bands_b=1), LIMIT).take(Translator(ab=to_grey, ba=to_rgb))
-    assert found.figures["ba"]["distance"] == pytest.approx(1, abs=1e-12)  # as grey as before
-    assert 0 < found.figures["ab"]["distance"] < 1.2
+    found = prepare_validation(part, config_of(bands_b=1), LIMIT).evaluate(
+        Translator(ab=to_grey, ba=to_rgb)
+    )
+    assert found.metrics["ba"]["distance"] == pytest.approx(1, abs=1e-12)  # as grey as before
+    assert 0 < found.metrics["ab"]["distance"] < 1.2
 
 
 def test_crops_smaller_than_the_distances_need_are_enlarged(part):
     config = config_of(image_size=8, load_size=8)
-    found = Validation(part, config, LIMIT).take(Translator(ab=same, ba=same))
+    found = prepare_validation(part, config, LIMIT).evaluate(Translator(ab=same, ba=same))
     assert found.criterion == pytest.approx(1, abs=1e-12)
 
 
@@ -211,28 +213,28 @@ def colours(monkeypatch):
 
 
 def test_with_features_it_is_the_kid_and_real_images_are_described_once(part, colours):
-    measured = Validation(part, config_of(features="some.safetensors"), LIMIT)
-    found = measured.take(Translator(ab=inverted, ba=same))
+    measured = prepare_validation(part, config_of(features="some.safetensors"), LIMIT)
+    found = measured.evaluate(Translator(ab=inverted, ba=same))
     network = Colours()
     a, b = (pixels_of(folder) for folder in part)
     ab = kid(network.features(255 - a), network.features(b))
     ba = kid(network.features(b), network.features(a))
-    figures = found.figures["ab"]
+    metrics = found.metrics["ab"]
     expected = [1000 * ab.value, 1000 * ab.low, 1000 * ab.high]
-    assert [figures[key] for key in ("distance", "low", "high")] == pytest.approx(expected)
+    assert [metrics[key] for key in ("distance", "low", "high")] == pytest.approx(expected)
     assert found.criterion == pytest.approx(500 * (ab.value + ba.value))
     assert found.measure == "KID x 1000, colours"
     before = Colours.seen
-    measured.take(Translator(ab=same, ba=same))
-    assert Colours.seen - before == 21  # the made ones alone
+    measured.evaluate(Translator(ab=same, ba=same))
+    assert Colours.seen - before == 21  # the generated ones alone
 
 
 def test_what_kid_cannot_do_is_refused_before_the_training(part, colours):
     few = dataclasses.replace(part[0], names=part[0].names[:2])
     with pytest.raises(DataError, match=r"KID needs 3 images .*2 and 10 are set aside"):
-        Validation((few, part[1]), config_of(features="some"), LIMIT)
+        prepare_validation((few, part[1]), config_of(features="some"), LIMIT)
     with pytest.raises(ConfigError, match="take grey or RGB, and the domains have 3 and 4 bands"):
-        Validation(part, config_of(features="some", bands_b=4), LIMIT)
+        prepare_validation(part, config_of(features="some", bands_b=4), LIMIT)
 
 
 def test_real_weights_that_are_not_there(part, tmp_path):
@@ -240,7 +242,7 @@ def test_real_weights_that_are_not_there(part, tmp_path):
     from unpaired.errors import CheckpointError
 
     with pytest.raises(CheckpointError, match="nowhere"):
-        Validation(part, config_of(features=str(tmp_path / "nowhere.safetensors")), LIMIT)
+        prepare_validation(part, config_of(features=str(tmp_path / "nowhere.safetensors")), LIMIT)
 
 
 def test_it_is_what_find_data_gives(data):

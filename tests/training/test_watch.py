@@ -11,12 +11,13 @@ from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
 from training.test_resume import log_of
 from unpaired.checkpoint import checkpoint_path, checkpoints, read
-from unpaired.config import preset
 from unpaired.data.domains import DataSet, Folder, find_data
-from unpaired.diagnostics.probe import History
+from unpaired.diagnostics.history import History
 from unpaired.errors import Diverged, RunError
+from unpaired.presets import preset
 from unpaired.training.data import set_aside
-from unpaired.training.watch import Remembered, choose_probe
+from unpaired.training.validation import Validation
+from unpaired.training.watch import Remembered, choose_probe_images
 
 HALF = {"validation": 0.5}
 EVERY = {"evaluate_every": 2}
@@ -25,7 +26,6 @@ EVERY = {"evaluate_every": 2}
 def train(data, out, recipe=None, runtime=None, **rest):
     runtime = QUICK | EVERY | {"sample_every": 0} | (runtime or {})
     recipe = SMALL | HALF | (recipe or {})
-    rest = {"quiet": True} | rest
     return loop.train(data, out=out, preset="tiny", recipe=recipe, runtime=runtime, **rest)
 
 
@@ -75,13 +75,14 @@ def test_validation_images_are_in_no_training_batch(tmp_path, monkeypatch):
             return super().train_step(batch, rate_factor)
 
     monkeypatch.setattr(loop, "make_engine", Recorder)
-    take = loop.Validation.take
+    evaluate = Validation.evaluate
 
-    def taking(self, networks):
-        validated.update(*(greys_of(images) for domain in "ab" for images in self._loaded(domain)))
-        return take(self, networks)
+    def recording(self, networks):
+        loaded = (images for domain in "ab" for images in self.images.load(domain))
+        validated.update(*map(greys_of, loaded))
+        return evaluate(self, networks)
 
-    monkeypatch.setattr(loop.Validation, "take", taking)
+    monkeypatch.setattr(Validation, "evaluate", recording)
     train(root, tmp_path / "run", {"validation": 0.3})
     assert len(validated) == 3 + 3
     assert trained == set(range(20)) - validated
@@ -93,24 +94,26 @@ def test_the_probe_is_of_the_validation_part_else_of_the_test_set_else_of_traini
     left, part = set_aside(whole, 0.5, seed=0)
 
     def chosen(data, part):
-        probe = choose_probe(data, part, recipe, 10_000)
-        seen = [{name.partition("/")[0] for name in names} for names in probe.files]
+        probe = choose_probe_images(data, part, recipe, 10_000)
+        seen = [{name.partition("/")[0] for name in probe.files[domain]} for domain in "ab"]
         return probe, [*seen[0], *seen[1]]
 
     probe, seen = chosen(left, part)
     assert seen == ["trainA", "trainB"]
-    assert set(probe.files[0]) == {f"trainA/{name}" for name in part[0].names}
-    assert (len(probe.real_a), len(probe.train_a), probe.held_out) == (2, 3, True)
+    assert set(probe.files["a"]) == {f"trainA/{name}" for name in part[0].names}
+    assert (len(probe.real["a"]), len(probe.train["a"]), probe.held_out) == (2, 3, True)
     probe, seen = chosen(whole, None)
     assert seen == ["testA", "testB"]
     expected = np.asarray(Image.open(data / "testB" / "01.png").resize((8, 8), 3)) / 127.5 - 1
-    np.testing.assert_allclose(probe.real_b[1], expected, atol=1e-6)
-    assert probe.train_b.shape == (7, 8, 8, 3)
+    np.testing.assert_allclose(probe.real["b"][1], expected, atol=1e-6)
+    assert probe.train["b"].shape == (7, 8, 8, 3)
     probe, seen = chosen(find_data((data / "trainA", data / "trainB")), None)
     assert seen == ["trainA", "trainB"]
-    assert (probe.train_a, probe.train_b, probe.held_out) == (None, None, False)
+    assert (probe.train, probe.held_out) == ({}, False)
     lonely = Folder(whole.train_a.root, whole.train_a.names[:1])
-    assert choose_probe(DataSet("a", "b", lonely, lonely, None, None), None, recipe, 1) is None
+    assert (
+        choose_probe_images(DataSet("a", "b", lonely, lonely, None, None), None, recipe, 1) is None
+    )
 
 
 def test_a_probe_is_of_8_pictures_from_all_over_the_folder(tmp_path):
@@ -120,22 +123,22 @@ def test_a_probe_is_of_8_pictures_from_all_over_the_folder(tmp_path):
     folder = Folder(tmp_path / "x", tuple(f"{index:02d}.png" for index in range(30)))
     recipe = preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3})
     data = DataSet("a", "b", train_a=folder, train_b=folder, test_a=None, test_b=None)
-    probe = choose_probe(data, None, recipe, 10_000)
-    assert [name[2:4] for name in probe.files[0]] == [
+    probe = choose_probe_images(data, None, recipe, 10_000)
+    assert [name[2:4] for name in probe.files["a"]] == [
         "00", "04", "08", "12", "17", "21", "25", "29",
     ]  # fmt: skip
 
 
-def test_no_held_out_image_is_told(fake_engine, data, tmp_path, capsys):
+def test_no_held_out_image_is_told(fake_engine, data, tmp_path, shown):
     folders = data / "trainA", data / "trainB"
-    train(folders, tmp_path / "run", {"validation": 0.0}, quiet=False)
-    assert capsys.readouterr().err.count("no image is held out") == 1
+    train(folders, tmp_path / "run", {"validation": 0.0})
+    assert shown().count("no image is held out") == 1
     (last,) = evaluations(tmp_path / "run")[-1:]
     assert "validation" not in last
     unseen = [row for row in last["findings"] if row["name"] == "discriminator memorises"]
     assert all(row["value"] is None and "not checked" in row["message"] for row in unseen)
-    train(folders, tmp_path / "other", quiet=False)
-    assert "no image is held out" not in capsys.readouterr().err
+    train(folders, tmp_path / "other")
+    assert "no image is held out" not in shown()
 
 
 def test_a_domain_of_one_image_is_trained_without_detectors(fake_engine, data, tmp_path):
@@ -168,22 +171,22 @@ def test_the_best_is_the_lowest_criterion_of_all(data, tmp_path, monkeypatch):
     assert remembered.waited == 6
 
 
-def test_the_end_names_the_best(data, tmp_path, monkeypatch, capsys):
+def test_the_end_names_the_best(data, tmp_path, monkeypatch, shown):
     engine_that(nearest_at_step_8, monkeypatch)
-    train(data, tmp_path / "run", quiet=False)
+    train(data, tmp_path / "run")
     best = tmp_path / "run" / "best.safetensors"
-    assert f"best by the validation part: {best}, of step 8 (" in capsys.readouterr().err
-    train(data, tmp_path / "run", quiet=False)
-    assert "is finished: 20 steps, best at step 8; to go on" in capsys.readouterr().err
+    assert f"best on the validation part: {best}, of step 8 (" in shown()
+    train(data, tmp_path / "run")
+    assert "is finished: 20 steps, best at step 8; give --extend" in shown()
 
 
-def test_without_a_validation_part_there_is_no_best(fake_engine, data, tmp_path, capsys):
-    train(data, tmp_path / "run", {"validation": 0.0}, {"patience": 1}, quiet=False)
+def test_without_a_validation_part_there_is_no_best(fake_engine, data, tmp_path, shown):
+    train(data, tmp_path / "run", {"validation": 0.0}, {"patience": 1})
     assert not (tmp_path / "run" / "best.safetensors").exists()
     assert read(checkpoints(tmp_path / "run")[-1])[0].step == 20
-    told = capsys.readouterr().err
+    told = shown()
     assert "best" not in told
-    assert "--features and --patience are not used" in told
+    assert "ignoring --features and --patience: nothing is set aside" in told
 
 
 def test_evaluations_are_at_the_end_alone_where_none_is_asked(fake_engine, data, tmp_path):
@@ -203,12 +206,12 @@ def test_a_best_that_was_removed_is_chosen_anew(data, tmp_path, monkeypatch):
     assert read(tmp_path / "run" / "best.safetensors")[0].step == min(found, key=found.get) == 14
 
 
-def test_another_measure_chooses_anew(data, tmp_path, monkeypatch, capsys):
+def test_another_measure_chooses_anew(data, tmp_path, monkeypatch, shown):
     engine_that(nearest_at_step_8, monkeypatch)
     train(data, tmp_path / "run", {"steps": 12})
     monkeypatch.setattr("unpaired.training.validation.WITHOUT_WEIGHTS", "another")
-    train(data, tmp_path / "run", {"steps": 12}, extend=6, quiet=False)
-    assert "the best is chosen anew, by another: so far it was by colour" in capsys.readouterr().err
+    train(data, tmp_path / "run", {"steps": 12}, extend=6)
+    assert "choosing the best again by another: so far it was chosen by colour" in shown()
     assert read(tmp_path / "run" / "best.safetensors")[0].step == 14
 
 
@@ -223,20 +226,20 @@ def test_another_share_than_the_runs_is_refused(fake_engine, data, tmp_path):
 # ---- an early end -------------------------------------------------------------------------
 
 
-def test_patience_ends_the_training(data, tmp_path, monkeypatch, capsys):
+def test_patience_ends_the_training(data, tmp_path, monkeypatch, shown):
     engine_that(nearest_at_step_8, monkeypatch)
-    run = train(data, tmp_path / "run", runtime={"patience": 2, "sample_every": 10}, quiet=False)
-    told = capsys.readouterr().err
-    assert "stopping early at step 12: none better in 2 evaluations" in told
+    run = train(data, tmp_path / "run", runtime={"patience": 2, "sample_every": 10})
+    told = shown()
+    assert "stopping early at step 12: no improvement in 2 evaluations" in told
     assert "finished: unpaired translate" in told
     assert (run.step, list(criteria(tmp_path / "run"))) == (12, [2, 4, 6, 8, 10, 12])
     assert read(checkpoints(tmp_path / "run")[-1])[0].step == 12
     assert read(tmp_path / "run" / "model.safetensors")[0].step == 12
     assert (tmp_path / "run" / "samples" / "step-00000012.png").exists()
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    run = train(data, tmp_path / "run", runtime={"patience": 0}, quiet=False)
-    told = capsys.readouterr().err
-    assert "finished: stopped early at step 12, best at step 8; to go on give --extend" in told
+    run = train(data, tmp_path / "run", runtime={"patience": 0})
+    told = shown()
+    assert "finished: stopped early at step 12, best at step 8; give --extend" in told
     assert run.step == 12
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
@@ -252,11 +255,11 @@ def test_what_stopped_early_goes_on_from_where_it_stands(data, tmp_path, monkeyp
     assert (run.config.recipe.steps, run.step) == (22, 22)
 
 
-def test_at_the_last_step_nothing_is_early(data, tmp_path, monkeypatch, capsys):
+def test_at_the_last_step_nothing_is_early(data, tmp_path, monkeypatch, shown):
     engine_that(nearest_at_step_8, monkeypatch)
-    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2}, quiet=False)
-    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2}, quiet=False)
-    told = capsys.readouterr().err
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2})
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 2})
+    told = shown()
     assert "early" not in told
     assert "is finished: 12 steps, best at step 8" in told
 
@@ -264,13 +267,13 @@ def test_at_the_last_step_nothing_is_early(data, tmp_path, monkeypatch, capsys):
 # ---- the detectors ------------------------------------------------------------------------
 
 
-def test_a_collapse_is_told_once_when_it_begins(data, tmp_path, monkeypatch, capsys):
+def test_a_collapse_is_told_once_when_it_begins(data, tmp_path, monkeypatch, shown):
     def collapse(images, steps):
         return images if steps < 9 else np.zeros_like(images) + np.linspace(-1, 1, 8)[:, None]
 
     engine_that(collapse, monkeypatch)
-    train(data, tmp_path / "run", quiet=False)
-    told = [line for line in capsys.readouterr().err.splitlines() if ", collapse (" in line]
+    train(data, tmp_path / "run")
+    told = [line for line in shown().splitlines() if ", collapse (" in line]
     assert len(told) == 2  # one each way
     assert all(line.startswith("warning at step 10, collapse (") for line in told)
     assert "(a -> b): translations to b differ too little" in told[0]
@@ -280,8 +283,8 @@ def test_a_collapse_is_told_once_when_it_begins(data, tmp_path, monkeypatch, cap
         for line in evaluations(tmp_path / "run")
     }
     assert fired == {step: [step > 9] * 2 for step in range(2, 21, 2)}
-    train(data, tmp_path / "run", extend=4, quiet=False)
-    assert ", collapse (" not in capsys.readouterr().err  # told before it was stopped
+    train(data, tmp_path / "run", extend=4)
+    assert ", collapse (" not in shown()  # told before it was stopped
 
 
 def test_lines_are_strict_json_and_findings_come_back(fake_engine, data, tmp_path):
@@ -296,7 +299,7 @@ def test_lines_are_strict_json_and_findings_come_back(fake_engine, data, tmp_pat
     assert len(rows) == 17
 
 
-def test_an_exploding_loss_is_told_once(data, tmp_path, monkeypatch, capsys):
+def test_an_exploding_loss_is_told_once(data, tmp_path, monkeypatch, shown):
     class Exploding(FakeEngine):
         def train_step(self, batch, rate_factor):
             losses = super().train_step(batch, rate_factor)
@@ -304,8 +307,8 @@ def test_an_exploding_loss_is_told_once(data, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loop, "make_engine", Exploding)
     runtime = {"log_every": 1, "evaluate_every": 20, "checkpoint_every": 20}
-    train(data, tmp_path / "run", {"steps": 140}, runtime, quiet=False)
-    told = [line for line in capsys.readouterr().err.splitlines() if "divergence" in line]
+    train(data, tmp_path / "run", {"steps": 140}, runtime)
+    told = [line for line in shown().splitlines() if "divergence" in line]
     assert len(told) == 1
     assert "warning at step 40" in told[0]
     assert "180 times its usual size at step 30" in told[0]
@@ -330,8 +333,8 @@ def test_networks_that_make_nan_stop_and_the_last_good_stands(data, tmp_path, mo
 
 
 def test_a_checkpoint_from_before_there_were_evaluations_goes_on():
-    assert Remembered.from_pending("{}") == Remembered()
-    assert Remembered.from_pending('{"losses": [{"cycle_a": 1.0}]}') == Remembered()
+    assert Remembered.from_pending({}) == Remembered()
+    assert Remembered.from_pending({"losses": [{"cycle_a": 1.0}]}) == Remembered()
 
 
 def test_what_is_remembered_comes_back():
@@ -340,7 +343,7 @@ def test_what_is_remembered_comes_back():
         firing=("collapse: a -> b",), best=0.1 + 0.2, best_step=4, measure="m", waited=2,
         stopped=True,
     )  # fmt: skip
-    pending = json.dumps({"losses": [], "evaluations": remembered.to_json()})
+    pending = {"losses": [], "evaluations": remembered.to_dict()}
     assert Remembered.from_pending(pending) == remembered
 
 

@@ -1,1 +1,1 @@
-"""Training: the loop, the run folder, validation, the journal."""
+"""Training: start reading at `loop`; each other file is one of its parts."""

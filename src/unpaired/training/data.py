@@ -1,31 +1,28 @@
-"""The data of a training: found, checked, and the facts of it that the recipe needs."""
+"""The data of a training: checked, its facts for the recipe, and the validation part."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from unpaired.checkpoint import checkpoints
-from unpaired.console import Meter, counted
-from unpaired.data.check import Findings, check
+from unpaired.console import counted, log
+from unpaired.data.check import CheckResult, check
 from unpaired.data.domains import DataSet, Folder
 from unpaired.errors import DataError
 from unpaired.storage import write_text
 from unpaired.streams import VALIDATION, stream
 
-__all__ = ["Facts", "Intake", "set_aside", "take_in"]
-
-Say = Callable[[str], None]
+__all__ = ["DataFacts", "TrainingData", "prepare", "set_aside"]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the data settle of a recipe, and the images that are left out."""
+class DataFacts:
+    """The facts of a data set that its training's recipe records, and the omitted images."""
 
     name_a: str
     name_b: str
@@ -35,84 +32,72 @@ class Facts:
     depth_b: int
     images: int  # of the larger domain
     data_fingerprint: str
-    left_out: tuple[str, ...]  # paths from the data's folder, by --skip-unreadable
+    omitted: tuple[str, ...]  # paths, by --skip-unreadable
 
     def settled(self, batch_size: int, validation: float = 0.0) -> dict[str, object]:
-        """The fields of the recipe that the data settle; `validation` is the share set aside."""
-        fields = dataclasses.asdict(self)
-        del fields["images"], fields["left_out"]
-        trained_on = self.images - _count_aside(self.images, validation)
+        """The recipe's fields that the data settle; `validation` is the share set aside."""
+        fields = asdict(self)
+        del fields["images"], fields["omitted"]
+        trained_on = self.images - _validation_size(self.images, validation)
         return fields | {"epoch_steps": math.ceil(trained_on / batch_size)}
 
 
 @dataclass(frozen=True)
-class Intake:
-    """A data set fit for training, and the facts of it."""
+class TrainingData:
+    """A checked data set, without the omitted images, and its facts."""
 
     data: DataSet
-    facts: Facts
+    facts: DataFacts
 
 
-def take_in(
-    data: DataSet,
-    folder: Path,
-    *,
-    image_size: int,
-    skip_unreadable: bool,
-    max_pixels: int,
-    threads: int,
-    say: Say,
-    quiet: bool,
-) -> Intake:
-    """Checks the data of the run in `folder`; a check of the same files is not repeated.
+def prepare(
+    data: DataSet, folder: Path, *, image_size: int, skip_unreadable: bool, max_pixels: int
+) -> TrainingData:
+    """Checks the data of the run in `folder`, unless the same files were checked before.
 
-    Images that a run began without (`skip_unreadable`) are left out again when it goes on.
+    The result is cached in `data.json`, for as long as no file changes its name, size or time.
+    A run that was created without unreadable images (`skip_unreadable`) omits them when it is
+    resumed, too.
 
     Raises:
-        DataError: unreadable images (the list of them), or all smaller than the crop.
+        DataError: unreadable images (lists them), or all images are smaller than the crop.
     """
     cache = folder / "data.json"
     listing = _listing(data, image_size, max_pixels)
-    facts = _remembered(cache, listing)
-    if facts and facts.left_out and not (skip_unreadable or checkpoints(folder)):
+    facts = _cached(cache, listing)
+    if facts and facts.omitted and not (skip_unreadable or checkpoints(folder)):
         facts = None
     if facts is None:
-        with Meter("checking images", quiet=quiet) as meter:
-            findings = check(
-                data,
-                crop=image_size,
-                max_pixels=max_pixels,
-                threads=threads,
-                progress=meter.show,
-            )
-        facts = _facts(data, findings, image_size, skip_unreadable, max_pixels, say)
-        write_text(cache, json.dumps({"listing": listing, "facts": dataclasses.asdict(facts)}))
-    if facts.left_out:
-        listed = "\n".join(f"  {path}" for path in facts.left_out)
-        say(f"left out as asked, {counted(len(facts.left_out), 'image')}:\n{listed}")
-    return Intake(_without(data, facts.left_out), facts)
+        result = check(data, crop=image_size, max_pixels=max_pixels)
+        facts = _facts(data, result, image_size, skip_unreadable)
+        write_text(cache, json.dumps({"listing": listing, "facts": asdict(facts)}))
+    if facts.omitted:
+        listed = "\n".join(f"  {path}" for path in facts.omitted)
+        log.info(f"omitted as asked, {counted(len(facts.omitted), 'image')}:\n{listed}")
+    return TrainingData(_without(data, facts.omitted), facts)
 
 
 def set_aside(
     data: DataSet, share: float, seed: int
 ) -> tuple[DataSet, tuple[Folder, Folder] | None]:
-    """The data set without its validation part, and that part of A and of B (None: no part).
+    """Splits a data set into the part to train on and the validation part of A and of B.
 
-    A pure function. The part is `share` of the training images of each domain, rounded, and at
-    least 2, drawn without replacement, each domain on its own; the test set is left alone.
+    The validation part is `share` of the training images of each domain, rounded, at least 2,
+    drawn at random without replacement, independently for each domain; None where `share` is 0.
+    The test set stays as it is.
 
     Raises:
-        DataError: fewer than 2 images of a domain would be left to train on.
+        DataError: fewer than 2 images of a domain would remain to train on.
     """
     if not share:
         return data, None
 
-    def divided(folder: Folder, index: int) -> tuple[Folder, Folder]:
-        count = _count_aside(len(folder), share)
+    def split(folder: Folder, index: int) -> tuple[Folder, Folder]:
+        count = _validation_size(len(folder), share)
         if len(folder) - count < 2:
             raise DataError(
-                f"{folder.root}: of {counted(len(folder), 'image')} none can be set aside to "
-                "choose the best checkpoint: give --validation 0, or 4 images or more"
+                f"{folder.root}: {counted(len(folder), 'image')} are too few to set some aside for "
+                "choosing the best checkpoint: give --validation 0, or 4 images or more"
             )
         drawn = stream(seed, VALIDATION, index).permutation(len(folder))[:count]
         aside = set(drawn.tolist())
@@ -122,65 +107,59 @@ def set_aside(
         )
         return replace(folder, names=kept), replace(folder, names=part)
 
-    train_a, part_a = divided(data.train_a, 0)
-    train_b, part_b = divided(data.train_b, 1)
+    train_a, part_a = split(data.train_a, 0)
+    train_b, part_b = split(data.train_b, 1)
     return replace(data, train_a=train_a, train_b=train_b), (part_a, part_b)
 
 
-def _count_aside(images: int, share: float) -> int:
-    """How many of so many images are set aside."""
+def _validation_size(images: int, share: float) -> int:
+    """The number of images to set aside."""
     return min(max(2, round(share * images)), images) if share else 0
 
 
-def _facts(
-    data: DataSet,
-    findings: Findings,
-    image_size: int,
-    skip_unreadable: bool,
-    max_pixels: int,
-    say: Say,
-) -> Facts:
-    stopping = findings.stopping
+def _facts(data: DataSet, result: CheckResult, image_size: int, skip_unreadable: bool) -> DataFacts:
+    stopping = result.stopping
     if stopping and not skip_unreadable:
-        listed = "\n".join(f"  {path}: {item.reason}" for item in stopping for path in item.paths)
+        listed = "\n".join(
+            f"  {path}: {problem.reason}" for problem in stopping for path in problem.paths
+        )
         raise DataError(
-            f"{counted(len(stopping), 'image')} cannot be trained on: mend or remove them, "
+            f"{counted(len(stopping), 'image')} cannot be trained on: fix or remove them, "
             f"or give --skip-unreadable\n{listed}"
         )
-    left_out = tuple(str(path) for item in stopping for path in item.paths)
-    if left_out:
-        say(f"left out as asked, {len(left_out)} images:\n" + "\n".join(f"  {p}" for p in left_out))
-        data = _without(data, left_out)
-        findings = check(data, crop=image_size, max_pixels=max_pixels)
-    small = [path for item in findings.findings if item.kind == "small" for path in item.paths]
+    omitted = tuple(path for problem in stopping for path in problem.paths)
+    if omitted:
+        data = _without(data, tuple(map(str, omitted)))
+        result = result.without(omitted)
+    small = {path for item in result.problems if item.kind == "small" for path in item.paths}
     for name, train, facts in (
-        (data.name_a, data.train_a, findings.train_a),
-        (data.name_b, data.train_b, findings.train_b),
+        (data.name_a, data.train_a, result.train_a),
+        (data.name_b, data.train_b, result.train_b),
     ):
-        inside = {train.path(index) for index in range(len(train))}
-        if inside and inside <= set(small):
+        paths = {train.path(index) for index in range(len(train))}
+        if paths and paths <= small:
             side = max(min(facts.smallest) // 4 * 4, 8)
             raise DataError(
-                f"{train.root}: all {len(inside)} images of {name} are smaller than the crop of "
+                f"{train.root}: all {len(paths)} images of {name} are smaller than the crop of "
                 f"{image_size} pixels: give --load-size {side} --image-size {side}, "
                 "or larger images"
             )
-    counts = {item.kind: 0 for item in findings.findings}
-    for item in findings.findings:
-        counts[item.kind] += len(item.paths)
+    counts: Counter[str] = Counter()
+    for problem in result.problems:
+        counts[problem.kind] += len(problem.paths)
     if counts:
         listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        say(f"images checked ({listed}): `unpaired data check` tells more")
-    return Facts(
+        log.info(f"images checked ({listed}): `unpaired data check` shows the details")
+    return DataFacts(
         name_a=data.name_a,
         name_b=data.name_b,
-        bands_a=findings.train_a.bands,
-        bands_b=findings.train_b.bands,
-        depth_a=findings.train_a.depth,
-        depth_b=findings.train_b.depth,
+        bands_a=result.train_a.bands,
+        bands_b=result.train_b.bands,
+        depth_a=result.train_a.depth,
+        depth_b=result.train_b.depth,
         images=max(len(data.train_a), len(data.train_b)),
-        data_fingerprint=findings.fingerprint,
-        left_out=left_out,
+        data_fingerprint=result.fingerprint,
+        omitted=tuple(map(str, omitted)),
     )
 
 
@@ -189,44 +168,52 @@ def _splits(data: DataSet) -> list[Folder]:
 
 
 def _listing(data: DataSet, image_size: int, max_pixels: int) -> str:
-    """A hash of the names, sizes and times of all files: the same means nothing was changed."""
+    """A hash of the names, sizes and times of all files, to detect changes."""
     total = hashlib.sha256(f"{image_size} {max_pixels}".encode())
     for folder in _splits(data):
         for name in folder.names:
             row: list[object] = [str(folder.root.resolve()), name]
-            with contextlib.suppress(OSError):  # `check` tells what cannot be read
+            with contextlib.suppress(OSError):  # `check` reports unreadable files
                 stat = os.stat(folder.root / name)
                 row += [stat.st_size, stat.st_mtime_ns]
             total.update(json.dumps(row).encode())
     return total.hexdigest()
 
 
-def _remembered(cache: Path, listing: str) -> Facts | None:
+def _cached(cache: Path, listing: str) -> DataFacts | None:
     """The facts of an earlier check of the same files, or None."""
     try:
-        kept = json.loads(cache.read_text(encoding="utf-8"))
-        if kept["listing"] != listing:
+        written = json.loads(cache.read_text(encoding="utf-8"))
+        if written["listing"] != listing:
             return None
-        return Facts(**kept["facts"] | {"left_out": tuple(kept["facts"]["left_out"])})
+        facts = written["facts"]
+        if "left_out" in facts:  # the name of version 0.1
+            facts["omitted"] = facts.pop("left_out")
+        return DataFacts(**facts | {"omitted": tuple(facts["omitted"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _without(data: DataSet, paths: tuple[str, ...]) -> DataSet:
-    gone = set(paths)
+    """The data set without the images at `paths`.
+
+    Raises:
+        DataError: no image of a domain remains to train on.
+    """
+    omitted = set(paths)
 
     def rest(folder: Folder) -> Folder:
-        names = tuple(name for name in folder.names if str(folder.root / name) not in gone)
+        names = tuple(name for name in folder.names if str(folder.root / name) not in omitted)
         return replace(folder, names=names)
 
-    left = replace(
+    remaining = replace(
         data,
         train_a=rest(data.train_a),
         train_b=rest(data.train_b),
         test_a=rest(data.test_a) if data.test_a else None,
         test_b=rest(data.test_b) if data.test_b else None,
     )
-    for folder in (left.train_a, left.train_b):
+    for folder in (remaining.train_a, remaining.train_b):
         if not folder.names:
-            raise DataError(f"{folder.root}: no image is left to train on")
-    return left
+            raise DataError(f"{folder.root}: no image remains to train on")
+    return remaining

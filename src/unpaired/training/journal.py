@@ -1,4 +1,4 @@
-"""What a training writes for people: metrics.jsonl, sample grids, TensorBoard, progress."""
+"""The record of a training for its users: metrics.jsonl, sample grids, TensorBoard."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from unpaired.config import Recipe
 from unpaired.engines.seam import Engine, Images, Losses
 from unpaired.errors import Diverged, MissingExtra
 from unpaired.images.grid import draw_grid
-from unpaired.storage import atomic_path, explain_os_error, write_text
+from unpaired.storage import atomic_path, explain_os_error, read_json_lines, write_text
 
 __all__ = ["Journal", "require_finite", "write_samples"]
 
@@ -21,39 +21,58 @@ TIMES = ("seconds", "pictures_per_second")  # the fields of a line that differ b
 
 
 class Journal:
-    """The lines of metrics.jsonl: means of the losses since the line before.
+    """An open metrics.jsonl, with a line of mean losses every few steps.
 
-    Losses wait unconverted until a line is due, so that no device is waited for before. What
-    waits when a checkpoint is written goes into it (`pending`), so that a resumed run writes the
-    same lines. Lines that are not of losses (`record`) tell of evaluations and of extensions.
+    Losses stay unconverted until a line is due, so that the loop does not wait for the device.
+    Losses that a checkpoint finds unwritten go into its header (`pending`), so that a resumed run
+    writes the same lines. Other lines (`record`) hold evaluations and extensions.
+
+    Args:
+        folder: the run folder.
+        recipe: of the run; gives the learning rates.
+        step: the steps done; lines of later steps, written before a kill, are removed.
+        pending: what `pending` returned for the checkpoint that is resumed from, else empty.
+        tensorboard: write TensorBoard event files, too.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+        RunError: the system refuses to write.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, step: int, pending: str, *, tensorboard: bool):
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        step: int,
+        pending: Mapping[str, Any],
+        *,
+        tensorboard: bool,
+    ) -> None:
         self.path = folder / "metrics.jsonl"
         self.recipe = recipe
-        self.waiting: list[Losses] = json.loads(pending).get("losses", [])
+        self.waiting: list[Losses] = list(pending.get("losses", []))
         self.began = self.last = time.monotonic()
         self.since = 0
         self.board = _board(folder) if tensorboard else None
-        self._cut_back(step)
+        _truncate(self.path, step)
         try:
-            self.file = self.path.open("ab", buffering=0)  # nothing is left to fail at closing
+            self.file = self.path.open("ab", buffering=0)  # closing has nothing left to write
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
     def note(self, losses: Losses) -> None:
-        """Takes the losses of one step."""
+        """Adds the losses of one step."""
         self.waiting.append(losses)
         self.since += 1
 
     def means(self) -> dict[str, float]:
-        """Means of what waits; it is converted, so the device is waited for."""
+        """The mean losses since the last line; waits for the device."""
         self.waiting = [_floats(losses) for losses in self.waiting]
         names = self.waiting[0] if self.waiting else {}
         return {name: float(np.mean([float(x[name]) for x in self.waiting])) for name in names}
 
     def write(self, step: int, means: Mapping[str, float]) -> None:
-        """Writes the line of `step` and begins a new mean."""
+        """Writes the line of `step` and starts a new mean."""
         now = time.monotonic()
         rate = self.since * 2 * self.recipe.batch_size / max(now - self.last, 1e-9)
         factor = self.recipe.rate_factor(step - 1)
@@ -73,19 +92,18 @@ class Journal:
         self.waiting, self.last, self.since = [], now, 0
 
     def record(self, step: int, **facts: object) -> None:
-        """Writes a line that is not of losses, such as a change of the recipe."""
+        """Writes a line without losses, such as an evaluation."""
         self._append({"step": step, **facts})
 
     def lines(self) -> list[dict[str, Any]]:
         """All lines written so far, oldest first."""
-        text = self.path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return read_json_lines(self.path)
 
-    def pending(self, evaluations: Mapping[str, object] | None = None) -> str:
-        """What waits, and what `evaluations` leave behind, for the checkpoint's header."""
+    def pending(self, evaluations: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """The unwritten losses and the state of the evaluations, for a checkpoint's header."""
         self.means()
-        left = {"evaluations": evaluations} if evaluations else {}
-        return json.dumps({"losses": self.waiting} | left)
+        losses = {"losses": self.waiting}
+        return losses | {"evaluations": evaluations} if evaluations else losses
 
     def close(self) -> None:
         """Closes the files."""
@@ -100,46 +118,37 @@ class Journal:
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
-    def _cut_back(self, step: int) -> None:
-        """Keeps the whole lines up to `step`; a killed run may have written more, or half one."""
-        if not self.path.exists():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
-        if kept != lines:
-            write_text(self.path, "".join(line + "\n" for line in kept))
-
 
 def require_finite(means: Mapping[str, float], step: int, last_good: Path | None) -> None:
-    """Stops the training where a loss is NaN or infinite.
+    """Stops the training if a loss is NaN or infinite.
 
     Raises:
-        Diverged: with the step, the loss and the checkpoint that stands.
+        Diverged: names the step, the loss and the last good checkpoint.
     """
     for name, value in means.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"the loss {name} is {value} at step {step}: nothing of this was saved, "
-                f"the last good checkpoint is {last_good}; "
-                "start anew with a lower --learning-rate or --precision fp32"
+                f"the loss {name} is {value} at step {step}, which was not saved; "
+                f"the last good checkpoint is {last_good}: "
+                "start again with a lower --learning-rate or --precision fp32"
             )
 
 
 def write_samples(
     path: Path, engine: Engine, recipe: Recipe, images: tuple[Images, Images]
 ) -> None:
-    """Writes a grid of fixed images: real | fake | cycle, for both directions side by side."""
+    """Writes a grid of fixed images: real | fake | cycle, both directions side by side."""
     a, b = images
     fake_b, fake_a = engine.translate(a, "ab"), engine.translate(b, "ba")
     cycle_a, cycle_b = engine.translate(fake_b, "ba"), engine.translate(fake_a, "ab")
-    names = (recipe.name_a, recipe.name_b)
+    name_a, name_b = recipe.name_a, recipe.name_b
     columns = [
-        (f"real {names[0]}", a),
-        (f"fake {names[1]}", fake_b),
-        (f"cycle {names[0]}", cycle_a),
-        (f"real {names[1]}", b),
-        (f"fake {names[0]}", fake_a),
-        (f"cycle {names[1]}", cycle_b),
+        (f"real {name_a}", a),
+        (f"fake {name_b}", fake_b),
+        (f"cycle {name_a}", cycle_a),
+        (f"real {name_b}", b),
+        (f"fake {name_a}", fake_a),
+        (f"cycle {name_b}", cycle_b),
     ]
     with atomic_path(path) as temporary:
         sheet = draw_grid(columns, cell=max(128, recipe.image_size), halves=True)
@@ -150,12 +159,15 @@ def _floats(losses: Losses) -> dict[str, float]:
     return {name: float(value) for name, value in losses.items()}
 
 
-def _step_of(line: str) -> float:
-    """The step of a line; infinity where the line is not whole."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+def _truncate(path: Path, step: int) -> None:
+    """Removes lines after `step`, and partial ones, which a killed run may have written."""
+    if not path.exists():
+        return
+    before = path.read_bytes()
+    kept = [line for line in read_json_lines(path) if line.get("step", math.inf) <= step]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    if text.encode() != before:
+        write_text(path, text)
 
 
 def _board(folder: Path) -> Any:

@@ -1,51 +1,52 @@
 """Training, from two folders of images to a translator."""
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from unpaired.checkpoint import checkpoints
-from unpaired.config import Config, Recipe
-from unpaired.console import Meter
+from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
+from unpaired.console import log, progress
 from unpaired.data.batches import Batches, load_whole, prefetch
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
+from unpaired.directions import Domain
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
-from unpaired.images.image import DEFAULT_MAX_PIXELS
+from unpaired.keywords import TrainKeywords, sort_keywords
 from unpaired.storage import exclusive, sweep
-from unpaired.training.closing import close
-from unpaired.training.data import set_aside, take_in
+from unpaired.training.data import prepare, set_aside
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.run import (
-    Say,
+    Request,
     Start,
-    Wish,
+    create_or_resume,
     crop_of,
-    find_start,
     machine,
     save,
     settle_steps,
     write_best,
     write_config,
 )
+from unpaired.training.run_report import write_run_report
 from unpaired.training.signals import StopRequest, stop_on_signals
-from unpaired.training.validation import Validation
-from unpaired.training.watch import Remembered, Watch, choose_probe
+from unpaired.training.validation import prepare_validation
+from unpaired.training.watch import Remembered, Watch, choose_probe_images
 
 __all__ = ["Run", "train"]
 
 SAMPLES = 4  # images of each domain in a sample grid
+WARM_UP, TIMED = 3, 20  # steps that --minutes takes before it times some, and times
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, configuration, and the steps that were taken."""
+    """A finished training: its folder, its configuration and the number of steps done."""
 
     folder: Path
     config: Config
@@ -64,129 +65,119 @@ def train(
     extend: int = 0,
     skip_unreadable: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    quiet: bool = False,
+    **values: Unpack[TrainKeywords],
 ) -> Run:
-    """Trains a translator between two domains, or goes on with the run in `out`.
+    """Trains a translator between two domains, or resumes the run in `out`.
 
     Args:
         data: a folder, a name of the catalogue, or two folders.
-        out: the run folder; where it holds a run of the same recipe, that goes on.
+        out: the run folder; a run of the same recipe in it is resumed.
         preset: "paper" (default), "small" or "tiny".
         recipe: values of the recipe that differ from the preset, by name (see Recipe).
         runtime: values of the runtime by name (see Runtime).
-        epochs: how long to train, in passes over the larger domain (or recipe["steps"]).
-        minutes: how long to train, by the clock: 20 steps are measured, then steps are fixed.
-        extend: steps to add to a run that exists.
-        skip_unreadable: go on without images that cannot be read.
-        max_pixels: images of more pixels are refused before they are decoded.
-        quiet: say nothing on standard error.
+        epochs: the length, in passes over the larger domain (instead of `steps`).
+        minutes: the length by the clock: 20 steps are timed, which sets the number of steps.
+        extend: steps to add to an existing run.
+        skip_unreadable: omit images that cannot be read.
+        max_pixels: images of more pixels are rejected before they are decoded.
+        values: values of the recipe and of the runtime, as keywords.
 
     Raises:
-        ConfigError, DataError, RunError, CheckpointError: refused; nothing was lost.
-        Interrupted: SIGINT or SIGTERM; the state is saved and the same call goes on.
+        ConfigError, DataError, RunError, CheckpointError: rejected; nothing was lost.
+        Interrupted: SIGINT or SIGTERM; the state is saved, and the same call resumes.
     """
-
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr, flush=True)
-
+    request = Request(preset, *sort_keywords(values, recipe, runtime), epochs, minutes, extend)
     folder = Path(out)
-    wish = Wish(preset, recipe or {}, runtime or {}, epochs, minutes, extend)
-    found = find_source(data, quiet=quiet)
+    source = find_source(data)
     with exclusive(folder):
-        intake = take_in(
-            found,
+        checked = prepare(
+            source,
             folder,
-            image_size=crop_of(folder, wish),
+            image_size=crop_of(folder, request),
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
-            threads=2,
-            say=say,
-            quiet=quiet,
         )
-        start = find_start(folder, wish, intake.facts, say)
+        start = create_or_resume(folder, request, checked.facts)
         sweep(folder, folder / "checkpoints", folder / "samples")
         remembered = Remembered.from_pending(start.pending)
         if start.extended_from is not None and remembered.stopped:
             remembered = replace(remembered, stopped=False, waited=0)
         if start.step and (start.step >= start.config.recipe.steps or remembered.stopped):
-            ended = _ended(start.step, remembered)
-            say(f"{folder} is finished: {ended}; to go on give --extend STEPS")
+            ending = _ending(start.step, remembered)
+            log.info(f"{folder} is finished: {ending}; give --extend STEPS to train longer")
             return Run(folder, start.config, start.step)
+        return _train(folder, checked.data, start, request, remembered, max_pixels)
 
-        config = start.config
-        training, part = set_aside(intake.data, config.recipe.validation, config.recipe.seed)
-        if part is None and (config.runtime.features or config.runtime.patience):
-            say("nothing is set aside (--validation): --features and --patience are not used")
-        engine = make_engine(config.recipe, config.runtime)
-        batches = Batches(training, config.recipe, shard=engine.shard, max_pixels=max_pixels)
-        probed = choose_probe(training, part, config.recipe, max_pixels)
-        validation = Validation(part, config, max_pixels) if part else None
-        if start.arrays is None:
-            start = _bear(engine, batches, start, wish, folder, say)
-        else:
-            engine.load(start.arrays)
-            if start.made_on != machine(engine):
-                say(
-                    f"begun on {start.made_on}, going on with {machine(engine)}: "
-                    "a fine training, but not equal bit for bit to one without the change"
-                )
-        say(_announcement(start, engine, training, part))
-        write_config(folder, start.config)
-        start = replace(start, arrays=None)  # they are in the engine, and large
-        watch = Watch(
-            folder,
-            start.config,
-            engine,
-            probed,
-            validation,
-            remembered,
-            partial(write_best, folder, start.config, engine),
-            say,
+
+def _train(
+    folder: Path,
+    data: DataSet,
+    start: Start,
+    request: Request,
+    remembered: Remembered,
+    max_pixels: int,
+) -> Run:
+    """Trains from `start` to the end of the run, with its evaluations and report."""
+    recipe, runtime = start.config.recipe, start.config.runtime
+    training, part = set_aside(data, recipe.validation, recipe.seed)
+    if part is None and (runtime.features or runtime.patience):
+        log.warning("ignoring --features and --patience: nothing is set aside (--validation)")
+    engine = make_engine(recipe, runtime)
+    batches = Batches(training, recipe, shard=engine.shard, max_pixels=max_pixels)
+    probe_images = choose_probe_images(training, part, recipe, max_pixels)
+    validation = prepare_validation(part, start.config, max_pixels) if part else None
+    if start.arrays is None:
+        start = _initialise(engine, batches, start, request, folder)
+    else:
+        _load(engine, start)
+    log.info(_announcement(start, engine, training, part))
+    write_config(folder, start.config)
+    start = replace(start, arrays=None)  # the engine has them now, and they are large
+    if probe_images and not probe_images.held_out:
+        log.warning(
+            "no image is held out (no validation part, no test set): the checks use training "
+            "images and cannot detect a discriminator that memorises them"
         )
-        write_page = partial(
-            close,
-            engine,
-            start.config,
-            data=training,
-            folder=folder,
-            max_pixels=max_pixels,
-            say=say,
-            quiet=quiet,
-        )
-        with stop_on_signals(say) as stop:
-            done = _steps(engine, batches, start, watch, stop, quiet, write_page)
-        if config.runtime.report != "none":
-            write_page(done)
-    name = shlex.quote(start.config.recipe.name_b)
-    where = shlex.quote(str(folder))
-    say(f"finished: unpaired translate {where} PICTURES --to {name} --out FOLDER")
-    if watch.remembered.best_step:
-        best = shlex.quote(str(folder / "best.safetensors"))
-        say(
-            f"best by the validation part: {best}, of step {watch.remembered.best_step} "
-            f"({watch.remembered.best:.4g}; {watch.remembered.measure})"
-        )
+    watch = Watch(
+        folder,
+        start.config,
+        engine,
+        probe_images,
+        validation,
+        partial(write_best, folder, start.config, engine),
+        remembered.for_measure(validation.name) if validation else remembered,
+    )
+    write_report = partial(
+        write_run_report,
+        engine,
+        start.config,
+        data=training,
+        folder=folder,
+        max_pixels=max_pixels,
+    )
+    with stop_on_signals() as stop:
+        done = _take_steps(engine, batches, start, watch, stop, write_report)
+    if runtime.report != "none":
+        write_report(done)
+    _log_end(folder, recipe, watch.remembered)
     return Run(folder, start.config, done)
 
 
-def _steps(
+def _take_steps(
     engine: Engine,
     batches: Batches,
     start: Start,
     watch: Watch,
     stop: StopRequest,
-    quiet: bool,
-    write_page: Callable[[int], None],
+    write_report: Callable[[int], None],
 ) -> int:
-    """The steps from `start` to the end, with all that is written on the way; the steps taken."""
+    """Takes the steps from `start` to the end and writes all files; returns the steps done."""
     folder, recipe, runtime = watch.folder, start.config.recipe, start.config.runtime
     images = _sample_images(batches.data, recipe, batches.max_pixels)
     journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
 
     def save_state(step: int) -> None:
-        pending = journal.pending(watch.remembered.to_json())
-        save(folder, start.config, engine, step, pending)
+        save(folder, start.config, engine, step, journal.pending(watch.remembered.to_dict()))
 
     if start.extended_from:
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
@@ -194,7 +185,7 @@ def _steps(
     last_losses: dict[str, float] = {}
     done = saved = start.step
     try:
-        with Meter("step", first=start.step, quiet=quiet) as meter:
+        with progress("step", recipe.steps, first=start.step) as meter:
             for batch in prefetch(batches, start.step, recipe.steps, runtime.workers):
                 journal.note(engine.train_step(batch, recipe.rate_factor(done)))
                 done += 1
@@ -215,16 +206,15 @@ def _steps(
                     save_state(done)
                     saved = done
                 if evaluating and not finished and runtime.report == "evaluations":
-                    write_page(done)
-                meter.show(done, recipe.steps, last_losses, units=2 * recipe.batch_size)
+                    write_report(done)
+                meter.update(done, losses=last_losses, units=2 * recipe.batch_size)
                 if finished:
                     break
                 if stopping:
-                    same = "the same command"
-                    again = f"{same} without --extend" if start.extended_from else same
+                    without = " without --extend" if start.extended_from else ""
                     raise Interrupted(
                         f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
-                        f"{again} goes on from there"
+                        f"run the same command{without} to resume"
                     )
     except DataError as error:
         if done > saved:
@@ -235,63 +225,81 @@ def _steps(
     return done
 
 
-def _bear(
-    engine: Engine, batches: Batches, start: Start, wish: Wish, folder: Path, say: Say
+def _initialise(
+    engine: Engine, batches: Batches, start: Start, request: Request, folder: Path
 ) -> Start:
-    """A run is born as a checkpoint: the first weights, and the steps settled."""
-    recipe = start.config.recipe
-    newborn = initial_state(engine.state(), recipe.seed)
-    engine.load(newborn)
+    """Initialises the weights, settles the number of steps and saves both as a checkpoint."""
+    state = initial_state(engine.state(), start.config.recipe.seed)
+    engine.load(state)
 
     def seconds_per_step() -> float:
-        warm, measured = 3, 20
-        say(f"measuring {measured} steps")
+        log.info(f"timing {TIMED} steps")
         began = 0.0
-        ahead = prefetch(batches, 0, warm + measured, start.config.runtime.workers)
+        ahead = prefetch(batches, 0, WARM_UP + TIMED, start.config.runtime.workers)
         for index, batch in enumerate(ahead):
-            if index == warm:
+            if index == WARM_UP:
                 began = time.perf_counter()
             losses = engine.train_step(batch, 1.0)
             for loss in losses.values():
                 float(loss)  # waits for the device
-        engine.load(newborn)
-        return (time.perf_counter() - began) / measured
+        engine.load(state)
+        return (time.perf_counter() - began) / TIMED
 
-    recipe = settle_steps(recipe, wish, seconds_per_step)
+    recipe = settle_steps(start.config.recipe, request, seconds_per_step)
     config = replace(start.config, recipe=recipe)
-    save(folder, config, engine, 0, "{}")
+    save(folder, config, engine, 0, {})
     return replace(start, config=config)
+
+
+def _load(engine: Engine, start: Start) -> None:
+    """Loads the state of a resumed run."""
+    engine.load(start.arrays or {})
+    if start.made_on != machine(engine):
+        log.warning(
+            f"started on {start.made_on}, resuming on {machine(engine)}: the training is valid, "
+            "but not equal bit for bit to one without this change"
+        )
 
 
 def _announcement(
     start: Start, engine: Engine, data: DataSet, part: tuple[Folder, Folder] | None
 ) -> str:
     recipe = start.config.recipe
-    verb = f"going on from step {start.step}" if start.step else "beginning"
+    begin = f"resuming at step {start.step}" if start.step else "starting"
     aside = f" ({len(part[0])} and {len(part[1])} set aside)" if part else ""
     return (
-        f"{verb}: {recipe.steps} steps of preset {recipe.preset}, "
+        f"{begin}: {recipe.steps} steps of preset {recipe.preset}, "
         f"{len(data.train_a)} images of {recipe.name_a}, "
         f"{len(data.train_b)} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
     )
 
 
-def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
-    """The first images of each test set (training set where there is none), whole, resized."""
+def _log_end(folder: Path, recipe: Recipe, remembered: Remembered) -> None:
+    """Logs the command that translates, and the best checkpoint."""
+    where, name = shlex.quote(str(folder)), shlex.quote(recipe.name_b)
+    log.info(f"finished: unpaired translate {where} IMAGES --to {name} --out FOLDER")
+    if remembered.best_step:
+        best = shlex.quote(str(folder / "best.safetensors"))
+        log.info(
+            f"best on the validation part: {best}, of step {remembered.best_step} "
+            f"({remembered.best:.4g}; {remembered.measure})"
+        )
 
-    def some(test: Folder | None, train: Folder, bands: int) -> Images:
-        folder = test or train
+
+def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
+    """The first images of each test set (or training set), whole, resized to the crop."""
+
+    def load(domain: Domain, folder: Folder) -> Images:
         indices = range(min(SAMPLES, len(folder)))
-        side = recipe.image_size
+        bands, side = recipe.domains[domain].bands, recipe.image_size
         return load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
 
-    a = some(data.test_a, data.train_a, recipe.bands_a)
-    b = some(data.test_b, data.train_b, recipe.bands_b)
+    a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))
     return a[:rows], b[:rows]
 
 
-def _ended(step: int, remembered: Remembered) -> str:
+def _ending(step: int, remembered: Remembered) -> str:
     """How a finished run ended."""
     best = f", best at step {remembered.best_step}" if remembered.best_step else ""
     return (f"stopped early at step {step}" if remembered.stopped else f"{step} steps") + best

@@ -1,25 +1,27 @@
-"""Ctrl-C and SIGTERM asked to wait until the state is saved."""
+"""Ctrl-C and SIGTERM as requests, granted once the state is saved."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from unpaired.console import log
 
 __all__ = ["StopRequest", "stop_on_signals"]
 
 
 class StopRequest:
-    """Whether somebody asked the work to stop."""
+    """A request to stop; `asked` turns true when a signal arrives."""
 
     asked = False
 
 
 @contextmanager
-def stop_on_signals(say: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request and says so; a second one acts as it always does.
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a request and logs it; a second signal acts as usual.
 
-    Signals reach the main thread alone; called from another one this does nothing.
+    Only the main thread receives signals; called from another thread this does nothing.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -33,7 +35,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[StopRequest]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
-        say("stopping after this step; once more stops at once and loses what is not saved")
+        log.info("stopping after this step; a second signal stops at once and loses unsaved steps")
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -1,7 +1,7 @@
-"""The criterion by which the best checkpoint is chosen: how far translations are from real ones.
+"""The criterion for the best checkpoint: the distance of translations from real images.
 
-It is measured on the validation part, which is set aside from the training images; never on the
-test set. Lower is better, and figures of one measure alone compare.
+It is computed on the validation part, which is set aside from the training images; never on the
+test set. Lower is better, and only criteria of one measure are comparable.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,14 +15,15 @@ from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import Folder
 from unpaired.diagnostics.probe import Translates
-from unpaired.directions import DIRECTIONS, Direction
-from unpaired.engines.choice import make_features
+from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_of, target_of
 from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError, DataError
+from unpaired.features.choice import make_features
 from unpaired.features.extract import FeatureNetwork, extract
 from unpaired.images.image import from_signed
 from unpaired.metrics.distributions import kid
 from unpaired.metrics.weightless import (
+    SMALLEST_SIDE,
     Description,
     colour_distance,
     describe,
@@ -30,135 +31,127 @@ from unpaired.metrics.weightless import (
     spectrum_distance,
 )
 
-__all__ = ["WITHOUT_WEIGHTS", "Validated", "Validation"]
+__all__ = ["WITHOUT_WEIGHTS", "Validated", "Validation", "prepare_validation"]
 
-Images8 = NDArray[np.uint8]
-Figures = Mapping[str, float]
-Measure = Callable[[Iterable[Images8], Direction], Figures]
+Uint8Images = NDArray[np.uint8]
+Metrics = Mapping[str, float]
+Measure = Callable[[Iterable[Uint8Images], Direction], Metrics]
+"""Compares generated images of a direction with the real images of its target domain."""
 
 WITHOUT_WEIGHTS = "colour x patches x spectrum, 1 is untranslated"
 
 _TOGETHER = 8  # images translated at once
-_SMALLEST = 16  # pixels a side that weight-free distances need
-_NOTHING = 1e-6
+_NEARLY_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What one evaluation measured on the validation part.
+    """The metrics of one evaluation on the validation part.
 
-    `criterion` is the mean of `distance` over both directions. The other figures of a direction are
-    the interval (`low`, `high`) of a KID, or the parts (`colour`, `patches`, `spectrum`) of a
-    weight-free distance, in the units of `evaluation.distances`.
+    `criterion` is the mean of `distance` over both directions. The other metrics of a direction are
+    the interval (`low`, `high`) of a KID, or the factors (`colour`, `patches`, `spectrum`) of a
+    weight-free distance, in the units of `metrics.weightless`.
     """
 
     criterion: float
     measure: str
-    figures: Mapping[Direction, Figures]
+    metrics: Mapping[Direction, Metrics]
     images: tuple[int, int]  # of A and of B
 
-    def to_json(self) -> dict[str, object]:
-        """As it stands in metrics.jsonl."""
+    def to_dict(self) -> dict[str, object]:
+        """The metrics as metrics.jsonl holds them."""
         facts = {"criterion": self.criterion, "measure": self.measure, "pictures": self.images}
-        return facts | {direction: dict(found) for direction, found in self.figures.items()}
+        return facts | {direction: dict(found) for direction, found in self.metrics.items()}
 
 
-class Validation:
-    """The validation part, and the measure it is looked at with.
+@dataclass(frozen=True)
+class ValidationImages:
+    """The images of the validation part: whole, resized to the recipe's crop."""
 
-    With a file of feature weights the distance of a direction is 1000 times the KID of all
-    translations against all real images. Without, it is weight-free: the geometric mean of the
-    colour, patch and spectrum distances of translations to real images, each over that of the
-    images before translation. None of the three suffices (patches hardly see summer from winter,
-    colours see no blur), their units differ, and of a blurred image the spectrum alone is ten
-    times too far: in a geometric mean each counts by its ratio, so that none has to be weighted and
-    none drowns the others. 1 is no nearer than images left as they are; 0 is equal.
+    part: Mapping[Domain, Folder]
+    recipe: Recipe
+    max_pixels: int
 
-    Images are whole, resized to the recipe's crop, in 8 bits. Real ones are read and described
-    once, here; those to translate are read anew each time, so memory does not grow with their
-    number.
-
-    Raises:
-        ConfigError: the network of features takes no images of so many bands.
-        DataError: fewer than 3 images of a domain, which KID needs; ImageError: see `load_whole`.
-        MissingExtra, CheckpointError: see `make_features`.
-    """
-
-    def __init__(self, part: tuple[Folder, Folder], config: Config, max_pixels: int) -> None:
-        recipe, runtime = config.recipe, config.runtime
-        self.part = part
-        self._recipe = recipe
-        self._max_pixels = max_pixels
-        self._measure: Measure
-        if runtime.features:
-            _require_fit_for_kid(part, recipe)
-            network = make_features(Path(runtime.features), runtime.device, runtime.threads)
-            self.measure = f"KID x 1000, {network.name}"
-            self._measure = _by_features(network, self._real("a"), self._real("b"))
-        else:
-            self.measure = WITHOUT_WEIGHTS
-            self._measure = self._without_weights()
-
-    def take(self, networks: Translates) -> Validated:
-        """Translates the part both ways and measures it.
+    def load(self, domain: Domain) -> Iterator[NDArray[np.float32]]:
+        """Reads the images of a domain, 8 at a time: (n, side, side, bands) in [-1, 1].
 
         Raises:
             ImageError: an image can no longer be read.
         """
-        figures: dict[Direction, Figures] = {
-            direction: self._measure(self._translated(networks, direction), direction)
-            for direction in DIRECTIONS
-        }
-        criterion = float(np.mean([figures[direction]["distance"] for direction in DIRECTIONS]))
-        images = (len(self.part[0]), len(self.part[1]))
-        return Validated(criterion, self.measure, figures, images)
-
-    def _loaded(self, domain: str) -> Iterator[NDArray[np.float32]]:
-        """The images of a domain in [-1, 1], a few at a time."""
-        folder, bands = (
-            (self.part[0], self._recipe.bands_a)
-            if domain == "a"
-            else (self.part[1], self._recipe.bands_b)
-        )
+        folder, bands = self.part[domain], self.recipe.domains[domain].bands
         for start in range(0, len(folder), _TOGETHER):
             indices = range(start, min(start + _TOGETHER, len(folder)))
-            side = self._recipe.image_size
-            yield load_whole(folder, indices, bands=bands, side=side, max_pixels=self._max_pixels)
+            side = self.recipe.image_size
+            yield load_whole(folder, indices, bands=bands, side=side, max_pixels=self.max_pixels)
 
-    def _real(self, domain: str) -> Iterator[Images8]:
-        return (_in_8_bits(images) for images in self._loaded(domain))
+    def real(self, domain: Domain) -> Iterator[Uint8Images]:
+        """The images of a domain in 8 bits."""
+        return map(_in_8_bits, self.load(domain))
 
-    def _translated(self, networks: Translates, direction: Direction) -> Iterator[Images8]:
-        for images in self._loaded(direction[0]):
+    def generated(self, networks: Translates, direction: Direction) -> Iterator[Uint8Images]:
+        """The translations of the images of the source domain, in 8 bits."""
+        for images in self.load(source_of(direction)):
             yield _in_8_bits(networks.translate(images, direction))
 
-    def _without_weights(self) -> Measure:
-        side = max(self._recipe.image_size, _SMALLEST)
-        bands = {"a": self._recipe.bands_a, "b": self._recipe.bands_b}
-        real = {domain: describe(self._real(domain), side=side) for domain in "ab"}
-        before = {
-            direction: _distances(
-                describe(_in_bands(self._real(direction[0]), bands[direction[1]]), side=side),
-                real[direction[1]],
-            )
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation part and how translations of it are measured (see `prepare_validation`)."""
+
+    images: ValidationImages
+    name: str  # of the measure
+    measure: Measure
+
+    def evaluate(self, networks: Translates) -> Validated:
+        """Translates the validation part in both directions and measures the result.
+
+        Raises:
+            ImageError: an image can no longer be read.
+        """
+        metrics = {
+            direction: self.measure(self.images.generated(networks, direction), direction)
             for direction in DIRECTIONS
         }
-
-        def measure(made: Iterable[Images8], direction: Direction) -> Figures:
-            now = _distances(describe(made, side=side), real[direction[1]])
-            ratios = [now[name] / max(before[direction][name], _NOTHING) for name in now]
-            return {"distance": float(np.prod(ratios) ** (1 / len(ratios))), **now}
-
-        return measure
+        criterion = float(np.mean([found["distance"] for found in metrics.values()]))
+        part = self.images.part
+        return Validated(criterion, self.name, metrics, (len(part["a"]), len(part["b"])))
 
 
-def _by_features(
-    network: FeatureNetwork, real_a: Iterable[Images8], real_b: Iterable[Images8]
-) -> Measure:
-    real = {"a": extract(network, real_a), "b": extract(network, real_b)}
+def prepare_validation(part: tuple[Folder, Folder], config: Config, max_pixels: int) -> Validation:
+    """Reads and describes the real images of the validation part, once for all evaluations.
 
-    def measure(made: Iterable[Images8], direction: Direction) -> Figures:
-        found = kid(extract(network, made), real[direction[1]])
+    With a file of feature weights the distance of a direction is 1000 times the KID of all
+    translations against all real images. Without, it is weight-free: the geometric mean of the
+    colour, patch and spectrum distances of translations to real images, each divided by that of
+    the images before translation. None of the three suffices alone: patches hardly distinguish
+    summer from winter, and colours do not register blur. Their units differ, and for a blurred
+    image the spectrum distance alone is ten times too large; in a geometric mean each counts by
+    its ratio, so none needs a weight and none dominates. 1 is as far as untranslated images; 0 is
+    equal.
+
+    Images to translate are read again at each evaluation, so memory does not grow with their
+    number.
+
+    Raises:
+        ConfigError: the feature network does not take images of so many bands.
+        DataError: fewer than 3 images of a domain, which KID needs.
+        ImageError: an image can no longer be read.
+        MissingExtra, CheckpointError: see `make_features`.
+    """
+    recipe, runtime = config.recipe, config.runtime
+    images = ValidationImages(dict(zip(DOMAINS, part, strict=True)), recipe, max_pixels)
+    if not runtime.features:
+        return Validation(images, WITHOUT_WEIGHTS, _without_weights(images))
+    _require_fit_for_kid(part, recipe)
+    network = make_features(Path(runtime.features), runtime.device, runtime.threads)
+    return Validation(images, f"KID x 1000, {network.name}", _by_features(network, images))
+
+
+def _by_features(network: FeatureNetwork, images: ValidationImages) -> Measure:
+    real = {domain: extract(network, images.real(domain)) for domain in DOMAINS}
+
+    def measure(generated: Iterable[Uint8Images], direction: Direction) -> Metrics:
+        found = kid(extract(network, generated), real[target_of(direction)])
         return {
             "distance": 1000 * found.value,
             "low": 1000 * found.low,
@@ -168,7 +161,26 @@ def _by_features(
     return measure
 
 
-def _distances(x: Description, y: Description) -> dict[str, float]:
+def _without_weights(images: ValidationImages) -> Measure:
+    side = max(images.recipe.image_size, SMALLEST_SIDE)
+    real = {domain: describe(images.real(domain), side=side) for domain in DOMAINS}
+
+    def untranslated(direction: Direction) -> Metrics:
+        bands = images.recipe.domains[target_of(direction)].bands
+        source = _with_bands(images.real(source_of(direction)), bands)
+        return _distances(describe(source, side=side), real[target_of(direction)])
+
+    before = {direction: untranslated(direction) for direction in DIRECTIONS}
+
+    def measure(generated: Iterable[Uint8Images], direction: Direction) -> Metrics:
+        now = _distances(describe(generated, side=side), real[target_of(direction)])
+        ratios = [now[name] / max(before[direction][name], _NEARLY_ZERO) for name in now]
+        return {"distance": float(np.prod(ratios) ** (1 / len(ratios))), **now}
+
+    return measure
+
+
+def _distances(x: Description, y: Description) -> Metrics:
     return {
         "colour": colour_distance(x, y),
         "patches": patch_distance(x, y),
@@ -176,12 +188,12 @@ def _distances(x: Description, y: Description) -> dict[str, float]:
     }
 
 
-def _in_8_bits(images: Images) -> Images8:
+def _in_8_bits(images: Images) -> Uint8Images:
     return from_signed(images, 8).astype(np.uint8, copy=False)
 
 
-def _in_bands(batches: Iterable[Images8], bands: int) -> Iterator[Images8]:
-    """Untranslated images in the bands of the other domain: as they are, or grey throughout."""
+def _with_bands(batches: Iterable[Uint8Images], bands: int) -> Iterator[Uint8Images]:
+    """Untranslated images with the bands of the other domain: unchanged, or grey in all bands."""
     for batch in batches:
         if batch.shape[-1] == bands:
             yield batch
@@ -191,14 +203,14 @@ def _in_bands(batches: Iterable[Images8], bands: int) -> Iterator[Images8]:
 
 
 def _require_fit_for_kid(part: tuple[Folder, Folder], recipe: Recipe) -> None:
-    if not {recipe.bands_a, recipe.bands_b} <= {1, 3}:
+    bands_a, bands_b = (recipe.domains[domain].bands for domain in DOMAINS)
+    if not {bands_a, bands_b} <= {1, 3}:
         raise ConfigError(
-            f"--features: networks of features take grey or RGB, and the domains have "
-            f"{recipe.bands_a} and {recipe.bands_b} bands: leave --features away"
+            f"--features: feature networks take grey or RGB, and the domains have {bands_a} and "
+            f"{bands_b} bands: omit --features"
         )
     if min(map(len, part)) < 3:
         raise DataError(
             f"--features: KID needs 3 images or more of each domain, and {len(part[0])} and "
-            f"{len(part[1])} are set aside: leave --features away, or begin with a larger "
-            "--validation"
+            f"{len(part[1])} are set aside: omit --features, or start with a larger --validation"
         )

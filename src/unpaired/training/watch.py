@@ -1,16 +1,13 @@
-"""What is looked at while a training goes on: the detectors, the best checkpoint, an early end.
+"""Evaluation during a training: failure checks, the best checkpoint, early stopping.
 
-An evaluation is a deterministic function of the networks, the data and what earlier ones left
-behind, and that (`Remembered`) travels in the checkpoints: a resumed run sees, says and keeps the
-same.
+An evaluation is a deterministic function of the networks, the data and the state of the earlier
+ones (`Remembered`), which is saved in the checkpoints: a resumed run reports and keeps the same.
 """
 
 import contextlib
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +15,32 @@ import numpy as np
 
 from unpaired.checkpoint import read_header
 from unpaired.config import Config, Recipe
-from unpaired.console import counted
+from unpaired.console import counted, log
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
-from unpaired.diagnostics.detectors import Finding, detect
-from unpaired.diagnostics.probe import History, take_probe
+from unpaired.diagnostics.detect import detect
+from unpaired.diagnostics.finding import Finding
+from unpaired.diagnostics.history import History
+from unpaired.diagnostics.probe import take_probe
+from unpaired.directions import DOMAINS, Domain
 from unpaired.engines.seam import Engine, Images
 from unpaired.errors import CheckpointError, Diverged
 from unpaired.training.journal import Journal
 from unpaired.training.validation import Validated, Validation
 
-__all__ = ["Probed", "Remembered", "Watch", "choose_probe"]
+__all__ = ["ProbeImages", "Remembered", "Watch", "choose_probe_images"]
 
 PROBED = 8  # images of each domain
-BEFORE = 25  # lines of metrics.jsonl before the last evaluation, to know what was usual by
+BEFORE = 25  # lines of metrics.jsonl before the last evaluation, to know the usual losses by
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """What the evaluations so far leave behind.
+    """The state of the evaluations so far.
 
     `best` is the lowest criterion, `best_step` its step and `measure` what it was measured with;
-    `waited` counts the evaluations since then. `firing` are the findings of the last evaluation
-    that fired, so that they are not said again. `stopped` is set where the training ended early.
+    `waited` counts the evaluations since then. `firing` are the findings that fired in the last
+    evaluation, so that each is reported once. `stopped` is true if the training stopped early.
     """
 
     history: History = field(default_factory=History)
@@ -51,207 +51,183 @@ class Remembered:
     waited: int = 0
     stopped: bool = False
 
-    def to_json(self) -> dict[str, object]:
-        """As it stands in the header of a checkpoint."""
-        return dataclasses.asdict(self) | {"history": json.loads(self.history.to_json())}
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for the header of a checkpoint."""
+        return asdict(self) | {"history": self.history.to_dict()}
 
     @classmethod
-    def from_pending(cls, pending: str) -> "Remembered":
-        """Out of a checkpoint's `pending`; nothing, where it was written before there was any."""
-        table: dict[str, Any] | None = json.loads(pending).get("evaluations")
+    def from_pending(cls, pending: Mapping[str, Any]) -> "Remembered":
+        """Reads a checkpoint's `pending`, which may be older than evaluations."""
+        table = pending.get("evaluations")
         if table is None:
             return cls()
-        history = History.from_json(json.dumps(table["history"]))
+        history = History.from_dict(table["history"])
         return cls(**table | {"history": history, "firing": tuple(table["firing"])})
+
+    def for_measure(self, measure: str) -> "Remembered":
+        """The state for a criterion of `measure`: the best by another one does not count."""
+        if self.best is None or self.measure == measure:
+            return self
+        log.info(f"choosing the best again by {measure}: so far it was chosen by {self.measure}")
+        return replace(self, best=None, best_step=None, waited=0)
 
 
 @dataclass(frozen=True)
-class Probed:
-    """The fixed images that the detectors look at, (N, H, W, bands) in [-1, 1], and their names.
+class ProbeImages:
+    """Fixed images for the checks, by domain, (n, side, side, bands) in [-1, 1], and their names.
 
-    `train_*` are training images to hold them against; None where they are such themselves.
+    `train` are training images to compare them with; empty for a domain whose `real` are such.
     """
 
-    real_a: Images
-    real_b: Images
-    train_a: Images | None
-    train_b: Images | None
-    files: tuple[Sequence[str], Sequence[str]]
-    held_out: bool
+    real: Mapping[Domain, Images]
+    train: Mapping[Domain, Images]
+    files: Mapping[Domain, Sequence[str]]
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the images of both domains are held out from the training."""
+        return len(self.train) == len(DOMAINS)
 
 
-def choose_probe(
+def choose_probe_images(
     data: DataSet, part: tuple[Folder, Folder] | None, recipe: Recipe, max_pixels: int
-) -> Probed | None:
-    """8 images of each domain, evenly from the folder: of the validation part, else of the test
-    set, else of the training images; what has fewer than 2 is passed over, and None is left where
-    all have.
+) -> ProbeImages | None:
+    """Reads up to 8 images of each domain, spread evenly over its folder.
+
+    The folder is the first with at least 2 images of: the validation part, the test set, the
+    training images. Returns None if a domain has no such folder.
 
     Raises:
         ImageError: an image can no longer be read.
     """
+    part_a, part_b = part or (None, None)
+    folders: dict[Domain, tuple[Folder | None, Folder | None, Folder]] = {
+        "a": (part_a, data.test_a, data.train_a),
+        "b": (part_b, data.test_b, data.train_b),
+    }
+    real: dict[Domain, Images] = {}
+    train: dict[Domain, Images] = {}
+    files: dict[Domain, Sequence[str]] = {}
 
-    def some(folder: Folder, bands: int) -> tuple[Images, list[str]]:
-        indices = [
-            int(index)
-            for index in np.linspace(0, len(folder) - 1, min(PROBED, len(folder))).round()
-        ]
-        side = recipe.image_size
+    def read(folder: Folder, domain: Domain) -> tuple[Images, list[str]]:
+        count = min(PROBED, len(folder))
+        indices = [int(index) for index in np.linspace(0, len(folder) - 1, count).round()]
+        bands, side = recipe.domains[domain].bands, recipe.image_size
         images = load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
         return images, [f"{folder.root.name}/{folder.names[index]}" for index in indices]
 
-    chosen: list[tuple[Images, Images | None, list[str]]] = []
-    for train, aside, test, bands in (
-        (data.train_a, part and part[0], data.test_a, recipe.bands_a),
-        (data.train_b, part and part[1], data.test_b, recipe.bands_b),
-    ):
-        enough = [folder for folder in (aside, test, train) if folder and len(folder) > 1]
-        if not enough:
+    for domain, candidates in folders.items():
+        chosen = next((folder for folder in candidates if folder and len(folder) > 1), None)
+        if chosen is None:
             return None
-        real, files = some(enough[0], bands)
-        chosen.append((real, None if enough[0] is train else some(train, bands)[0], files))
-    (real_a, train_a, files_a), (real_b, train_b, files_b) = chosen
-    held_out = train_a is not None and train_b is not None
-    return Probed(real_a, real_b, train_a, train_b, (files_a, files_b), held_out)
+        real[domain], files[domain] = read(chosen, domain)
+        if chosen is not candidates[-1]:
+            train[domain], _ = read(candidates[-1], domain)
+    return ProbeImages(real, train, files)
 
 
+@dataclass
 class Watch:
-    """Evaluates a training as it goes on.
+    """Evaluates a training at intervals.
 
-    Args:
-        probed: for the detectors; None: there are none.
-        validation: None where nothing was set aside: there is no best checkpoint then.
+    Attributes:
+        probe_images: for the checks; None: there are no checks.
+        validation: None if no validation part is set aside: then there is no best checkpoint.
         write_best: writes `best.safetensors` for the step it is given.
+        remembered: the state of the evaluations so far.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: Config,
-        engine: Engine,
-        probed: Probed | None,
-        validation: Validation | None,
-        remembered: Remembered,
-        write_best: Callable[[int], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self.folder = folder
-        self.config = config
-        self.engine = engine
-        self.probed = probed
-        self.validation = validation
-        self.remembered = remembered
-        self._write_best = write_best
-        self._say = say
-        measure = validation.measure if validation else ""
-        if validation and remembered.best is not None and remembered.measure != measure:
-            say(f"the best is chosen anew, by {measure}: so far it was by {remembered.measure}")
-            self.remembered = replace(remembered, best=None, best_step=None, waited=0)
-        if probed and not probed.held_out:
-            say(
-                "no image is held out (no validation part, no test set): warnings rest on "
-                "training images, and none comes where a discriminator learns them by heart"
-            )
+    folder: Path
+    config: Config
+    engine: Engine
+    probe_images: ProbeImages | None
+    validation: Validation | None
+    write_best: Callable[[int], None]
+    remembered: Remembered
 
     def evaluate(self, step: int, journal: Journal) -> bool:
-        """Looks at the networks after `step` steps; whether the training is to end here.
+        """Evaluates the networks after `step` steps; returns whether the training is to stop.
 
-        The best so far is written first, then the line of metrics.jsonl, and then this is part of
-        what goes into the next checkpoint.
+        Writes the best checkpoint, if this is it, and then the line of metrics.jsonl; the next
+        checkpoint is to contain `remembered`.
 
         Raises:
-            Diverged: the networks make NaN or infinity.
+            Diverged: the networks generate NaN or infinity.
             ImageError: a validation image can no longer be read.
             RunError: the system refuses to write.
         """
-        findings, history = self._detect(journal)
+        before = self.remembered
+        findings, history = self._check(journal)
         _require_finite(findings, step, self.folder)
-        now = replace(self.remembered, history=history, firing=tuple(map(_key, _fired(findings))))
+        fired = {_key(finding): finding for finding in findings if finding.fired}
+        now = replace(before, history=history, firing=tuple(fired))
         facts: dict[str, object] = {}
         if self.validation:
-            validated = self.validation.take(self.engine)
-            facts["validation"] = validated.to_json()
-            now = self._hold_against_best(now, validated, step)
-        journal.record(step, **facts, findings=[_plain(finding) for finding in findings])
-        for finding in _fired(findings):
-            if _key(finding) not in self.remembered.firing:
-                told = f"{finding.name} ({finding.where}): {finding.message}"
-                self._say(f"warning at step {step}, {told}; {finding.advice}")
+            validated = self.validation.evaluate(self.engine)
+            facts["validation"] = validated.to_dict()
+            now = self._compare_with_best(now, validated, step)
+        journal.record(step, **facts, findings=[finding.to_dict() for finding in findings])
+        for key, finding in fired.items():
+            if key not in before.firing:
+                problem = f"{finding.name} ({finding.where}): {finding.message}"
+                log.warning(f"warning at step {step}, {problem}; {finding.advice}")
         patience = self.config.runtime.patience
         if 0 < patience <= now.waited and step < self.config.recipe.steps:
             now = replace(now, stopped=True)
-            since = counted(now.waited, "evaluation")
-            self._say(f"stopping early at step {step}: none better in {since}")
+            evaluations = counted(now.waited, "evaluation")
+            log.info(f"stopping early at step {step}: no improvement in {evaluations}")
         self.remembered = now
         return now.stopped
 
-    def _detect(self, journal: Journal) -> tuple[list[Finding], History]:
-        if self.probed is None:
-            return [], self.remembered.history
-        recipe, probed = self.config.recipe, self.probed
+    def _check(self, journal: Journal) -> tuple[list[Finding], History]:
+        history = self.remembered.history
+        if self.probe_images is None:
+            return [], history
+        recipe, images = self.config.recipe, self.probe_images
         probe = take_probe(
-            self.engine,
-            probed.real_a,
-            probed.real_b,
-            probed.train_a,
-            probed.train_b,
-            judge=self.engine.judge,
-            seed=recipe.seed,
+            self.engine, images.real, images.train, judge=self.engine.judge, seed=recipe.seed
         )
-        history = self.remembered.history.after(probe)
-        names = (recipe.name_a, recipe.name_b)
+        history = history.after(probe)
+        names = {domain: recipe.domains[domain].name for domain in DOMAINS}
         lines = _recent(journal.lines())
-        return detect(probe, history, names, files=probed.files, lines=lines), history
+        return detect(probe, history, names, files=images.files, lines=lines), history
 
-    def _hold_against_best(self, now: Remembered, validated: Validated, step: int) -> Remembered:
-        """What is remembered after a criterion; writes the best where this is it."""
-        best = now.best if self._best_stands(now, step) else None
+    def _compare_with_best(self, now: Remembered, validated: Validated, step: int) -> Remembered:
+        """The state after a criterion; writes the best checkpoint if this is it."""
+        best = now.best if self._best_is_valid(now, step) else None
         if best is not None and not validated.criterion < best:
             return replace(now, waited=now.waited + 1)
-        self._write_best(step)
+        self.write_best(step)
         return replace(
             now, best=validated.criterion, best_step=step, measure=validated.measure, waited=0
         )
 
-    def _best_stands(self, now: Remembered, step: int) -> bool:
-        """Whether the file of the best is there, or will be made again before it is asked for.
+    def _best_is_valid(self, now: Remembered, step: int) -> bool:
+        """Whether the file of the best exists, or this run will write it again.
 
-        A run that was killed may have written one of a later step than its checkpoint: it gets
-        there again. One that was removed or damaged is lost, and the best is chosen anew.
+        A killed run may have written that of a later step than its checkpoint: the resumed run
+        will reach it again. If the file was removed or damaged, the best is chosen again.
         """
         with contextlib.suppress(CheckpointError):
-            there = read_header(self.folder / "best.safetensors").step
-            return there == now.best_step or there > step
+            written = read_header(self.folder / "best.safetensors").step
+            return written == now.best_step or written > step
         return False
 
 
 def _recent(lines: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
-    """The lines since the last evaluation, and some before: what exploded once is told once."""
+    """The lines since the last evaluation, and some before: an explosion is reported once."""
     evaluated = [index for index, line in enumerate(lines) if "findings" in line]
     return lines[max(evaluated[-1] - BEFORE, 0) :] if evaluated else lines
-
-
-def _fired(findings: Sequence[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.fired]
 
 
 def _key(finding: Finding) -> str:
     return f"{finding.name}: {finding.where}"
 
 
-def _plain(finding: Finding) -> Mapping[str, object]:
-    """As strict JSON can hold it: NaN as null, infinity as a string."""
-    row = dataclasses.asdict(finding)
-    for name in ("value", "limit"):
-        if not math.isfinite(row[name]):
-            row[name] = None if math.isnan(row[name]) else "Infinity"
-    return row
-
-
 def _require_finite(findings: Sequence[Finding], step: int, folder: Path) -> None:
     for finding in findings:
         if finding.fired and finding.name == "divergence" and finding.value == math.inf:
             raise Diverged(
-                f"{finding.message} at step {step}: nothing of this was saved, the checkpoints in "
-                f"{folder / 'checkpoints'} stand; {finding.advice}"
+                f"{finding.message} at step {step}, which was not saved; the checkpoints in "
+                f"{folder / 'checkpoints'} are good: {finding.advice}"
             )

@@ -8,7 +8,7 @@ from fake_engine import FakeEngine
 from small_models import Projected, smooth, write_data
 from unpaired import checkpoint
 from unpaired.errors import CheckpointError
-from unpaired.training import closing
+from unpaired.training import run_report
 from unpaired.training.loop import train
 
 FILES = {"index.html", "pictures.png", "report.json"}
@@ -25,23 +25,23 @@ def tested(tmp_path):
 def reports(monkeypatch):
     """The reports of a run as they are written."""
     written = []
-    write = closing.write_report
+    write = run_report.write_report
 
     def watched(report, folder):
         written.append(report)
         return write(report, folder)
 
-    monkeypatch.setattr(closing, "write_report", watched)
+    monkeypatch.setattr(run_report, "write_report", watched)
     return written
 
 
-def run(data, tmp_path, *, quiet=True, recipe=None, **runtime):
-    settings = {"recipe": SMALL | (recipe or {}), "runtime": QUICK | runtime, "quiet": quiet}
+def run(data, tmp_path, *, recipe=None, **runtime):
+    settings = {"recipe": SMALL | (recipe or {}), "runtime": QUICK | runtime}
     return train(data, out=tmp_path / "run", **settings)
 
 
-def test_a_training_ends_with_a_report(fake_engine, tested, tmp_path, capsys):
-    run(tested, tmp_path, quiet=False)
+def test_a_training_ends_with_a_report(fake_engine, tested, tmp_path, shown):
+    run(tested, tmp_path)
     folder = tmp_path / "run" / "report"
     assert {path.name for path in folder.iterdir()} == FILES
     written = json.loads((folder / "report.json").read_text())
@@ -50,7 +50,7 @@ def test_a_training_ends_with_a_report(fake_engine, tested, tmp_path, capsys):
     assert written["data_fingerprint"]
     scores = written["scores"]["ab"]
     assert {"the model", "identity", "mean image of the target domain"} <= scores.keys()
-    assert capsys.readouterr().err.count(f"report: {folder / 'index.html'}") == 1
+    assert shown().count(f"report: {folder / 'index.html'}") == 1
 
 
 def test_the_report_has_what_the_run_has(fake_engine, tested, tmp_path, reports):
@@ -74,7 +74,7 @@ def test_the_images_are_the_engine_s_of_the_last_step(fake_engine, tested, tmp_p
     engine.load(finished[1])
     example = report.examples["ab"]["at random"][0]
     made = engine.translate(example.source[np.newaxis] / np.float32(127.5) - 1, "ab")[0]
-    assert np.abs(example.made - (made + 1) * 127.5).max() <= 0.51
+    assert np.abs(example.generated - (made + 1) * 127.5).max() <= 0.51
 
 
 def test_reports_at_evaluations_and_none(fake_engine, tested, tmp_path, reports):
@@ -106,11 +106,11 @@ def test_a_finished_run_stays_as_it_is(fake_engine, tested, tmp_path, reports):
     assert len(reports) == 1
 
 
-def test_without_enough_test_images_there_is_no_report(fake_engine, data, tmp_path, capsys):
+def test_without_enough_test_images_there_is_no_report(fake_engine, data, tmp_path, shown):
     """Two of each are too few."""
-    run(data, tmp_path, quiet=False)
+    run(data, tmp_path)
     assert not (tmp_path / "run" / "report").exists()
-    assert "finished: " in capsys.readouterr().err
+    assert "finished: " in shown()
 
 
 @pytest.mark.parametrize(
@@ -122,31 +122,31 @@ def test_without_enough_test_images_there_is_no_report(fake_engine, data, tmp_pa
     ],
 )
 def test_a_report_that_fails_does_not_lose_the_run(
-    fake_engine, tested, tmp_path, monkeypatch, capsys, error, told
+    fake_engine, tested, tmp_path, monkeypatch, shown, error, told
 ):
     def fails(*arguments):
         raise error
 
-    monkeypatch.setattr(closing, "measure", fails)
-    assert run(tested, tmp_path, quiet=False, report="evaluations", evaluate_every=10).step == 20
-    lines = [line for line in capsys.readouterr().err.splitlines() if "no report: " in line]
+    monkeypatch.setattr(run_report, "evaluate_models", fails)
+    assert run(tested, tmp_path, report="evaluations", evaluate_every=10).step == 20
+    lines = [line for line in shown().splitlines() if "no report: " in line]
     assert len(lines) == 2  # of steps 10 and 20
     assert all(told in line for line in lines)
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 def test_a_test_image_that_went_missing_loses_the_report_alone(
-    fake_engine, tested, tmp_path, capsys, monkeypatch
+    fake_engine, tested, tmp_path, shown, monkeypatch
 ):
-    measured = closing.measure
+    evaluated = run_report.evaluate_models
 
     def after_a_loss(*arguments):
         (tested / "testA" / "testA-003.png").unlink()
-        return measured(*arguments)
+        return evaluated(*arguments)
 
-    monkeypatch.setattr(closing, "measure", after_a_loss)
-    assert run(tested, tmp_path, quiet=False).step == 20
-    assert "no report: " in (told := capsys.readouterr().err)
+    monkeypatch.setattr(run_report, "evaluate_models", after_a_loss)
+    assert run(tested, tmp_path).step == 20
+    assert "no report: " in (told := shown())
     assert "testA-003.png" in told
 
 
@@ -157,11 +157,11 @@ def test_features_of_the_runtime_are_those_of_the_report(
     run(tested, tmp_path, features="weights.pth", recipe={"image_size": 8, "load_size": 8})
     (report,) = reports
     assert report.facts["features"] == Projected.name
-    assert "kid" in report.model.values["ab"]
+    assert "kid" in report.methods[0].values["ab"]
 
 
 def test_the_limit_holds(fake_engine, tmp_path, monkeypatch, reports):
-    monkeypatch.setattr(closing, "LIMIT", 3)
+    monkeypatch.setattr(run_report, "LIMIT", 3)
     splits = {"trainA": smooth(5, 1), "trainB": smooth(7, 2)}
     data = write_data(tmp_path / "data", **splits, testA=smooth(6, 3), testB=smooth(4, 4))
     run(data, tmp_path)

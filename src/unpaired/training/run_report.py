@@ -1,0 +1,52 @@
+"""The report of a run, written at its end and, if asked for, at its evaluations."""
+
+from pathlib import Path
+
+from unpaired.config import Config
+from unpaired.console import log
+from unpaired.data.domains import DataSet
+from unpaired.directions import DIRECTIONS
+from unpaired.engines.seam import Engine
+from unpaired.errors import UnpairedError
+from unpaired.evaluation.evaluate import evaluate_models
+from unpaired.evaluation.options import Options
+from unpaired.evaluation.options import FEWEST
+from unpaired.report.files import write_report
+from unpaired.translation.model import Model
+
+__all__ = ["write_run_report"]
+
+LIMIT = 500  # test images of each domain; `unpaired evaluate` takes all
+
+
+def write_run_report(
+    engine: Engine, config: Config, step: int, data: DataSet, folder: Path, *, max_pixels: int
+) -> None:
+    """Evaluates the engine in its present state on the test set and writes `folder/report`.
+
+    Writes nothing if a domain has fewer than 3 test images. A failure is logged and does not stop
+    the training.
+    """
+    tests = [test for test in (data.test_a, data.test_b) if test and len(test) >= FEWEST]
+    if len(tests) < 2:
+        return
+    model = Model(
+        path=folder / "model.safetensors",
+        config=config,
+        step=step,
+        weights="ema" if config.recipe.ema else "last",
+        directions=DIRECTIONS,
+        translator=engine,
+    )
+    options = Options(
+        features=config.runtime.features or None,
+        limit=LIMIT,
+        device=config.runtime.device,
+        threads=config.runtime.threads,
+        max_pixels=max_pixels,
+    )
+    try:
+        report = evaluate_models({"the model": model}, data, options, engine.judge)
+        log.info(f"report: {write_report(report, folder / 'report')}")
+    except (UnpairedError, OSError, MemoryError) as error:
+        log.warning(f"no report: {str(error) or type(error).__name__}")
