@@ -69,12 +69,12 @@ def prepare(
         facts = None
     if facts is None:
         result = check(data, crop=image_size, max_pixels=max_pixels)
-        facts = _facts(data, result, image_size, skip_unreadable)
+        facts = _facts(result, image_size, skip_unreadable)
         write_text(cache, json.dumps({"listing": listing, "facts": asdict(facts)}))
     if facts.omitted:
         listed = "\n".join(f"  {path}" for path in facts.omitted)
         log.info(f"omitted as asked, {counted(len(facts.omitted), 'image')}:\n{listed}")
-    return TrainingData(_without(data, facts.omitted), facts)
+    return TrainingData(data.without(set(map(Path, facts.omitted))), facts)
 
 
 def set_aside(
@@ -117,7 +117,7 @@ def _validation_size(images: int, share: float) -> int:
     return min(max(2, round(share * images)), images) if share else 0
 
 
-def _facts(data: DataSet, result: CheckResult, image_size: int, skip_unreadable: bool) -> DataFacts:
+def _facts(result: CheckResult, image_size: int, skip_unreadable: bool) -> DataFacts:
     stopping = result.stopping
     if stopping and not skip_unreadable:
         listed = "\n".join(
@@ -129,12 +129,12 @@ def _facts(data: DataSet, result: CheckResult, image_size: int, skip_unreadable:
         )
     omitted = tuple(path for problem in stopping for path in problem.paths)
     if omitted:
-        data = _without(data, tuple(map(str, omitted)))
         result = result.without(omitted)
+    data, facts_a, facts_b = result.data, result.facts["train_a"], result.facts["train_b"]
     small = {path for item in result.problems if item.kind == "small" for path in item.paths}
     for name, train, facts in (
-        (data.name_a, data.train_a, result.train_a),
-        (data.name_b, data.train_b, result.train_b),
+        (data.name_a, data.train_a, facts_a),
+        (data.name_b, data.train_b, facts_b),
     ):
         paths = {train.path(index) for index in range(len(train))}
         if paths and paths <= small:
@@ -153,24 +153,20 @@ def _facts(data: DataSet, result: CheckResult, image_size: int, skip_unreadable:
     return DataFacts(
         name_a=data.name_a,
         name_b=data.name_b,
-        bands_a=result.train_a.bands,
-        bands_b=result.train_b.bands,
-        depth_a=result.train_a.depth,
-        depth_b=result.train_b.depth,
+        bands_a=facts_a.bands,
+        bands_b=facts_b.bands,
+        depth_a=facts_a.depth,
+        depth_b=facts_b.depth,
         images=max(len(data.train_a), len(data.train_b)),
         data_fingerprint=result.fingerprint,
         omitted=tuple(map(str, omitted)),
     )
 
 
-def _splits(data: DataSet) -> list[Folder]:
-    return [f for f in (data.train_a, data.train_b, data.test_a, data.test_b) if f]
-
-
 def _listing(data: DataSet, image_size: int, max_pixels: int) -> str:
     """A hash of the names, sizes and times of all files, to detect changes."""
     total = hashlib.sha256(f"{image_size} {max_pixels}".encode())
-    for folder in _splits(data):
+    for folder in data.folders.values():
         for name in folder.names:
             row: list[object] = [str(folder.root.resolve()), name]
             with contextlib.suppress(OSError):  # `check` reports unreadable files
@@ -192,28 +188,3 @@ def _cached(cache: Path, listing: str) -> DataFacts | None:
         return DataFacts(**facts | {"omitted": tuple(facts["omitted"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _without(data: DataSet, paths: tuple[str, ...]) -> DataSet:
-    """The data set without the images at `paths`.
-
-    Raises:
-        DataError: no image of a domain remains to train on.
-    """
-    omitted = set(paths)
-
-    def rest(folder: Folder) -> Folder:
-        names = tuple(name for name in folder.names if str(folder.root / name) not in omitted)
-        return replace(folder, names=names)
-
-    remaining = replace(
-        data,
-        train_a=rest(data.train_a),
-        train_b=rest(data.train_b),
-        test_a=rest(data.test_a) if data.test_a else None,
-        test_b=rest(data.test_b) if data.test_b else None,
-    )
-    for folder in (remaining.train_a, remaining.train_b):
-        if not folder.names:
-            raise DataError(f"{folder.root}: no image remains to train on")
-    return remaining

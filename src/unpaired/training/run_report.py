@@ -9,8 +9,7 @@ from unpaired.directions import DIRECTIONS
 from unpaired.engines.seam import Engine
 from unpaired.errors import UnpairedError
 from unpaired.evaluation.evaluate import evaluate_models
-from unpaired.evaluation.options import Options
-from unpaired.evaluation.options import FEWEST
+from unpaired.evaluation.options import FEWEST, Options
 from unpaired.report.files import write_report
 from unpaired.translation.model import Model
 
