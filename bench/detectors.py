@@ -1,10 +1,10 @@
-"""What the detectors cost: a probe and its findings against the training between two of them.
+"""Cost of the checks: a probe and its findings against the training between two of them.
 
 python -m bench.detectors [--images 8] [--every 500] [--rounds 5] [--steps 10] [--threads N]
     [--preset small] [--identity] [--device cpu]
 
-In every round some training steps, the networks' part of a probe and the numpy part of it are timed
-one after the other, so that a drift of the machine meets all alike.
+In every round some training steps, the networks' part of a probe and its numpy part are timed one
+after the other, so that a drift of the machine affects all of them.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import numpy as np
 
 from unpaired.config import Runtime
 from unpaired.data.batches import Batch, pool_plan
-from unpaired.diagnostics.detectors import detect
-from unpaired.diagnostics.probe import History, take_probe
+from unpaired.diagnostics.detect import detect
+from unpaired.diagnostics.history import History
+from unpaired.diagnostics.probe import take_probe
+from unpaired.directions import DOMAINS
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
 from unpaired.presets import preset
@@ -24,7 +26,7 @@ from unpaired.streams import POOL_A, POOL_B
 
 
 class Clocked:
-    """An engine that sums up the seconds its networks take."""
+    """An engine that sums up the seconds that its networks take."""
 
     def __init__(self, engine):
         self.engine = engine
@@ -74,7 +76,7 @@ def main():
             float(loss)
         step += 1
 
-    held_out = [images(asked.images) for _ in range(4)]
+    real, train_images = ({domain: images(asked.images) for domain in DOMAINS} for _ in range(2))
     lines = [{"step": 50 * i, "cycle_a": 0.3, "discriminator_a": 0.2} for i in range(400)]
     rows = []
     for _ in range(asked.rounds + 1):
@@ -84,8 +86,10 @@ def main():
         one_step = (time.perf_counter() - began) / asked.steps
         clocked = Clocked(engine)
         began = time.perf_counter()
-        probe = take_probe(clocked, *held_out, judge=clocked.judge, identity=asked.identity)
-        detect(probe, History().after(probe), lines=lines)
+        probe = take_probe(
+            clocked, real, train_images, judge=clocked.judge, identity=asked.identity
+        )
+        detect(probe, History().after(probe), {"a": "a", "b": "b"}, lines=lines)
         rows.append((one_step, clocked.seconds, time.perf_counter() - began - clocked.seconds))
     rows = rows[1:]  # the first round warms up
     one_step, networks, plain = (statistics.median(column) for column in zip(*rows, strict=True))

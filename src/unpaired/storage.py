@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ __all__ = [
     "atomic_path",
     "exclusive",
     "explain_os_error",
+    "json_number",
     "read_json_lines",
     "sweep",
     "write_text",
@@ -103,6 +105,13 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             lines.append(json.loads(written))
     return [line for line in lines if isinstance(line, dict)]
+
+
+def json_number(number: float) -> float | str | None:
+    """A number for strict JSON: NaN becomes None, infinity "Infinity" or "-Infinity"."""
+    if math.isnan(number):
+        return None
+    return number if math.isfinite(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""What commonly goes wrong in a training, and the checks that find it."""
+"""Common failures of CycleGAN trainings, and the checks that detect them."""

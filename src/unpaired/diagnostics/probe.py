@@ -1,11 +1,10 @@
-"""A probe: a few fixed held-out images of both domains, and what the networks make of them.
+"""A probe: a few fixed held-out images of both domains and the outputs of the networks for them.
 
-It is taken at every evaluation of a training, for the detectors, and of a finished model for its
-report. The networks are met through `Translates` and a function that judges; the rest is numpy.
+One is taken at every evaluation of a training, for the checks, and of a finished model, for its
+report. The networks are reached through `Translates` and `Judge`; the rest is numpy.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired import streams
-from unpaired.directions import Direction, Domain
+from unpaired.directions import DIRECTIONS, Direction, Domain, reverse, source_of, target_of
 from unpaired.engines.seam import Images
 from unpaired.errors import DataError
 from unpaired.streams import stream
 
 __all__ = [
     "LEVEL",
-    "LONG",
     "NOISE",
-    "History",
+    "DirectionProbe",
     "Judge",
     "Probe",
     "Scores",
@@ -33,15 +31,15 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-Judge = Callable[[Images, Domain], NDArray[np.float32]]
+Judge = Callable[[Images, Domain], Floats]
+"""`Engine.judge`: scores (N, h, w) of a domain's discriminator; 1 is real, 0 generated."""
 
 LEVEL = 2 / 255  # one level of 255, of images in [-1, 1]
-NOISE = 5.0  # standard deviation in levels, of the noise that a cycle has to stand
-LONG = 5  # evaluations that a history holds: 5,000 steps with the default --evaluate-every
+NOISE = 5.0  # standard deviation, in levels, of the noise that a cycle has to withstand
 
 
 class Translates(Protocol):
-    """An engine in training, or a translator that was loaded."""
+    """An engine in training, or a loaded translator."""
 
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Translator.translate."""
@@ -49,139 +47,99 @@ class Translates(Protocol):
 
 @dataclass(frozen=True)
 class Scores:
-    """What one discriminator says, (N, h, w) each: 1 is real, 0 made.
+    """Scores of one discriminator, (N, h, w) each: 1 is real, 0 generated.
 
-    `held_out` is of real images it was not trained on, `train` of some it was (None: not asked),
-    `fake` of images made from held-out ones.
+    `held_out` are of real images that it was not trained on, `train` of some that it was trained
+    on (None: not computed), `generated` of images generated from held-out ones.
     """
 
     held_out: Floats
     train: Floats | None
-    fake: Floats
+    generated: Floats
 
     @property
     def accuracy(self) -> float:
-        """Share of patches on the right side of 1/2, of reals (`train` if there) and fakes."""
+        """Share of patches on the right side of 1/2, of real (`train` if given) and generated."""
         real = self.held_out if self.train is None else self.train
-        return float((np.mean(real > 0.5) + np.mean(self.fake < 0.5)) / 2)
+        return float((np.mean(real > 0.5) + np.mean(self.generated < 0.5)) / 2)
+
+
+@dataclass(frozen=True)
+class DirectionProbe:
+    """Outputs for one direction, (N, H, W, bands) in [-1, 1]; None: not available or not asked for.
+
+    Attributes:
+        generated: the real images of the source domain, translated.
+        cycle: `generated`, translated back; None for a model of one direction.
+        noisy_cycle: `generated` in 8 bits under noise of 5 levels, translated back.
+        identity: the real images of the target domain, given to the generator of this direction.
+        scores: of the discriminator of the target domain; None for a model without one.
+    """
+
+    generated: Images
+    cycle: Images | None = None
+    noisy_cycle: Images | None = None
+    identity: Images | None = None
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Held-out images and what the networks make of them, (N, H, W, bands) in [-1, 1].
+    """Real held-out images by domain, (N, H, W, bands) in [-1, 1], and outputs by direction.
 
-    `fake_b` is made from `real_a`, `cycle_a` from `fake_b`, and `noisy_cycle_a` from `fake_b` in
-    8 bits under noise of 5 levels; `identity_a` is what the generator towards A makes of `real_a`.
-    None is what a model that goes one way cannot make, and what was not asked for. `scores_b` is
-    of the discriminator that judges images of B; None where the model comes without.
+    A model of one direction has the outputs of that direction only.
     """
 
-    real_a: Images
-    real_b: Images
-    fake_a: Images | None = None
-    fake_b: Images | None = None
-    cycle_a: Images | None = None
-    cycle_b: Images | None = None
-    noisy_cycle_a: Images | None = None
-    noisy_cycle_b: Images | None = None
-    identity_a: Images | None = None
-    identity_b: Images | None = None
-    scores_a: Scores | None = None
-    scores_b: Scores | None = None
-
-
-@dataclass(frozen=True)
-class History:
-    """What several evaluations leave behind: the discriminators' last accuracies, oldest first.
-
-    It travels as JSON in a checkpoint, so that a resumed run warns as one that was never stopped.
-    """
-
-    accuracy_a: tuple[float, ...] = ()
-    accuracy_b: tuple[float, ...] = ()
-
-    def after(self, probe: Probe) -> "History":
-        """The history with the evaluation of `probe` added."""
-
-        def add(past: tuple[float, ...], scores: Scores | None) -> tuple[float, ...]:
-            return (*past, scores.accuracy)[-LONG:] if scores else past
-
-        return History(add(self.accuracy_a, probe.scores_a), add(self.accuracy_b, probe.scores_b))
-
-    def to_json(self) -> str:
-        """One line; `from_json` gives back an equal history."""
-        return json.dumps({"accuracy_a": self.accuracy_a, "accuracy_b": self.accuracy_b})
-
-    @classmethod
-    def from_json(cls, text: str) -> "History":
-        """Reads what `to_json` wrote; "{}" is an empty history."""
-        table = json.loads(text)
-        return cls(tuple(table.get("accuracy_a", ())), tuple(table.get("accuracy_b", ())))
+    real: Mapping[Domain, Images]
+    directions: Mapping[Direction, DirectionProbe]
 
 
 def take_probe(
     networks: Translates,
-    real_a: Images,
-    real_b: Images,
-    train_a: Images | None = None,
-    train_b: Images | None = None,
+    real: Mapping[Domain, Images],
+    train: Mapping[Domain, Images] | None = None,
     *,
     judge: Judge | None = None,
-    directions: Sequence[Direction] = ("ab", "ba"),
+    directions: Iterable[Direction] = DIRECTIONS,
     identity: bool = False,
     seed: int = 0,
 ) -> Probe:
-    """Runs the networks: two translations of each image, and a third under noise.
+    """Runs the networks: translates each image, and the result back, with and without noise.
 
     Args:
         networks: an engine, or a loaded translator.
-        real_a, real_b: held-out images, at least 2 of each, all of one height and width.
-        train_a, train_b: training images, prepared as the held-out ones are (a discriminator
-            also tells apart two ways of resizing); only judged, and only where `judge` is given.
-        judge: `Engine.judge`; None where there are no discriminators.
-        directions: those that the networks go.
+        real: held-out images, at least 2 of each domain, all of one height and width.
+        train: training images, prepared as the held-out ones are (a discriminator would also tell
+            two ways of resizing apart); only judged, and only where `judge` is given.
+        judge: None where there are no discriminators.
+        directions: those that the networks translate.
         identity: translate each image to its own domain too (needs equal bands).
-        seed: of the noise, which is the same at every call with it.
+        seed: of the noise, which is the same in every call with it.
 
     Raises:
         DataError: fewer than 2 images of a domain, or sizes that differ.
     """
-    if min(len(real_a), len(real_b)) < 2 or real_a.shape[1:3] != real_b.shape[1:3]:
-        raise DataError(
-            f"a probe needs 2 images or more of each domain, of one size, not "
-            f"{_size(real_a)} and {_size(real_b)}"
-        )
-    ab, ba = "ab" in directions, "ba" in directions
-    fake_b = networks.translate(real_a, "ab") if ab else None
-    fake_a = networks.translate(real_b, "ba") if ba else None
-    cycle_a = cycle_b = noisy_a = noisy_b = None
-    if fake_a is not None and fake_b is not None:
-        cycle_a, cycle_b = networks.translate(fake_b, "ba"), networks.translate(fake_a, "ab")
-        noisy_a = networks.translate(_disturbed(fake_b, seed, 0), "ba")
-        noisy_b = networks.translate(_disturbed(fake_a, seed, 1), "ab")
+    if min(map(len, real.values())) < 2 or real["a"].shape[1:3] != real["b"].shape[1:3]:
+        sizes = " and ".join(map(_size, real.values()))
+        raise DataError(f"a probe needs at least 2 images of each domain, of one size, not {sizes}")
+    train = train or {}
+    directions = set(directions)
 
-    def scores(
-        domain: Domain, real: Images, train: Images | None, fake: Images | None
-    ) -> Scores | None:
-        if judge is None or fake is None:
-            return None
-        seen = None if train is None else judge(train, domain)
-        return Scores(judge(real, domain), seen, judge(fake, domain))
+    def outputs(direction: Direction) -> DirectionProbe:
+        target, back = target_of(direction), reverse(direction)
+        generated = networks.translate(real[source_of(direction)], direction)
+        cycle = noisy_cycle = scores = None
+        if back in directions:
+            cycle = networks.translate(generated, back)
+            noise = stream(seed, streams.NOISE, DIRECTIONS.index(direction))
+            noisy_cycle = networks.translate(_disturbed(generated, noise), back)
+        if judge is not None:
+            seen = judge(train[target], target) if target in train else None
+            scores = Scores(judge(real[target], target), seen, judge(generated, target))
+        same = networks.translate(real[target], direction) if identity else None
+        return DirectionProbe(generated, cycle, noisy_cycle, same, scores)
 
-    return Probe(
-        real_a=real_a,
-        real_b=real_b,
-        fake_a=fake_a,
-        fake_b=fake_b,
-        cycle_a=cycle_a,
-        cycle_b=cycle_b,
-        noisy_cycle_a=noisy_a,
-        noisy_cycle_b=noisy_b,
-        identity_a=networks.translate(real_a, "ba") if identity and ba else None,
-        identity_b=networks.translate(real_b, "ab") if identity and ab else None,
-        scores_a=scores("a", real_a, train_a, fake_a),
-        scores_b=scores("b", real_b, train_b, fake_b),
-    )
+    return Probe(real, {each: outputs(each) for each in DIRECTIONS if each in directions})
 
 
 def cycle_error(real: Images, again: Images) -> float:
@@ -190,24 +148,27 @@ def cycle_error(real: Images, again: Images) -> float:
 
 
 def reconstruction_errors(probe: Probe) -> dict[str, float]:
-    """Errors, in levels of 255, of what a probe holds: `cycle_a`, `noisy_cycle_a` and so on."""
-    pairs = {
-        "cycle_a": (probe.real_a, probe.cycle_a),
-        "cycle_b": (probe.real_b, probe.cycle_b),
-        "noisy_cycle_a": (probe.real_a, probe.noisy_cycle_a),
-        "noisy_cycle_b": (probe.real_b, probe.noisy_cycle_b),
-        "identity_a": (probe.real_a, probe.identity_a),
-        "identity_b": (probe.real_b, probe.identity_b),
-    }
-    return {
-        name: cycle_error(real, again) for name, (real, again) in pairs.items() if again is not None
-    }
+    """Errors of a probe in levels of 255: `cycle_a`, `noisy_cycle_a`, `identity_a` and so on.
+
+    Each is named after the domain of the real images that are reconstructed.
+    """
+    errors = {}
+    for direction, outputs in probe.directions.items():
+        source, target = source_of(direction), target_of(direction)
+        for name, domain, again in (
+            (f"cycle_{source}", source, outputs.cycle),
+            (f"noisy_cycle_{source}", source, outputs.noisy_cycle),
+            (f"identity_{target}", target, outputs.identity),
+        ):
+            if again is not None:
+                errors[name] = cycle_error(probe.real[domain], again)
+    return errors
 
 
-def _disturbed(images: Images, seed: int, index: int) -> Floats:
-    """Images as a file of 8 bits under a little noise would hold them."""
-    noise = stream(seed, streams.NOISE, index).normal(0.0, NOISE, images.shape)
-    levels = np.clip(np.rint((images + 1) / LEVEL), 0, 255) + noise
+def _disturbed(images: Images, noise: np.random.Generator) -> Floats:
+    """Images as an 8-bit file would hold them, with a little noise added."""
+    added = noise.normal(0.0, NOISE, images.shape)
+    levels = np.clip(np.rint((images + 1) / LEVEL), 0, 255) + added
     return np.clip(levels * LEVEL - 1, -1, 1).astype(np.float32)
 
 

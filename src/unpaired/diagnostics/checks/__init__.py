@@ -1,0 +1,1 @@
+"""The checks, one file per failure; `unpaired.diagnostics.detect` lists and runs them."""

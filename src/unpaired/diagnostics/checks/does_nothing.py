@@ -1,0 +1,41 @@
+"""A generator that does nothing: outputs that are almost their sources."""
+
+import numpy as np
+
+from unpaired.diagnostics.evidence import FLAT, NO_DISCRIMINATOR, Evidence, luminance
+from unpaired.diagnostics.finding import Finding, finding, unchecked
+from unpaired.diagnostics.probe import cycle_error
+
+__all__ = ["LIMIT", "NAME", "check"]
+
+NAME = "does nothing"
+LIMIT = 0.15  # two trainings on photographs, 250 to 1,500 steps: .32 to .47
+REJECTED = 0.8  # of all pairs of a real and a generated image, told apart
+
+
+def check(seen: Evidence) -> Finding:
+    """Measures the change by the translation over the difference of unpaired images.
+
+    A small change alone is no fault where the domains differ little: in addition, the discriminator
+    has to tell generated images from held-out real ones, in four of five pairs of one and the other
+    (by mean score: the area under the ROC curve, which does not depend on where its scores lie).
+    """
+    scores = seen.outputs.scores
+    if scores is None:
+        return unchecked(NAME, seen.where, NO_DISCRIMINATOR)
+    x, y, generated = seen.real, seen.real_target, seen.outputs.generated
+    if x.shape[-1] != y.shape[-1]:
+        x, y, generated = (luminance(images) for images in (x, y, generated))
+    apart = np.mean([cycle_error(image[None], y) for image in x])
+    change = cycle_error(x, generated)
+    value = change / max(float(apart), FLAT)
+    real, judged = (s.mean((1, 2)) for s in (scores.held_out, scores.generated))
+    told_apart = float(np.mean(real[:, None] > judged[None, :]))
+    fired = value < LIMIT and told_apart >= REJECTED
+    good = f"translations to {seen.target} change images by {change:.0f} levels of 255"
+    bad = (
+        f"translations to {seen.target} are almost the same as the images of {seen.source} "
+        f"({change:.1f} levels of 255 apart), and the discriminator sees that"
+    )
+    advice = "start again with a lower --identity or a lower --cycle"
+    return finding(NAME, seen.where, value, LIMIT, fired, good, bad, advice)
