@@ -43,8 +43,8 @@ def loads(monkeypatch, tmp_path):
 
 
 def test_models_stand_side_by_side_beside_one_set_of_baselines(pairs, loads, features):
-    report = compare(["runs/good", "runs/lazy"], pairs, features=features, quiet=True)
-    assert [method.name for method in report.of_kind("model")] == ["good", "lazy"]
+    report = compare(["runs/good", "runs/lazy"], pairs, features=features)
+    assert [method.name for method in report.comparison.of_kind("model")] == ["good", "lazy"]
     assert len(names_of(report)) == len(set(names_of(report)))
     assert names_of(report).count("identity") == names_of(report).count(FLOOR) == 1
     assert values_of(report, "good")["psnr"] == np.inf
@@ -61,14 +61,14 @@ def test_models_stand_side_by_side_beside_one_set_of_baselines(pairs, loads, fea
 
 
 def test_a_comparison_gives_what_an_evaluation_gives(pairs, loads, features, tmp_path):
-    both = compare(["x/good", "x/lazy"], pairs, features=features, quiet=True)
-    alone = evaluate(model(tmp_path, keep, keep), pairs, features=features, quiet=True)
+    both = compare(["x/good", "x/lazy"], pairs, features=features)
+    alone = evaluate(model(tmp_path, keep, keep), pairs, features=features)
     assert values_of(both, "lazy") == values_of(alone, "the model")
 
 
 def test_names_tell_models_apart(pairs, loads):
     def names(*paths):
-        return [m.name for m in compare(paths, pairs, quiet=True).of_kind("model")]
+        return [m.name for m in compare(paths, pairs).comparison.of_kind("model")]
 
     assert names("x/good", "y/good") == ["x/good", "y/good"]
     assert names("x/identity", "y/good") == ["model identity", "good"]
@@ -83,11 +83,11 @@ def test_comparisons_that_make_no_sense_are_refused(pairs, loads):
         (["x/one-way", "x/back"], "no direction in common"),
     ):
         with pytest.raises(ConfigError, match=text):
-            compare(paths, pairs, quiet=True)
+            compare(paths, pairs)
 
 
 def test_directions_in_common_are_compared(pairs, loads):
-    report = compare(["x/good", "x/one-way"], pairs, quiet=True)
+    report = compare(["x/good", "x/one-way"], pairs)
     assert report.directions == ("ab",)
     assert "cycle" in values_of(report, "good")
     assert "cycle" not in values_of(report, "one-way")
@@ -111,7 +111,7 @@ def test_the_verb_evaluate_writes_into_the_run(pairs, monkeypatch, tmp_path, cap
 def test_the_verb_evaluate_asks_for_a_folder_where_there_is_none(pairs, tmp_path, capsys):
     file = tmp_path / "m.safetensors"
     assert main(["evaluate", str(file), str(pairs)]) == 2
-    assert f"{file} is not there" in capsys.readouterr().err
+    assert f"{file} does not exist" in capsys.readouterr().err
     file.write_bytes(b"")
     assert main(["evaluate", str(file), str(pairs)]) == 2
     assert "give --out" in capsys.readouterr().err

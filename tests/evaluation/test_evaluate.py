@@ -21,15 +21,14 @@ from unpaired import checkpoint
 from unpaired.directions import DIRECTIONS
 from unpaired.engines.seam import initial_state
 from unpaired.errors import CheckpointError, ConfigError, DataError
-from unpaired.evaluation import testset
-from unpaired.evaluation.baselines import match_histograms, mean_image, reinhard
-from unpaired.evaluation.evaluate import CYCLES, Protocol, evaluate, measure
+from unpaired.evaluation.baselines import fit_histograms, fit_mean, fit_reinhard
+from unpaired.evaluation.evaluate import evaluate, evaluate_models
+from unpaired.evaluation.options import Options
 from unpaired.images.image import from_signed, to_signed
-from unpaired.metrics import distributions as metrics
-from unpaired.metrics import weightless as distances
+from unpaired.metrics import distributions, image_set, weightless
+from unpaired.metrics.catalogue import CYCLES
 from unpaired.metrics.distributions import fid, kid
 from unpaired.metrics.paired import psnr, ssim
-from unpaired.report.verdict import verdict
 
 FLOOR = "real training images"
 A, TRAIN_A, TRAIN_B = smooth(6, 1), smooth(8, 2), smooth(9, 3)
@@ -37,7 +36,7 @@ B = inverted(A)
 
 
 def report_of(tested, data, **options):
-    return evaluate(tested, data, quiet=True, **options)
+    return evaluate(tested, data, **options)
 
 
 def values_of(report, name, direction="ab"):
@@ -49,7 +48,7 @@ def names_of(report, direction="ab"):
     return [method.name for method in report.methods if direction in method.values]
 
 
-# ---- figures ------------------------------------------------------------------------------
+# ---- metrics ------------------------------------------------------------------------------
 
 
 def test_a_perfect_translator_beats_all(pairs, tmp_path, features):
@@ -58,8 +57,8 @@ def test_a_perfect_translator_beats_all(pairs, tmp_path, features):
         own = values_of(report, "the model", direction)
         assert (own["psnr"], own["ssim"], own["acc5"], own["rmse"]) == (np.inf, 1, 1, 0)
         assert (own["cycle"], own["colours"]) == (0, 0)
-    assert verdict(report).passed
-    assert report.paired
+    assert report.verdict.passed
+    assert report.comparison.paired
     assert report.directions == DIRECTIONS
 
 
@@ -67,13 +66,13 @@ def test_a_model_that_does_nothing_is_the_row_of_untouched_images(pairs, tmp_pat
     report = report_of(model(tmp_path, keep, keep), pairs, features=features)
     for direction in DIRECTIONS:
         own = values_of(report, "the model", direction)
-        ways_back = {figure.key for figure in CYCLES}
+        cycles = {metric.key for metric in CYCLES}
         assert {own.pop(key) for key in ("cycle", "identity")} == {0}
         own.pop("noisy_cycle")
         untouched = values_of(report, "identity", direction)
         assert own == untouched
-        assert not own.keys() & ways_back
-    assert not verdict(report).passed
+        assert not own.keys() & cycles
+    assert not report.verdict.passed
 
 
 def test_every_row_is_what_direct_calls_give(pairs, tmp_path, features):
@@ -81,11 +80,11 @@ def test_every_row_is_what_direct_calls_give(pairs, tmp_path, features):
     report = report_of(model(tmp_path, lambda x: x / 2), pairs, features=features)
     made = {"the model": from_signed(to_signed(A) / 2, 8), "identity": A}
     baselines = {
-        "Reinhard colour transfer": reinhard,
-        "histogram matching": match_histograms,
-        "mean image of the target domain": mean_image,
+        "Reinhard colour transfer": fit_reinhard([train_b]),
+        "histogram matching": fit_histograms([train_b]),
+        "mean image of the target domain": fit_mean(train_b),
     }
-    made |= {name: translate(A, train_b) for name, translate in baselines.items()}
+    made |= {name: apply(A) for name, apply in baselines.items()}
     for name, images in made.items():
         found, truth = values_of(report, name), network.features(B)
         assert found["psnr"] == pytest.approx(psnr(images, B).mean()), name
@@ -93,7 +92,7 @@ def test_every_row_is_what_direct_calls_give(pairs, tmp_path, features):
         interval = kid(network.features(images), truth)
         assert found["kid"] == pytest.approx(interval.value), name
         assert found["fid"] == pytest.approx(fid(network.features(images), truth)), name
-    (own,) = report.of_kind("model")
+    (own,) = report.comparison.of_kind("model")
     value = own.values["ab"]["kid"]
     assert value.low < value.value < value.high
 
@@ -105,7 +104,7 @@ def test_the_floor_is_of_training_images(apart, tmp_path, features):
     assert names[-1] == FLOOR
     assert [method.kind for method in report.methods if method.name == FLOOR] == ["floor"]
     found = values_of(report, FLOOR)
-    # Six of nine, by lot: one of all such choices gives it.
+    # A random six of nine: one of all such choices gives it.
     test = network.features(smooth(5, 4))
     choices = [
         kid(network.features(TRAIN_B[list(some)]), test).value for some in combinations(range(9), 6)
@@ -128,9 +127,9 @@ def test_a_floor_of_fewer_images_has_no_fid(tmp_path, features):
 
 def test_sets_without_pairs_have_no_truth(apart, tmp_path):
     report = report_of(model(tmp_path), apart)
-    assert not report.paired
+    assert not report.comparison.paired
     assert "psnr" not in values_of(report, "the model")
-    assert not report.of_kind("oracle")
+    assert not report.comparison.of_kind("oracle")
     assert "names do not pair" in report.facts["pairs"]
     assert report.record["n"] == {"a": 6, "b": 5}
     assert all(example.truth is None for example in report.examples["ab"]["at random"])
@@ -149,7 +148,7 @@ def test_lpips_is_measured_where_its_heads_are(pairs, tmp_path, features, monkey
         report_of(model(tmp_path), pairs, lpips="heads")
 
 
-def test_ways_back_and_own_kind_are_means_over_all_images(apart, tmp_path):
+def test_cycle_and_identity_errors_are_means_over_all_images(apart, tmp_path):
     def darker(images):
         return images - 20 * 2 / 255
 
@@ -183,16 +182,17 @@ def test_examples_are_at_random_and_the_worst(pairs, apart, tmp_path, features):
     other = report_of(model(tmp_path), apart, features=features).examples["ba"]
     assert list(other) == ["at random", "the least like real ones, by the features"]
     assert len(other["at random"]) == 5
-    np.testing.assert_array_equal(other["at random"][0].back, other["at random"][0].source)
+    np.testing.assert_array_equal(other["at random"][0].cycle, other["at random"][0].source)
 
 
 def test_the_seed_decides_all_that_is_drawn(apart, tmp_path, features):
-    def figures(seed):
+    def drawn_and_measured(seed):
         report = report_of(model(tmp_path), apart, features=features, limit=4, seed=seed)
         drawn = [example.name for example in report.examples["ab"]["at random"]]
-        return drawn, [method.values for method in report.methods]
+        values = [values_of(report, name) for name in names_of(report)]
+        return drawn, values
 
-    assert figures(0) == figures(0) != figures(1)
+    assert drawn_and_measured(0) == drawn_and_measured(0) != drawn_and_measured(1)
 
 
 # ---- other data ---------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_sixteen_bits_and_four_bands(tmp_path, features):
         assert own[f"rmse{band}"] == pytest.approx(1000, abs=1)
     assert own["sam"] < values_of(report, "identity")["sam"]
     assert names_of(report) == ["the model", "identity", "mean image of the target domain", FLOOR]
-    assert "bands 1, 2 and 3 of 4 and the upper 8 of 16 bits" in report.facts["features"]
+    assert "bands 1, 2 and 3 of 4 and the upper 8 of 16 bits" in report.facts["views"]
     exact = values_of(report, "the model", "ba")
     assert (exact["sam"], exact["ergas"], exact["bias2"]) == (pytest.approx(0, abs=1e-6), 0, 0)
 
@@ -228,7 +228,7 @@ def test_grey_images(tmp_path):
     untouched = values_of(report, "identity")
     assert {key: own[key] for key in untouched} == untouched
     assert own["psnr"] == pytest.approx(psnr(images, inverted(images)).mean())
-    assert "its one band, three times" in report.facts["images here"]
+    assert "its one band, three times" in report.facts["views"]
 
 
 def test_two_bands_to_three(tmp_path):
@@ -249,14 +249,14 @@ def test_two_bands_to_three(tmp_path):
         return images[..., :2]
 
     report = report_of(model(tmp_path, widen, narrow, bands_a=2), root)
-    assert report.paired
+    assert report.comparison.paired
     forth, back = (values_of(report, "the model", direction) for direction in DIRECTIONS)
     assert forth["psnr"] == np.inf
     assert (back["rmse1"], back["bias2"]) == (0, 0)
     assert "rmse1" not in forth
     assert "psnr" not in back
-    assert {"psnr", "sam", "rmse2"} <= {figure.key for figure in report.figures}
-    assert "identity" not in forth  # of a domain with other bands there is no own kind
+    assert {"psnr", "sam", "rmse2"} <= {metric.key for metric in report.metrics}
+    assert "identity" not in forth  # of a domain with other bands there is no identity error
     assert forth["cycle"] == 0
     for direction in DIRECTIONS:
         names = names_of(report, direction)
@@ -271,8 +271,8 @@ def test_a_model_that_goes_one_way(pairs, tmp_path):
     assert own["psnr"] == np.inf
     assert "cycle" not in own
     assert own["identity"] > 0
-    assert [figure.key for figure in report.figures_of("cycle")] == ["identity"]
-    assert report.examples["ab"]["at random"][0].back is None
+    assert [metric.key for metric in report.comparison.metrics_of("cycle")] == ["identity"]
+    assert report.examples["ab"]["at random"][0].cycle is None
     assert "summer" not in report.facts["floors"]
     back = report_of(model(tmp_path, None, negative), pairs)
     assert back.directions == ("ba",)
@@ -282,8 +282,8 @@ def test_without_training_images(tmp_path):
     root = write_data(tmp_path / "data", testA=A, testB=smooth(5, 4))
     report = report_of(model(tmp_path), root)
     assert names_of(report) == ["the model", "identity"]
-    assert report.facts["floors"].startswith("none: there are no training images")
-    assert "there are none" in report.facts["baselines"]
+    assert report.facts["floors"].startswith("none: there are too few training images")
+    assert "since there are none" in report.facts["baselines"]
 
 
 def test_without_test_images_it_is_said_and_there_is_no_floor(tmp_path):
@@ -291,8 +291,9 @@ def test_without_test_images_it_is_said_and_there_is_no_floor(tmp_path):
     report = report_of(model(tmp_path), root)
     assert FLOOR not in names_of(report)
     assert "histogram matching" in names_of(report)
-    for text in (report.summary, report.facts["images"], report.facts["floors"]):
+    for text in (report.summary, report.facts["images"]):
         assert "test set" in text
+    assert "not test images" in report.facts["floors"]
     assert "held-out" not in report.summary
 
 
@@ -305,7 +306,7 @@ def test_the_file_of_a_training_set_is_taken_as_two_folders(tmp_path):
 def test_what_cannot_be_is_refused_in_a_line(pairs, tmp_path):
     few = write_data(tmp_path / "few", testA=smooth(3, 1), testB=smooth(2, 2))
     for data, options, error, text in (
-        (few, {}, DataError, "2 images to evaluate with"),
+        (few, {}, DataError, "2 images to evaluate on"),
         (tmp_path / "nowhere", {}, DataError, "nowhere"),
         (pairs, {"image_size": 10}, ConfigError, "--image-size is 10"),
         (pairs, {"limit": 2}, ConfigError, "--limit is 2"),
@@ -321,7 +322,7 @@ def test_what_cannot_be_is_refused_in_a_line(pairs, tmp_path):
 
 def test_another_size_is_translated_and_compared_at(pairs, tmp_path):
     report = report_of(model(tmp_path), pairs, image_size=8)
-    assert report.examples["ab"]["at random"][0].made.shape == (8, 8, 3)
+    assert report.examples["ab"]["at random"][0].generated.shape == (8, 8, 3)
     assert report.record["image_size"] == 8
     assert "8 x 8" in report.facts["images"]
 
@@ -359,13 +360,13 @@ def write_checkpoint(tested, step):
 
 
 def test_discriminators_come_from_the_checkpoint_of_that_step(apart, tmp_path, monkeypatch):
-    monkeypatch.setattr("unpaired.evaluation.beside.make_engine", FakeEngine)
+    monkeypatch.setattr("unpaired.evaluation.run_folder.make_engine", FakeEngine)
     tested = model(tmp_path)
 
     def blind():
         """What the detectors could not look at for want of discriminators."""
         findings = report_of(tested, apart).findings
-        return [f.name for f in findings if "discriminators are needed" in f.message]
+        return [f.name for f in findings if "needs the discriminators" in f.message]
 
     alone = blind()
     assert {"discriminator wins", "discriminator memorises"} <= set(alone)
@@ -379,7 +380,7 @@ def test_discriminators_come_from_the_checkpoint_of_that_step(apart, tmp_path, m
 
 
 def test_training_images_are_not_held_against_themselves(tmp_path, monkeypatch):
-    monkeypatch.setattr("unpaired.evaluation.beside.make_engine", FakeEngine)
+    monkeypatch.setattr("unpaired.evaluation.run_folder.make_engine", FakeEngine)
     root = write_data(tmp_path / "data", trainA=A, trainB=smooth(5, 4))
     tested = model(tmp_path)
     write_checkpoint(tested, 8)
@@ -410,10 +411,10 @@ def test_nothing_is_left_in_the_temporary_folder(pairs, tmp_path, monkeypatch, f
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, features, monkeypatch):
     """The images themselves lie on disk, which the tracer of Python's memory does not see."""
     # All that is bounded is full at 30 images already.
-    monkeypatch.setattr(testset, "CHUNK", 16)
-    monkeypatch.setattr(metrics, "_BLOCK", 16)
-    monkeypatch.setattr(distances, "_PATCHES", 256)
-    monkeypatch.setattr(distances, "_PIXELS", 256)
+    monkeypatch.setattr(image_set, "CHUNK", 16)
+    monkeypatch.setattr(distributions, "_BLOCK", 16)
+    monkeypatch.setattr(weightless, "_PATCHES", 256)
+    monkeypatch.setattr(weightless, "_PIXELS", 256)
     side = 32
 
     def written(count):
@@ -423,7 +424,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, features, monk
     def peak(root):
         tested = model(tmp_path, image_size=side, load_size=side)
         tracemalloc.start()
-        measure({"the model": tested}, root, Protocol(features=features, quiet=True))
+        evaluate_models({"the model": tested}, root, Options(features=features))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert tested.translator.most < 2 * 8

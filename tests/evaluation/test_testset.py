@@ -1,6 +1,3 @@
-import errno
-import os
-
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -8,12 +5,14 @@ from PIL import Image as Pillow
 from small_models import SETTLED, SIDE, inverted, smooth, write_data
 from unpaired.config import Recipe
 from unpaired.data.domains import Folder, find_data
-from unpaired.errors import DataError, ImageError, RunError
+from unpaired.errors import DataError, ImageError
 from unpaired.evaluation import testset
-from unpaired.evaluation.testset import Squares, gather, is_paired, shelf, to_rgb
+from unpaired.evaluation.testset import gather, is_paired
+from unpaired.metrics import image_set
+from unpaired.metrics.image_set import ImageSet, to_rgb
 
 
-def read(root, *, limit=0, seed=0, side=SIDE, progress=lambda done, total: None, **recipe):
+def read(root, *, limit=0, seed=0, side=SIDE, **recipe):
     return gather(
         find_data(root, need_train=False),
         Recipe(**SETTLED | recipe),
@@ -21,7 +20,6 @@ def read(root, *, limit=0, seed=0, side=SIDE, progress=lambda done, total: None,
         limit=limit,
         seed=seed,
         max_pixels=10**6,
-        progress=progress,
     )
 
 
@@ -88,23 +86,21 @@ def test_a_limit_draws_each_domain_on_its_own_where_nothing_pairs(tmp_path):
 # ---- what is read -------------------------------------------------------------------------
 
 
-def test_images_are_read_as_they_are_and_counted(tmp_path):
+def test_images_are_read_as_they_are(tmp_path):
     splits = {"trainA": smooth(4, 1), "trainB": smooth(6, 2)}
     splits |= {"testA": smooth(3, 3), "testB": smooth(5, 4)}
-    counted = []
-    found = read(write_data(tmp_path, **splits), progress=lambda *each: counted.append(each))
+    found = read(write_data(tmp_path, **splits))
     assert (found.paired, found.held_out) == (False, True)
     for domain in ("a", "b"):
         test, train = found.test[domain], found.train[domain]
         np.testing.assert_array_equal(test.samples, splits[f"test{domain.upper()}"])
-        # Those of the training come in an order by lot, which their names tell.
+        # Those of the training come in random order, which their names tell.
         order = [int(name[-7:-4]) for name in train.names]
         assert sorted(order) == list(range(len(splits[f"train{domain.upper()}"])))
         np.testing.assert_array_equal(train.samples, splits[f"train{domain.upper()}"][order])
-    assert counted == [(done, 18) for done in range(1, 19)]
 
 
-def test_training_images_are_drawn_by_lot(tmp_path, monkeypatch):
+def test_training_images_are_drawn_at_random(tmp_path, monkeypatch):
     """The first n stand in for translations, so they must not be neighbours by name."""
     monkeypatch.setattr(testset, "REFERENCE", 12)
     root = write_data(tmp_path, trainA=smooth(30, 1), trainB=smooth(5, 2), testA=smooth(3, 3),
@@ -142,7 +138,7 @@ def test_without_training_images_there_are_none(tmp_path):
 
 def test_too_few_are_refused(tmp_path):
     root = write_data(tmp_path, testA=smooth(3, 1), testB=smooth(2, 2))
-    with pytest.raises(DataError, match=r"testB: 2 images to evaluate with: give 3 or more$"):
+    with pytest.raises(DataError, match=r"testB: 2 images to evaluate on: give 3 or more$"):
         read(root)
 
 
@@ -170,40 +166,18 @@ def test_an_unreadable_image_is_told_once(tmp_path):
     assert str(caught.value).count("testA-001.png") == 1
 
 
-# ---- on disk ------------------------------------------------------------------------------
-
-
-def test_a_shelf_is_a_file_without_a_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for deep, kind in ((False, np.uint8), (True, np.uint16)):
-        array = shelf((5, 4, 4, 2), deep=deep)
-        array[:] = 7
-        assert isinstance(array, np.memmap)
-        assert (array.dtype, array.shape, int(array.sum())) == (kind, (5, 4, 4, 2), 7 * 160)
-        assert os.listdir(tmp_path) == []
-    assert shelf((0, 4, 4, 3), deep=False).shape == (0, 4, 4, 3)
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no posix_fallocate here")
-def test_a_full_disk_is_one_clear_line(monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(RunError, match=r"300 bytes .*No space left.*TMPDIR"):
-        shelf((1, 10, 10, 3), deep=False)
+# ---- sets of images ------------------------------------------------------------------------
 
 
 def test_chunks_are_all_images_in_order_and_fewer_of_large_ones(monkeypatch):
     samples = smooth(10, 1)
-    squares = Squares(samples, tuple(map(str, range(10))))
-    monkeypatch.setattr(testset, "CHUNK", 4)
-    assert [len(chunk) for chunk in squares.chunks()] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate(list(squares.chunks())), samples)
-    monkeypatch.setattr(testset, "CHUNK_PIXELS", 2 * SIDE**2)
-    assert [len(chunk) for chunk in squares.chunks()] == [2] * 5
-    assert squares.first(3).names == ("0", "1", "2")
-    assert len(squares.first(99)) == 10
+    images = ImageSet(samples, tuple(map(str, range(10))))
+    monkeypatch.setattr(image_set, "CHUNK", 4)
+    assert [len(chunk) for chunk in images.chunks()] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(list(images.chunks())), samples)
+    assert [len(chunk) for chunk in images.chunks(pixels=2 * SIDE**2)] == [2] * 5
+    assert images.first(3).names == ("0", "1", "2")
+    assert len(images.first(99)) == 10
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 5])

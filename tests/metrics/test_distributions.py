@@ -6,15 +6,7 @@ import scipy.linalg
 
 from unpaired.errors import DataError
 from unpaired.metrics import distributions as metrics
-from unpaired.metrics.distributions import (
-    Interval,
-    band_bias,
-    band_rmse,
-    ergas,
-    fid,
-    kid,
-    spectral_angle,
-)
+from unpaired.metrics.distributions import Interval, fid, kid
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -147,9 +139,9 @@ def contains_0(interval: Interval) -> bool:
 def test_kid_of_photographs():
     """Halves of the summer images are alike; summer and winter are not."""
     pytest.importorskip("torch")
-    from unpaired.engines.choice import make_features
+    from unpaired.features.choice import make_features
     from unpaired.features.extract import extract
-    from unpaired.images.image import read_image
+    from unpaired.images.formats import read_image
 
     network = make_features(SHARED / "weights" / "efficientnet_lite0.pth", "cpu", 1)
     summer, winter = (
@@ -218,76 +210,3 @@ def test_fid_in_blocks_is_fid_at_once(monkeypatch):
     whole = fid(x, y)
     monkeypatch.setattr(metrics, "_BLOCK", 10)
     assert fid(x, y) == pytest.approx(whole, rel=1e-10)
-
-
-# ---- rasters ------------------------------------------------------------------------------
-
-
-def rasters(bands=6):
-    rng = np.random.default_rng(0)
-    truth = rng.gamma(3.0, 300.0, (2, 18, 20, bands))
-    return truth * rng.uniform(0.8, 1.3, truth.shape) + 10, truth
-
-
-def test_rasters_equal_torchmetrics():
-    torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("torchmetrics.functional.image")
-    made, truth = rasters()
-    nchw = [torch.from_numpy(np.moveaxis(z, -1, 1).copy()) for z in (made, truth)]
-    angle = np.degrees(float(theirs.spectral_angle_mapper(*nchw)))
-    assert spectral_angle(made, truth) == pytest.approx(angle, rel=1e-9)
-    each = [ergas(a, b) for a, b in zip(made, truth, strict=True)]
-    expected = theirs.error_relative_global_dimensionless_synthesis(*nchw, ratio=1)
-    assert np.mean(each) == pytest.approx(float(expected), rel=1e-9)
-
-
-def test_bias_and_rmse_of_bands():
-    _, truth = rasters()
-    offsets = np.array([0, 1, -2, 3.5, 0.25, -100])
-    np.testing.assert_allclose(band_bias(truth + offsets, truth), offsets, atol=1e-9)
-    np.testing.assert_allclose(band_rmse(truth + offsets, truth), np.abs(offsets), atol=1e-9)
-    signs = np.where(np.arange(20) % 2, 1.0, -1.0)[:, None]
-    np.testing.assert_allclose(band_bias(truth + signs, truth), 0, atol=1e-9)
-    np.testing.assert_allclose(band_rmse(truth + signs, truth), 1, atol=1e-9)
-
-
-def test_unsigned_samples_do_not_wrap():
-    made, truth = np.zeros((3, 3, 2), np.uint16), np.full((3, 3, 2), 65535, np.uint16)
-    np.testing.assert_array_equal(band_bias(made, truth), [-65535, -65535])
-    assert ergas(made, truth) == pytest.approx(100)
-
-
-def test_angles():
-    truth = np.ones((1, 1, 2))
-    for degrees in (0, 1e-6, 30, 90, 180):
-        turned = np.radians(45 + degrees)
-        made = 7 * np.array([[[np.cos(turned), np.sin(turned)]]])
-        assert spectral_angle(made, truth) == pytest.approx(degrees, rel=1e-8, abs=1e-13)
-    dark = np.zeros((1, 1, 2))
-    assert np.isnan(spectral_angle(dark, truth))
-    both = spectral_angle(np.concatenate([dark, 2 * truth]), np.concatenate([truth, truth]))
-    assert both == pytest.approx(0, abs=1e-13)
-
-
-def test_a_band_without_a_mean_has_no_ergas():
-    made, truth = rasters(2)
-    truth[..., 1] = 0
-    assert ergas(made, truth) == np.inf
-
-
-def test_only_valid_pixels_count():
-    made, truth = rasters()
-    valid = np.zeros(truth.shape[:-1], bool)
-    valid[0, 3:9] = True
-    broken = made.copy()
-    broken[~valid] = np.nan
-    for figure in (band_bias, band_rmse, spectral_angle, ergas):
-        np.testing.assert_allclose(
-            figure(broken, truth, valid), figure(made[0, 3:9], truth[0, 3:9]), rtol=1e-12
-        )
-    with pytest.raises(DataError, match="no pixel"):
-        ergas(made, truth, np.zeros_like(valid))
-    with pytest.raises(DataError, match="mask"):
-        ergas(made, truth, valid[0])
-    with pytest.raises(DataError, match="different shapes"):
-        ergas(made, truth[0])

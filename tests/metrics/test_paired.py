@@ -6,7 +6,16 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unpaired.errors import DataError
-from unpaired.metrics.paired import accuracy_within, psnr, score_against_truth, ssim, within
+from unpaired.metrics.paired import (
+    band_bias,
+    band_rmse,
+    class_accuracy,
+    ergas,
+    psnr,
+    spectral_angle,
+    ssim,
+    within,
+)
 from unpaired.seasons.dataset import CLASSES, draw, labels, paint
 
 
@@ -72,77 +81,121 @@ def test_accuracy_counts_pixels_whose_every_band_is_near():
     truth = np.full((1, 4, 3), 100, np.uint8)
     ours = np.array([[[116, 84, 100], [117, 100, 100], [100, 100, 83], [100, 100, 100]]], np.uint8)
     np.testing.assert_array_equal(within(ours, truth, 16), [[True, False, False, True]])
-    assert accuracy_within(ours, truth, 16) == 0.5
-    assert accuracy_within(ours, truth, 15) == 0.25
-    assert accuracy_within(ours, truth, 17) == 1
+    assert within(ours, truth, 16).mean() == 0.5
+    assert within(ours, truth, 15).mean() == 0.25
+    assert within(ours, truth, 17).all()
     # 255 against 0 is far, though it is next to it modulo 256
-    assert accuracy_within(np.full_like(truth, 255), np.zeros_like(truth), 16) == 0
+    assert not within(np.full_like(truth, 255), np.zeros_like(truth), 16).any()
 
 
-def test_score_against_truth_equals_loops_over_pixels():
+def test_class_accuracy_equals_loops_over_pixels():
     scenes = [draw(seed, 24, "full") for seed in range(6)]
     truth = np.stack([paint(scene, "b") for scene in scenes])
     ours = near(truth, 0, 24)
     classes, pure = (np.stack(part) for part in zip(*map(labels, scenes), strict=True))
 
     hits: dict[str, list[bool]] = {}
-    everywhere = []
     for index in np.ndindex(truth.shape[:3]):
         right = max(abs(int(a) - int(b)) for a, b in zip(ours[index], truth[index], strict=True))
-        everywhere.append(right <= 16)
         if pure[index]:
             hits.setdefault(CLASSES[classes[index]], []).append(right <= 16)
     expected = {name: float(np.mean(h)) for name, h in hits.items()}
 
-    scores = score_against_truth(ours, truth, classes, pure)
-    assert scores.per_class == pytest.approx(expected)
-    assert list(scores.per_class) == [name for name in CLASSES if name in expected]
-    assert scores.acc16 == pytest.approx(np.mean(everywhere))
-    assert scores.macro16 == pytest.approx(np.mean(list(expected.values())))
-    assert scores.psnr == pytest.approx(np.mean(psnr(ours, truth)))
-    assert scores.ssim == pytest.approx(np.mean(ssim(ours, truth)))
-    assert score_against_truth(list(ours), list(truth), list(classes), list(pure)) == scores
+    found = class_accuracy(within(ours, truth, 16), classes, pure, CLASSES)
+    assert found == pytest.approx(expected)
+    assert list(found) == [name for name in CLASSES if name in expected]
 
 
-def test_macro_is_over_classes_and_not_over_pixels():
-    truth = np.zeros((1, 8, 8, 3), np.uint8)
-    ours = truth.copy()
-    classes = np.zeros((1, 8, 8), np.uint8)
-    pure = np.ones((1, 8, 8), bool)
-    classes[0, 0, :4] = CLASSES.index("lake")
-    ours[0, 0, :4] = 99
-    ours[0, 7] = 99  # wrong too, but mixed, so of no class
-    classes[0, 7], pure[0, 7] = 255, False
-    scores = score_against_truth(ours, truth, classes, pure)
-    assert scores.per_class == {"sky": 1.0, "lake": 0.0}
-    assert scores.macro16 == 0.5
-    assert scores.acc16 == 52 / 64
-
-
-def test_a_set_without_pure_pixels_has_no_macro():
+def test_a_set_without_pure_pixels_has_no_classes():
     image, classes = noise(0, 1, 8, 8, 3), np.full((1, 8, 8), 255, np.uint8)
-    scores = score_against_truth(image, image, classes, np.zeros((1, 8, 8), bool))
-    assert np.isnan(scores.macro16)
-    assert scores.per_class == {}
+    pure = np.zeros((1, 8, 8), bool)
+    assert class_accuracy(within(image, image, 16), classes, pure, CLASSES) == {}
 
 
-def test_sets_that_do_not_fit_are_refused():
-    x, classes, pure = noise(0, 2, 8, 8, 3), np.zeros((2, 8, 8), np.uint8), np.ones((2, 8, 8), bool)
-    with pytest.raises(DataError, match="1 translations against 2 images"):
-        score_against_truth(x[:1], x, classes, pure)
-    with pytest.raises(DataError, match="at least one"):
-        score_against_truth([], [], [], [])
-    with pytest.raises(DataError, match="different shapes"):
-        score_against_truth(x[:, :, :7], x, classes, pure)
-    for score in (psnr, ssim):
+def test_images_of_different_shapes_are_rejected():
+    x = noise(0, 8, 8, 3)
+    for metric in (psnr, ssim, lambda x, y: within(x, y, 16)):
         with pytest.raises(DataError, match="different shapes"):
-            score(x[0], x)
+            metric(x, x[:, :7])
 
 
-def test_the_scores_need_neither_scipy_nor_scikit_image():
+def test_the_metrics_need_neither_scipy_nor_scikit_image():
     code = (
-        "import sys, unpaired.evaluation.baselines;"
+        "import sys, unpaired.metrics.catalogue;"
         "print(sorted({'scipy', 'skimage', 'torch'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+# ---- rasters ------------------------------------------------------------------------------
+
+
+def rasters(bands=6):
+    rng = np.random.default_rng(0)
+    truth = rng.gamma(3.0, 300.0, (2, 18, 20, bands))
+    return truth * rng.uniform(0.8, 1.3, truth.shape) + 10, truth
+
+
+def test_rasters_equal_torchmetrics():
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("torchmetrics.functional.image")
+    made, truth = rasters()
+    nchw = [torch.from_numpy(np.moveaxis(z, -1, 1).copy()) for z in (made, truth)]
+    angle = np.degrees(float(theirs.spectral_angle_mapper(*nchw)))
+    assert spectral_angle(made, truth) == pytest.approx(angle, rel=1e-9)
+    each = [ergas(a, b) for a, b in zip(made, truth, strict=True)]
+    expected = theirs.error_relative_global_dimensionless_synthesis(*nchw, ratio=1)
+    assert np.mean(each) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_bias_and_rmse_of_bands():
+    _, truth = rasters()
+    offsets = np.array([0, 1, -2, 3.5, 0.25, -100])
+    np.testing.assert_allclose(band_bias(truth + offsets, truth), offsets, atol=1e-9)
+    np.testing.assert_allclose(band_rmse(truth + offsets, truth), np.abs(offsets), atol=1e-9)
+    signs = np.where(np.arange(20) % 2, 1.0, -1.0)[:, None]
+    np.testing.assert_allclose(band_bias(truth + signs, truth), 0, atol=1e-9)
+    np.testing.assert_allclose(band_rmse(truth + signs, truth), 1, atol=1e-9)
+
+
+def test_unsigned_samples_do_not_wrap():
+    made, truth = np.zeros((3, 3, 2), np.uint16), np.full((3, 3, 2), 65535, np.uint16)
+    np.testing.assert_array_equal(band_bias(made, truth), [-65535, -65535])
+    assert ergas(made, truth) == pytest.approx(100)
+
+
+def test_angles():
+    truth = np.ones((1, 1, 2))
+    for degrees in (0, 1e-6, 30, 90, 180):
+        turned = np.radians(45 + degrees)
+        made = 7 * np.array([[[np.cos(turned), np.sin(turned)]]])
+        assert spectral_angle(made, truth) == pytest.approx(degrees, rel=1e-8, abs=1e-13)
+    dark = np.zeros((1, 1, 2))
+    assert np.isnan(spectral_angle(dark, truth))
+    both = spectral_angle(np.concatenate([dark, 2 * truth]), np.concatenate([truth, truth]))
+    assert both == pytest.approx(0, abs=1e-13)
+
+
+def test_a_band_without_a_mean_has_no_ergas():
+    made, truth = rasters(2)
+    truth[..., 1] = 0
+    assert ergas(made, truth) == np.inf
+
+
+def test_only_valid_pixels_count():
+    made, truth = rasters()
+    valid = np.zeros(truth.shape[:-1], bool)
+    valid[0, 3:9] = True
+    broken = made.copy()
+    broken[~valid] = np.nan
+    for figure in (band_bias, band_rmse, spectral_angle, ergas):
+        np.testing.assert_allclose(
+            figure(broken, truth, valid), figure(made[0, 3:9], truth[0, 3:9]), rtol=1e-12
+        )
+    with pytest.raises(DataError, match="no pixel"):
+        ergas(made, truth, np.zeros_like(valid))
+    with pytest.raises(DataError, match="mask"):
+        ergas(made, truth, valid[0])
+    with pytest.raises(DataError, match="different shapes"):
+        ergas(made, truth[0])

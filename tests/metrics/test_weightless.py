@@ -213,9 +213,3 @@ def test_what_cannot_be_compared(summer):
         for distance in ALL:
             with pytest.raises(DataError, match="cannot compare"):
                 distance(x, other)
-
-
-def test_progress_is_told(summer):
-    told = []
-    describe([summer[:3], summer[3]], side=16, progress=told.append)
-    assert told == [1, 2, 3, 4]

@@ -1,94 +1,72 @@
-"""The images of an evaluation: squares of one size, on disk, so that memory does not grow."""
+"""The images of an evaluation: squares of one size on disk, so that memory does not grow."""
 
-import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unpaired.config import Recipe
-from unpaired.console import counted
+from unpaired.console import counted, progress
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
-from unpaired.directions import Domain
-from unpaired.errors import DataError, ImageError, RunError
+from unpaired.directions import DOMAINS, Direction, Domain, source_of, target_of
+from unpaired.errors import DataError, ImageError
+from unpaired.evaluation.options import FEWEST
+from unpaired.images.disk_array import disk_array
 from unpaired.images.image import from_signed
-from unpaired.streams import stream
+from unpaired.metrics.catalogue import ClassMaps
+from unpaired.metrics.image_set import ImageSet
+from unpaired.seasons.dataset import CLASSES, find_truth
+from unpaired.streams import SAMPLE, stream
 
-__all__ = [
-    "FEWEST",
-    "REFERENCE",
-    "Samples",
-    "Squares",
-    "TestSet",
-    "gather",
-    "is_paired",
-    "shelf",
-    "to_rgb",
-]
+__all__ = ["REFERENCE", "TestSet", "gather", "is_paired"]
 
-SAMPLE = 9  # random stream of the draws; 1 to 8 are those of training
-FEWEST = 3  # images that figures of a set are made of
 REFERENCE = 1000  # training images, at most, for floors and baselines
-CHUNK, CHUNK_PIXELS = 64, 2**22  # images in memory at once, and pixels of them
-
-Samples = NDArray[Any]  # uint8 or uint16
-
-
-@dataclass(frozen=True, eq=False)
-class Squares:
-    """Images (n, side, side, bands), uint8 or uint16, and their names."""
-
-    samples: Samples
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def chunks(self) -> Iterator[Samples]:
-        """The images in their order, some at a time."""
-        step = _at_once(self.samples.shape[1])
-        for start in range(0, len(self), step):
-            yield np.asarray(self.samples[start : start + step])
-
-    def first(self, count: int) -> "Squares":
-        """The first images, at most all."""
-        return Squares(self.samples[:count], self.names[:count])
 
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """What a model is held against, and the training images that floors and baselines know."""
+    """The images a model is measured on, and training images for floors and baselines."""
 
     __test__ = False  # not a class of tests
 
-    test: dict[Domain, Squares]
-    train: dict[Domain, Squares]  # in an order by lot; without a domain that has none
-    paired: bool  # images of one index show the same; a statement about file names
-    held_out: bool  # False where there is no test set and training images stand in for it
+    test: dict[Domain, ImageSet]
+    train: dict[Domain, ImageSet]  # in random order; a domain without images is omitted
+    paired: bool  # images of one index are true translations of each other, by their file names
+    held_out: bool  # False where there is no test set and training images are used instead
+    classes: ClassMaps | None = None  # of the test images, where they are known
+
+    def sources(self, direction: Direction) -> ImageSet:
+        """The test images to translate."""
+        return self.test[source_of(direction)]
+
+    def reference(self, direction: Direction) -> ImageSet:
+        """The real images of the target domain; true translations where they are paired."""
+        return self.test[target_of(direction)]
+
+    def known(self, direction: Direction) -> ImageSet | None:
+        """Training images of the target domain, which baselines may learn from."""
+        return self.train.get(target_of(direction))
+
+    def floor(self, direction: Direction) -> ImageSet | None:
+        """Real training images of the target domain, as many as there are sources if possible.
+
+        None where there are too few, or where they are the test images themselves.
+        """
+        known = self.known(direction)
+        if known is None or len(known) < FEWEST or not self.held_out:
+            return None
+        return known.first(len(self.sources(direction)))
 
 
 def gather(
-    data: DataSet,
-    recipe: Recipe,
-    *,
-    side: int,
-    limit: int,
-    seed: int,
-    max_pixels: int,
-    progress: Callable[[int, int], object],
+    data: DataSet, recipe: Recipe, *, side: int, limit: int, seed: int, max_pixels: int
 ) -> TestSet:
     """Reads the images of a data set at `side` x `side` pixels, resized with antialiasing.
 
     Args:
         recipe: bands and depth of the domains.
         limit: images of each test set at most, drawn by `seed` (0: all); else at least 3.
-        progress: is told how many images of how many are read.
 
     Raises:
         DataError: a domain has fewer than 3 images.
@@ -100,79 +78,48 @@ def gather(
         test_a, test_b = data.test_a, data.test_b
     for folder in (test_a, test_b):
         if len(folder) < FEWEST:
-            there = counted(len(folder), "image")
-            raise DataError(f"{folder.root}: {there} to evaluate with: give {FEWEST} or more")
+            available = counted(len(folder), "image")
+            raise DataError(f"{folder.root}: {available} to evaluate on: give {FEWEST} or more")
     paired = is_paired(test_a, test_b)
     chosen_a, chosen_b = (_draw(len(f), limit, seed, i) for i, f in ((0, test_a), (1, test_b)))
     if paired:
         chosen_b = chosen_a
     order_a, order_b = _by_stem(test_a), _by_stem(test_b)
-    kind_a, kind_b = (recipe.bands_a, recipe.depth_a), (recipe.bands_b, recipe.depth_b)
-    sets = {
-        "test a": (test_a, [order_a[i] for i in chosen_a], *kind_a),
-        "test b": (test_b, [order_b[i] for i in chosen_b], *kind_b),
-        "train a": (data.train_a, _shuffle(len(data.train_a), seed, 2)[:REFERENCE], *kind_a),
-        "train b": (data.train_b, _shuffle(len(data.train_b), seed, 3)[:REFERENCE], *kind_b),
-    }
-    total = sum(len(indices) for _, indices, _, _ in sets.values())
-    done = 0
-    squares: dict[str, Squares] = {}
-    for name, (folder, indices, bands, depth) in sets.items():
-        deep = depth == 16
-        samples = shelf((len(indices), side, side, bands), deep=deep)
-        for place, index in enumerate(indices):
-            signed = _load(folder, index, bands, side, max_pixels)
-            samples[place] = from_signed(signed, 16 if deep else 8)
-            done += 1
-            progress(done, total)
-        squares[name] = Squares(samples, tuple(folder.names[index] for index in indices))
-    train: dict[Domain, Squares] = {"a": squares["train a"], "b": squares["train b"]}
-    return TestSet(
-        {"a": squares["test a"], "b": squares["test b"]},
-        {domain: kept for domain, kept in train.items() if len(kept)},
-        paired,
-        held_out,
-    )
-
-
-def shelf(shape: tuple[int, ...], *, deep: bool) -> NDArray[Any]:
-    """An array of uint8 (or uint16) in a nameless temporary file, gone with the array.
-
-    Raises:
-        RunError: there is no room for it.
-    """
-    kind = np.dtype(np.uint16 if deep else np.uint8)
-    size = math.prod(shape) * kind.itemsize
-    if not size:
-        return np.empty(shape, kind)
-    try:
-        with tempfile.TemporaryFile() as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk would else kill the process, later
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-            return np.memmap(file, kind, "r+", shape=shape)
-    except OSError as error:
-        raise RunError(
-            f"no temporary file of {size:,} bytes for images ({error.strerror or error}): free "
-            "the space, set TMPDIR to a folder with more, or give --limit"
-        ) from error
+    plan: list[tuple[Folder, list[int], Domain]] = [
+        (test_a, [order_a[i] for i in chosen_a], "a"),
+        (test_b, [order_b[i] for i in chosen_b], "b"),
+        (data.train_a, _shuffle(len(data.train_a), seed, 2)[:REFERENCE], "a"),
+        (data.train_b, _shuffle(len(data.train_b), seed, 3)[:REFERENCE], "b"),
+    ]
+    sets = []
+    with progress("reading", sum(len(indices) for _, indices, _ in plan)) as meter:
+        for folder, indices, domain in plan:
+            facts = recipe.domains[domain]
+            kind = np.uint16 if facts.depth == 16 else np.uint8
+            samples = disk_array((len(indices), side, side, facts.bands), kind)
+            for place, index in enumerate(indices):
+                signed = _load(folder, index, facts.bands, side, max_pixels)
+                samples[place] = from_signed(signed, 16 if facts.depth == 16 else 8)
+                meter.advance()
+            sets.append(ImageSet(samples, tuple(folder.names[index] for index in indices)))
+    tests, train = (dict(zip(DOMAINS, two, strict=True)) for two in (sets[:2], sets[2:]))
+    classes = _classes(test_a, tests["a"]) if paired else None
+    known = {domain: images for domain, images in train.items() if len(images)}
+    return TestSet(tests, known, paired, held_out, classes)
 
 
 def is_paired(a: Folder, b: Folder) -> bool:
-    """Whether every stem of A has its B and the other way; a few shared names are chance."""
+    """Whether every stem of A has its B and vice versa; a few shared names are chance."""
     stems_a, stems_b = ([PurePosixPath(name).stem for name in f.names] for f in (a, b))
     return sorted(stems_a) == sorted(stems_b) and len(set(stems_a)) == len(stems_a)
 
 
-def to_rgb(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """(..., bands) of 8 or 16 bits as (..., 3) of 8: the first three bands, or grey.
-
-    Of two bands the first is shown.
-    """
-    small = np.asarray(samples if samples.dtype == np.uint8 else samples >> 8, np.uint8)
-    bands = small.shape[-1]
-    return small[..., :3] if bands >= 3 else np.repeat(small[..., :1], 3, axis=-1)
+def _classes(folder: Folder, images: ImageSet) -> ClassMaps | None:
+    """The class maps of test images, where they are known at the size of the evaluation."""
+    found = find_truth(folder.root, images.names)
+    if found is None or found[0].shape != images.samples.shape[:3]:
+        return None
+    return (*found, CLASSES)
 
 
 def _by_stem(folder: Folder) -> list[int]:
@@ -180,27 +127,20 @@ def _by_stem(folder: Folder) -> list[int]:
 
 
 def _draw(count: int, limit: int, seed: int, index: int) -> list[int]:
-    """All of `count` in order, or `limit` of them by lot."""
+    """All of `count` in order, or a random `limit` of them."""
     if not limit or count <= limit:
         return list(range(count))
     return sorted(_shuffle(count, seed, index)[:limit])
 
 
 def _shuffle(count: int, seed: int, index: int) -> list[int]:
-    """0 to `count` - 1, in an order by lot."""
+    """0 to `count` - 1 in random order."""
     order: list[int] = stream(seed, SAMPLE, index).permutation(count).tolist()
     return order
 
 
-def _at_once(side: int) -> int:
-    """Images of `side` x `side` that are held in memory together."""
-    return max(1, min(CHUNK, CHUNK_PIXELS // side**2))
-
-
-def _load(
-    folder: Folder, index: int, bands: int, side: int, max_pixels: int
-) -> NDArray[np.float32]:
-    """As `load_whole`, one image; if its bands do not fit, the error names it."""
+def _load(folder: Folder, index: int, bands: int, side: int, max_pixels: int) -> np.ndarray:
+    """One image as `load_whole` gives it; an error names it where its bands do not fit."""
     try:
         one = load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)
         return one.reshape(one.shape[1:])

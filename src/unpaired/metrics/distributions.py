@@ -1,7 +1,7 @@
-"""Distances between two sets of features (KID, FID), and figures of paired rasters.
+"""Distances between two sets of features: KID with its interval, FID.
 
 Features are (n, width), one row an image, of any float type; they may be `np.memmap`, are read in
-blocks and reckoned with in float64. Rasters are (..., height, width, bands), of any number type.
+blocks, and all sums are taken in float64.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.errors import DataError
-from unpaired.metrics.paired import Mask
 
-__all__ = [
-    "Interval",
-    "band_bias",
-    "band_rmse",
-    "ergas",
-    "fid",
-    "kid",
-    "spectral_angle",
-]
+__all__ = ["Interval", "fid", "kid", "least_like"]
 
 Features = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
-Raster = NDArray[Any]
 
 _BLOCK = 1024  # rows at once: a block of a kernel matrix is 8 MiB
 _NORMAL_95 = 1.959963984540054  # two-sided 95 % of the normal distribution
@@ -34,25 +24,22 @@ _NORMAL_95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the 95 % interval around it."""
+    """A value and the 95 % interval around it."""
 
     value: float
     low: float
     high: float
 
 
-# ---- distances between two sets of features -----------------------------------------------
-
-
 def kid(x: Features, y: Features) -> Interval:
-    """Kernel Inception Distance of two sets of features, unbiased, hence below 0 at times.
+    """Kernel Inception Distance of two sets of features; unbiased, hence below 0 at times.
 
     Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", 2018: the squared maximum mean
     discrepancy with the kernel (a . b / width + 1)^3. It is the U-statistic over all n x m pairs,
     not a mean over subsets. It is usually shown times 1000; this is not.
 
-    The interval is 1.96 standard errors each way, by the jackknife of two samples: each row of `x`,
-    then of `y`, is left out once (Arvesen, "Jackknifing U-statistics", 1969). Where both sets come
+    The interval is 1.96 standard errors each way, by the two-sample jackknife: each row of `x`,
+    then of `y`, is omitted once (Arvesen, "Jackknifing U-statistics", 1969). Where both sets come
     from one distribution the statistic is degenerate, and the interval errs on the wide side. Rows
     count as independent: near-duplicates among the images make it too narrow.
 
@@ -96,6 +83,17 @@ def fid(x: Features, y: Features) -> float:
     return max(0.0, shift + spread - 2 * cross)
 
 
+def least_like(generated: Features, real: Features, count: int) -> NDArray[np.intp]:
+    """Indices of the `count` generated images that are least like real ones, worst first.
+
+    By the witness function of KID's kernel (Gretton et al., "A Kernel Two-Sample Test", 2012,
+    section 2.3): the mean kernel with real images less that with the other generated ones.
+    """
+    across, _ = _sums_across(generated, real)
+    witness = across / len(real) - _sums_within(generated) / max(len(generated) - 1, 1)
+    return np.argsort(witness, kind="stable")[:count]
+
+
 def _sums_within(x: Features) -> Floats:
     """(n,): for each row, the kernel summed over all other rows."""
     sums = np.zeros(len(x))
@@ -111,7 +109,7 @@ def _sums_within(x: Features) -> Floats:
 
 
 def _sums_across(x: Features, y: Features) -> tuple[Floats, Floats]:
-    """(n,) and (m,): the kernel of each row of `x` summed over `y`, and the other way."""
+    """(n,) and (m,): the kernel of each row of `x` summed over `y`, and of `y` over `x`."""
     sums_x, sums_y = np.zeros(len(x)), np.zeros(len(y))
     for rows, a in _blocks(x):
         for columns, b in _blocks(y):
@@ -148,81 +146,8 @@ def _moments(x: Features) -> tuple[Floats, Floats]:
 
 def _check_features(x: Features, y: Features, *, at_least: int, what: str) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise DataError(f"cannot compare features of the shapes {x.shape} and {y.shape}")
+        raise DataError(f"cannot compare features of shapes {x.shape} and {y.shape}")
     if min(len(x), len(y)) < at_least:
         raise DataError(
             f"{what} needs at least {at_least} images on each side, not {len(x)} and {len(y)}"
         )
-
-
-# ---- figures of paired rasters ------------------------------------------------------------
-
-
-def band_bias(made: Raster, truth: Raster, valid: Mask | None = None) -> Floats:
-    """Mean of `made` - `truth` of each band, in the raster's own units: (bands,).
-
-    `valid`, (..., height, width), are the pixels that count; None is all.
-
-    Raises:
-        DataError: the shapes differ, or no pixel counts.
-    """
-    x, y = _valid_pixels(made, truth, valid)
-    bias: Floats = (x - y).mean(axis=0)
-    return bias
-
-
-def band_rmse(made: Raster, truth: Raster, valid: Mask | None = None) -> Floats:
-    """Root of the mean squared error of each band, in the raster's own units: (bands,).
-
-    Arguments and errors as `band_bias`.
-    """
-    x, y = _valid_pixels(made, truth, valid)
-    rmse: Floats = np.sqrt(((x - y) ** 2).mean(axis=0))
-    return rmse
-
-
-def spectral_angle(made: Raster, truth: Raster, valid: Mask | None = None) -> float:
-    """Mean angle between the spectra of made and true pixels, in degrees, 0 to 180 (SAM).
-
-    Kruse et al., "The Spectral Image Processing System", 1993. A pixel that is 0 in all bands has
-    no direction and is left out; where none is left the result is NaN. Arguments and errors as
-    `band_bias`.
-    """
-    x, y = _valid_pixels(made, truth, valid)
-    lengths_x, lengths_y = (np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
-    there = ((lengths_x > 0) & (lengths_y > 0))[:, 0]
-    if not there.any():
-        return float("nan")
-    x, y = x[there] / lengths_x[there], y[there] / lengths_y[there]
-    # Exact where the arc cosine of the product is not: at angles near 0 and near 180.
-    half = np.arctan2(np.linalg.norm(x - y, axis=1), np.linalg.norm(x + y, axis=1))
-    return float(np.degrees(2 * half).mean())
-
-
-def ergas(made: Raster, truth: Raster, valid: Mask | None = None) -> float:
-    """Relative dimensionless global error of synthesis, per cent, 0 where equal (ERGAS).
-
-    Wald, "Quality of high resolution synthesised images: is there a simple criterion?", 2000:
-    100 h/l sqrt(mean over bands of (RMSE / mean of the truth)^2), both of one resolution: h/l = 1.
-    It has a meaning only for quantities with a true zero, such as reflectance; for decibels or
-    elevations it has none. Infinite or NaN where a band's true mean is 0. Arguments and errors as
-    `band_bias`.
-    """
-    means = _valid_pixels(made, truth, valid)[1].mean(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = band_rmse(made, truth, valid) / means
-    return float(100 * np.sqrt((relative**2).mean()))
-
-
-def _valid_pixels(made: Raster, truth: Raster, valid: Mask | None) -> tuple[Floats, Floats]:
-    """The pixels that count, of both: (pixels, bands)."""
-    if made.shape != truth.shape:
-        raise DataError(
-            f"cannot compare rasters of different shapes: {made.shape} and {truth.shape}"
-        )
-    if valid is not None and valid.shape != made.shape[:-1]:
-        raise DataError(f"a mask of shape {valid.shape} does not fit a raster of {made.shape}")
-    there = np.ones(made.shape[:-1], np.bool_) if valid is None else valid
-    if not there.any():
-        raise DataError("cannot compare rasters of which no pixel is valid")
-    return np.asarray(made[there], np.float64), np.asarray(truth[there], np.float64)

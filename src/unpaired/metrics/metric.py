@@ -1,17 +1,16 @@
-"""What a metric is, and what it gives: one value each, shared by measuring, report and verdict."""
+"""What a metric is and what it gives: shared by measuring, report and verdict."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from unpaired.metrics.image_set import ImageSet
+from unpaired.metrics.image_set import ImageSet
 
-__all__ = ["Compute", "Kind", "Metric", "Value"]
+__all__ = ["Compute", "Kind", "Measurement", "Metric", "Value", "measure"]
 
 Kind = Literal["set", "paired", "cycle"]
 """set: all generated images against all real ones; paired: each against its true translation;
@@ -28,9 +27,9 @@ class Value:
     """End of the 95 % interval, where there is one; both ends or none."""
     high: float | None = None
     per_image: NDArray[np.float64] | None = field(default=None, repr=False)
-    """(n,), for metrics that are a mean over the images."""
+    """(n,), the values of the single images that it was pooled from, if it was."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """What the value is the mean of, by name, such as the classes of a class map."""
+    """The values that it is the mean of, by name, such as the classes of a class map."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -40,8 +39,8 @@ class Value:
         return self.low, self.high
 
 
-Compute = Callable[["ImageSet", "ImageSet"], Value]
-"""(generated, reference) -> value; a pure function."""
+Compute = Callable[[ImageSet, ImageSet], Value]
+"""(generated, reference) -> value, a pure function."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,62 @@ class Metric:
     kind: Kind
     better: Literal["higher", "lower"]
     decimals: int
-    """That are shown."""
+    """Number of decimals shown."""
     full: float | None = None
-    """Where a bar is full, as it is shown; None: at the largest value there is."""
+    """Value of a full bar, as shown; None: the largest value there is."""
     unit: str = ""
     scale: float = 1
-    """By which it is shown: 1000 for KID."""
+    """Factor by which it is shown: 1000 for KID."""
     noise: float | None = None
-    """By how much trainings of other seeds may differ, as it is shown; None: not known."""
-    compute: Compute | None = None
+    """How much trainings of other seeds may differ, as shown; None: not known."""
+    compute: Compute | None = field(default=None, repr=False, compare=False)
     """None: measured on the model's networks, not on a set of images (kind "cycle")."""
+    applies: Callable[[int], bool] = field(default=lambda bands: True, repr=False, compare=False)
+    """Whether it is defined for images of so many bands."""
 
     def show(self, value: float) -> str:
-        """A value as people read it, without its unit; NaN is a dash."""
+        """A value as people read it, without its unit; NaN is a dash.
+
+        >>> Metric("kid", "KID × 1000", "...", "set", "lower", 1, scale=1000).show(0.01234)
+        '12.3'
+        """
         if math.isnan(value):
             return "-"
         shown = f"{value * self.scale:.{self.decimals}f}"
         return shown.removeprefix("-") if float(shown) == 0 else shown
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether it is, by the numbers alone; equal is not better."""
+        """Whether one value is better than another; an equal one is not."""
         return value > than if self.better == "higher" else value < than
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The values of one set of images, by the key of the metric."""
+
+    values: Mapping[str, Value]
+
+    @property
+    def per_image(self) -> dict[str, NDArray[np.float64]]:
+        """(n,) values of the single images, for the metrics that pool such values."""
+        found = {key: value.per_image for key, value in self.values.items()}
+        return {key: values for key, values in found.items() if values is not None}
+
+
+def measure(generated: ImageSet, reference: ImageSet, metrics: Sequence[Metric]) -> Measurement:
+    """Measures generated images against real images of the target domain.
+
+    Args:
+        generated: images of one method, (n, side, side, bands).
+        reference: real images. For metrics of kind "paired" image i is the true translation that
+            image i of `generated` is compared with.
+        metrics: what to measure; those of kind "cycle" and those that are not defined for so many
+            bands are omitted.
+
+    Raises:
+        DataError: sizes, bands or numbers do not fit a metric.
+    """
+    bands = reference.bands
+    return Measurement(
+        {m.key: m.compute(generated, reference) for m in metrics if m.compute and m.applies(bands)}
+    )

@@ -2,14 +2,14 @@
 
 `describe` reads a set once and keeps a summary of bounded size; the distances compare two of them.
 They are never called FID or KID. All are at least 0, lower is better, and 0 for one set with itself
-in any order: what is drawn from an image depends on its content and the seed, not on its place.
+in any order: what is drawn from an image depends on its content and the seed, not on its position.
 
-Two samples of one distribution have distances above 0 too, the more the fewer images: a figure
-means something only beside that of real images against others of the same number.
+Two samples of one distribution have distances above 0 too, larger ones the fewer images they have:
+a value means something only beside that of real images against equally many other real images.
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from unpaired.errors import DataError
 from unpaired.features.extract import each_image
-from unpaired.features.seam import resize
+from unpaired.images.resize import resize
 
 __all__ = [
+    "SMALLEST_SIDE",
     "Description",
     "colour_distance",
     "describe",
@@ -31,11 +32,11 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Images8 = NDArray[np.uint8]
+Uint8Images = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
 _PATCH = 7
-_COARSEST = 16  # pixels a side of the last level of the pyramid, at least
+SMALLEST_SIDE = 16  # pixels a side, of images and of the last level of the pyramid
 _PATCHES_EACH, _PATCHES = 64, 8192  # of an image and of a set, in each level
 _PIXELS_EACH, _PIXELS = 256, 16384
 _DIRECTIONS = 128
@@ -45,7 +46,7 @@ _ROUNDING = 1 / 12  # variance of the rounding to levels: the floor of every spe
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What is kept of a set of images."""
+    """A summary of a set of images."""
 
     side: int
     """Pixels a side at which patches and spectrum were taken."""
@@ -60,32 +61,31 @@ class Description:
 
 
 def describe(
-    images: Iterable[Images8],
+    images: Iterable[Uint8Images],
     *,
     side: int,
     seed: int = 0,
-    progress: Callable[[int], object] = lambda done: None,
 ) -> Description:
     """Reads a set of images once, in memory independent of their number.
 
     Of each image 64 patches in each level and 256 pixels are drawn; of those of the whole set
-    8192 patches a level and 16384 pixels are kept, by lot. Colours are of the images as they are;
-    for patches and spectrum they are resized, antialiased, to `side` x `side`.
+    8192 patches a level and 16384 pixels are kept, a random sample. Colours are taken from the
+    images as they are; for patches and spectrum they are resized, antialiased, to `side` x `side`.
 
     Args:
-        images: uint8, (height, width, bands) or (n, height, width, bands), all of as many bands.
+        images: uint8, (height, width, bands) or (n, height, width, bands), of one number
+            of bands.
         side: at least 16; the size at which the images are made.
-        seed: of the draws; descriptions are compared with those of the same seed.
-        progress: is told how many images are done.
+        seed: of the random samples; compare descriptions of the same seed only.
 
     Raises:
         DataError: there are no images, one is not uint8, their bands differ, or `side` is small.
     """
-    if side < _COARSEST:
-        raise DataError(f"images are compared at {_COARSEST} pixels a side or more, not {side}")
-    levels = 1 + int(np.log2(side / _COARSEST))
-    patches = [_Lot(_PATCHES) for _ in range(levels)]
-    colours = _Lot(_PIXELS)
+    if side < SMALLEST_SIDE:
+        raise DataError(f"images are compared at {SMALLEST_SIDE} pixels a side or more, not {side}")
+    levels = 1 + int(np.log2(side / SMALLEST_SIDE))
+    patches = [_Reservoir(_PATCHES) for _ in range(levels)]
+    colours = _Reservoir(_PIXELS)
     rings = _Rings(side)
     count, bands = 0, 0
     for image in each_image(images):
@@ -95,15 +95,14 @@ def describe(
         rng = np.random.default_rng((seed, zlib.crc32(image.tobytes())))
         pixels = image.reshape(-1, bands)[rng.integers(0, image[..., 0].size, _PIXELS_EACH)]
         colours.add(_colours(pixels), rng)
-        small = resize(image[np.newaxis], side)[0]
-        for lot, level in zip(patches, laplacian_pyramid(small, levels), strict=True):
-            lot.add(_draw_patches(level, rng), rng)
+        small = resize(image, (side, side), (0, 255))
+        for sample, level in zip(patches, laplacian_pyramid(small, levels), strict=True):
+            sample.add(_draw_patches(level, rng), rng)
         rings.add(small)
         count += 1
-        progress(count)
     if not count:
         raise DataError("there are no images to compare")
-    kept = tuple(lot.rows() for lot in patches)
+    kept = tuple(sample.rows() for sample in patches)
     return Description(side, count, kept, colours.rows(), rings.decibels())
 
 
@@ -131,7 +130,7 @@ def patch_distances(x: Description, y: Description) -> tuple[float, ...]:
 
 
 def colour_distance(x: Description, y: Description) -> float:
-    """Sliced Wasserstein distance of the colours of all pixels, wherever they stand.
+    """Sliced Wasserstein distance of the colours of all pixels, regardless of position.
 
     In CIELAB (D65, from sRGB) for three bands, else in levels. A shift of all colours by d gives
     about d / 2, the mean of |d . u| over directions u. Raises as `patch_distances`.
@@ -144,14 +143,14 @@ def spectrum_distance(x: Description, y: Description) -> float:
     """Root mean square difference of the mean log power spectra over spatial frequencies, in dB.
 
     The spectrum of an image is that of the mean of its bands, less its mean, under a Hann window;
-    the power is averaged over rings of one pixel, out to the corner (a checkerboard stands at the
+    the power is averaged over rings of one pixel, out to the corner (a checkerboard is at the
     corner), and the rounding to 8 bits is its floor. Raises as `patch_distances`.
     """
     _check_alike(x, y)
     return float(np.sqrt(np.mean((x.spectrum - y.spectrum) ** 2)))
 
 
-def to_cielab(rgb: Images8) -> Floats:
+def to_cielab(rgb: Uint8Images) -> Floats:
     """sRGB levels (..., 3) to CIELAB under D65 (CIE 15): L from 0 to 100, a and b around 0."""
     levels = rgb / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
@@ -186,12 +185,12 @@ def laplacian_pyramid(image: NDArray[np.float32], levels: int) -> list[NDArray[n
     return [*result, image]
 
 
-# ---- what is kept of a set ----------------------------------------------------------------
+# ---- summaries of a set ----------------------------------------------------------------
 
 
 @dataclass
-class _Lot:
-    """At most `room` rows of all that were added, each with the same chance, by drawn keys."""
+class _Reservoir:
+    """A reservoir sample: at most `room` of all rows added, each with the same chance."""
 
     room: int
     keys: list[Floats] = field(default_factory=list)
@@ -206,7 +205,7 @@ class _Lot:
             self._thin()
 
     def rows(self) -> Rows:
-        """Those of the smallest keys, by key."""
+        """The rows with the smallest random keys, by key."""
         self._thin()
         return self.kept[0]
 
@@ -251,7 +250,7 @@ def _draw_patches(level: NDArray[np.float32], rng: np.random.Generator) -> NDArr
     return drawn.reshape(*drawn.shape[:2], -1).swapaxes(1, 2)
 
 
-def _colours(pixels: Images8) -> NDArray[np.floating[Any]]:
+def _colours(pixels: Uint8Images) -> NDArray[np.floating[Any]]:
     return to_cielab(pixels) if pixels.shape[-1] == 3 else pixels.astype(np.float32)
 
 
