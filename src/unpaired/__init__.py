@@ -7,14 +7,19 @@ from unpaired import errors
 
 if TYPE_CHECKING:
     from unpaired.config import Config
-    from unpaired.evaluation.evaluate import evaluate
-    from unpaired.training.loop import train
-    from unpaired.translation.model import load
+    from unpaired.evaluation.evaluate import compare, evaluate
+    from unpaired.report.report import Report
+    from unpaired.training.loop import Run, train
+    from unpaired.translation.model import Model, load
 
-__all__ = ["Config", "errors", "evaluate", "load", "train"]
+__all__ = ["Config", "Model", "Report", "Run", "compare", "errors", "evaluate", "load", "train"]
 
-_HOMES = {
+_MODULES = {
     "Config": "unpaired.config",
+    "Model": "unpaired.translation.model",
+    "Report": "unpaired.report.report",
+    "Run": "unpaired.training.loop",
+    "compare": "unpaired.evaluation.evaluate",
     "evaluate": "unpaired.evaluation.evaluate",
     "load": "unpaired.translation.model",
     "train": "unpaired.training.loop",
@@ -22,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Public names are imported at their first use, so that `import unpaired` is quick."""
-    if name not in _HOMES:
+    """Imports a public name at its first use, so that `import unpaired` is quick."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'unpaired' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

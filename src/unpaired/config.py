@@ -10,8 +10,7 @@ import operator
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from unpaired.directions import Domain
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
@@ -19,7 +18,9 @@ from unpaired.errors import ConfigError
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
+    "DEVICES",
     "SETTLED",
+    "THREADS",
     "Config",
     "DomainFacts",
     "Recipe",
@@ -35,10 +36,14 @@ __all__ = [
 DEFAULT_MAX_PIXELS = 178_956_970
 """Larger images are rejected before they are decoded. Pillow's own limit: RGB of 512 MiB."""
 
+DEVICES = "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps"
+THREADS = "CPU threads for computing (0: one per core)"
+_DEPTHS = (0, 8, 16)
+
 T = TypeVar("T")
 Table = TypeVar("Table", "Recipe", "Runtime")
 
-_HOLDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
+_BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "at_least": ("at least", operator.ge),
     "at_most": ("at most", operator.le),
     "below": ("below", operator.lt),
@@ -47,39 +52,28 @@ _HOLDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def option(
-    default: T,
-    text: str,
-    *,
-    metavar: str = "",
-    shown: str = "",
-    choices: tuple[object, ...] = (),
-    **bounds: float,
+    default: T, text: str, *, at_least: float = 0, metavar: str = "", shown: str = "", **more: Any
 ) -> T:
     """A dataclass field with its help, the look of its flag, and the values it may take.
 
     Args:
         default: its default.
         text: its explanation: the help of the flag and the comment in `config.toml`.
+        at_least: the least value of a number.
         metavar: how the help shows its value, where the type does not tell.
         shown: how the help shows its default, where the value does not tell.
-        choices: the values it may take; those of a `Literal` are known without.
-        bounds: `at_least`, `at_most`, `below` and `multiple_of`, checked by `check`.
+        more: other bounds of a number (`at_most`, `below`, `multiple_of`), and `choices`, the
+            values it may take (those of a `Literal` are known without).
     """
-    about = {"help": text, "metavar": metavar, "shown": shown, "choices": choices, "bounds": bounds}
+    about = {"help": text, "at_least": at_least, "metavar": metavar, "shown": shown, **more}
     made: T = field(default=default, metadata=about)
     return made
 
 
-@cache
-def choices_of(kind: type) -> Mapping[str, tuple[object, ...]]:
-    """The values that each field of a dataclass made of `option` may take; empty: any."""
-    hints = get_type_hints(kind)
-    return {
-        item.name: get_args(hints[item.name])
-        if get_origin(hints[item.name]) is Literal
-        else item.metadata["choices"]
-        for item in dataclasses.fields(kind)
-    }
+def choices_of(item: "dataclasses.Field[Any]") -> tuple[object, ...]:
+    """The values that a field made by `option` may take; empty: any."""
+    known = get_args(item.type) if get_origin(item.type) is Literal else ()
+    return known or item.metadata.get("choices", ())
 
 
 def check(table: Any) -> None:
@@ -89,19 +83,17 @@ def check(table: Any) -> None:
         ConfigError: a value is out of its range; the flag and the value are named.
     """
     for item in dataclasses.fields(table):
-        value = getattr(table, item.name)
-        choices = choices_of(type(table))[item.name]
+        value, choices = getattr(table, item.name), choices_of(item)
         wrong = ""
         if choices and value not in choices:
             wrong = f"choose one of {', '.join(map(str, choices))}"
         elif isinstance(value, float) and not math.isfinite(value):
             wrong = "it must be a number"
-        elif value is not None:
-            for name, bound in item.metadata["bounds"].items():
-                words, holds = _HOLDS[name]
-                if not holds(value, bound):
-                    wrong = f"it must be {words} {bound}"
-                    break
+        elif isinstance(value, int | float):
+            for name, (words, holds) in _BOUNDS.items():
+                bound = item.metadata.get(name)
+                if bound is not None and not holds(value, bound):
+                    wrong = wrong or f"it must be {words} {bound}"
         if wrong:
             raise ConfigError(f"{_flag(item.name)} is {value!r}: {wrong}")
 
@@ -132,25 +124,19 @@ class Recipe:
         286, "side in pixels that images are resized to before cropping", at_least=SMALLEST_SIDE
     )
     image_size: int = option(
-        256,
-        "side in pixels of the random crops to train on",
-        at_least=SMALLEST_SIDE,
-        multiple_of=STRIDE,
+        256, "side in pixels of the random crops", at_least=SMALLEST_SIDE, multiple_of=STRIDE
     )
     flip: bool = option(True, "flip images left to right at random")
     validation: float = option(
         0.0,
-        "share of the training images held out to choose the best checkpoint (0: none)",
-        at_least=0,
+        "share of training images held out to choose the best checkpoint (0: none)",
         at_most=0.5,
     )
     # networks
     width: int = option(64, "channels after the first layer of a generator", at_least=1)
-    blocks: int = option(9, "residual blocks of a generator", at_least=0)
+    blocks: int = option(9, "residual blocks of a generator")
     upsample: Literal["transposed", "resize"] = option(
-        "transposed",
-        "upsampling of a generator: transposed convolution, or resize and convolve "
-        "(no checkerboard artefacts)",
+        "transposed", "upsampling: transposed convolution, or resize and convolve (no checkerboard)"
     )
     discriminator_width: int = option(
         64, "channels after the first layer of a discriminator", at_least=1
@@ -159,51 +145,36 @@ class Recipe:
         3, "layers of a PatchGAN discriminator (3: patches of 70x70 pixels)", at_least=1
     )
     # losses
-    cycle: float = option(10.0, "weight of the cycle loss", at_least=0)
-    identity: float = option(
-        0.5, "weight of the identity loss, relative to that of the cycle loss", at_least=0
-    )
+    cycle: float = option(10.0, "weight of the cycle loss")
+    identity: float = option(0.5, "weight of the identity loss, relative to the cycle loss")
     pool_size: int = option(
-        50,
-        "earlier generated images kept for a discriminator, per image of a batch",
-        at_least=0,
+        50, "earlier generated images kept for a discriminator, per image of a batch"
     )
     # optimisation
     batch_size: int = option(1, "images of each domain per step", at_least=1)
-    steps: int = option(0, "training steps in total (0: as many as 200 epochs take)", at_least=0)
+    steps: int = option(0, "training steps in total (0: as many as 200 epochs take)")
     schedule: Literal["epochs", "linear"] = option(
-        "epochs",
-        "learning-rate decay over the second half: once per epoch (as in 2017), or at every step",
+        "epochs", "learning-rate decay over the second half: per epoch (as in 2017) or per step"
     )
-    learning_rate: float = option(2e-4, "learning rate of the generators (Adam)", at_least=0)
-    discriminator_rate: float = option(
-        2e-4, "learning rate of the discriminators (Adam)", at_least=0
-    )
-    beta1: float = option(0.5, "decay of Adam's first moment", at_least=0, below=1)
-    beta2: float = option(0.999, "decay of Adam's second moment", at_least=0, below=1)
+    learning_rate: float = option(2e-4, "learning rate of the generators (Adam)")
+    discriminator_rate: float = option(2e-4, "learning rate of the discriminators (Adam)")
+    beta1: float = option(0.5, "decay of Adam's first moment", below=1)
+    beta2: float = option(0.999, "decay of Adam's second moment", below=1)
     ema: float = option(
-        0.0, "decay of the running mean of the generators' weights (0: none)", at_least=0, below=1
+        0.0, "decay of the running mean of the generators' weights (0: none)", below=1
     )
     precision: Literal["fp32", "bf16", "fp64"] = option(
         "fp32", "arithmetic of the convolutions (fp64: for tests of equality)"
     )
-    seed: int = option(
-        0, "seed of everything random: initial weights, order of images, crops", at_least=0
-    )
+    seed: int = option(0, "seed of everything random: initial weights, order of images, crops")
     # settled by the data
     name_a: str = option("a", "name of domain a", metavar="NAME")
     name_b: str = option("b", "name of domain b", metavar="NAME")
-    bands_a: int = option(0, "bands of domain a (0: as in its images)", at_least=0)
-    bands_b: int = option(0, "bands of domain b (0: as in its images)", at_least=0)
-    depth_a: int = option(
-        0, "bits per sample of domain a, 8 or 16 (0: as in its images)", choices=(0, 8, 16)
-    )
-    depth_b: int = option(
-        0, "bits per sample of domain b, 8 or 16 (0: as in its images)", choices=(0, 8, 16)
-    )
-    epoch_steps: int = option(
-        0, "steps per epoch: images of the larger domain over the batch size", at_least=0
-    )
+    bands_a: int = option(0, "bands of domain a (0: as in its images)")
+    bands_b: int = option(0, "bands of domain b (0: as in its images)")
+    depth_a: int = option(0, "bits per sample of domain a (0: as in its images)", choices=_DEPTHS)
+    depth_b: int = option(0, "bits per sample of domain b (0: as in its images)", choices=_DEPTHS)
+    epoch_steps: int = option(0, "steps per epoch: images of the larger domain over batch size")
     data_fingerprint: str = option("", "hash of the training images, their names and order")
 
     def __post_init__(self) -> None:
@@ -281,28 +252,24 @@ class Runtime:
     """
 
     engine: Literal["torch", "jax"] = option("torch", "framework that trains and translates")
-    device: str = option(
-        "auto", "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps", metavar="DEVICE"
-    )
-    threads: int = option(0, "CPU threads for computing (0: one per core)", at_least=0)
+    device: str = option("auto", DEVICES, metavar="DEVICE")
+    threads: int = option(0, THREADS)
     workers: int = option(2, "threads that load images", at_least=1)
     log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1)
-    sample_every: int = option(500, "steps between sample grids (0: only at the end)", at_least=0)
+    sample_every: int = option(500, "steps between sample grids (0: only at the end)")
     checkpoint_every: int = option(500, "steps between checkpoints", at_least=1)
     report: Literal["end", "evaluations", "none"] = option(
         "end", "write the report page at the end, at every evaluation too, or never"
     )
     keep: int = option(3, "checkpoints to keep; older ones are removed", at_least=1)
-    evaluate_every: int = option(1000, "steps between evaluations (0: only at the end)", at_least=0)
+    evaluate_every: int = option(1000, "steps between evaluations (0: only at the end)")
     features: str = option(
         "",
         "feature weights for KID, which then chooses the best checkpoint",
         metavar="FILE",
         shown="(default: choose it without weights)",
     )
-    patience: int = option(
-        0, "evaluations without improvement after which training ends (0: never)", at_least=0
-    )
+    patience: int = option(0, "evaluations without improvement until training ends (0: never)")
     tensorboard: bool = option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
@@ -364,7 +331,7 @@ def override(base: Table, values: Mapping[str, object], where: str) -> Table:
         ConfigError: an unknown name (the nearest known one is suggested), a wrong type, or a value
             out of its range.
     """
-    hints = get_type_hints(type(base))
+    hints: dict[str, Any] = {item.name: item.type for item in dataclasses.fields(base)}
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:

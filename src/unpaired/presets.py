@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from unpaired.config import Recipe, override
+from unpaired.engines.architecture import SMALLEST_SIDE
 from unpaired.errors import ConfigError
 
 __all__ = ["ABOUT", "PRESETS", "PresetName", "preset"]
@@ -69,5 +70,6 @@ def preset(name: str, overrides: Mapping[str, object] | None = None) -> Recipe:
     base, overrides = PRESETS[name], dict(overrides or {})
     side = overrides.get("image_size")
     if "load_size" not in overrides and type(side) is int:
-        overrides["load_size"] = max(round(side * base.load_size / base.image_size), side)
+        scaled = round(side * base.load_size / base.image_size)
+        overrides["load_size"] = max(scaled, side, SMALLEST_SIDE)
     return override(base, overrides, "the recipe")

@@ -1,1 +1,1 @@
-"""The command line: one file a verb."""
+"""The command line: one file a verb; `main` has the parser, `flags` makes flags of fields."""

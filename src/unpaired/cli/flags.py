@@ -1,132 +1,113 @@
-"""The flags of the command line, those of recipe and runtime made of their fields."""
+"""The flags of the command line, made of the fields of Recipe, Runtime and Options."""
 
 import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from functools import partial, update_wrapper
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    TypeAlias,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
-from unpaired.config import Recipe, Runtime
+from unpaired.config import Recipe, Runtime, choices_of
 from unpaired.errors import DataError
+from unpaired.evaluation.options import OptionKeywords, Options
+from unpaired.keywords import RecipeKeywords, RuntimeKeywords
 from unpaired.presets import PRESETS
 
 __all__ = [
     "Data",
     "Device",
     "Engine",
-    "EvaluatedSize",
-    "EvaluationSeed",
-    "FeaturesFile",
-    "Limit",
-    "LpipsFile",
     "MaxPixels",
+    "ModelPath",
+    "OptionFlags",
     "RecipeFlags",
     "RuntimeFlags",
     "Threads",
+    "Verb",
     "given",
-    "optional",
+    "shown",
     "source",
+    "verbs",
 ]
 
-
-def _flags(kind: type, leave_out: set[str]) -> Any:
-    """A dataclass of flags, one for each field of `kind`, None where the user gave nothing."""
-    hints = get_type_hints(kind)
-    fields: list[tuple[str, Any, Any]] = []
-    for item in dataclasses.fields(kind):
-        if item.name in leave_out:
-            continue
-        hint: Any = hints[item.name]
-        if hint is bool:
-            fields.append(_switch(item))
-            continue
-        choices = get_args(hint) if get_origin(hint) is Literal else ()
-        metavar = "{" + ",".join(choices) + "}" if choices else hint.__name__.upper()
-        told = arg(
-            help=item.metadata["help"], metavar=metavar, help_behavior_hint=_default(kind, item)
-        )
-        fields.append((item.name, Annotated[hint | None, told], dataclasses.field(default=None)))
-    return dataclasses.make_dataclass(kind.__name__ + "Flags", fields, frozen=True)
+Verb: TypeAlias = Callable[[], None]
+"""A verb with its arguments, parsed and not yet called."""
 
 
-def _switch(item: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
-    """The flag that turns a field on, or off where it is on by default."""
-    name, verb = (f"no_{item.name}", "do not ") if item.default else (item.name, "")
-    told = arg(help=verb + item.metadata["help"], help_behavior_hint="")
-    return name, Annotated[bool, FlagCreatePairsOff, told], dataclasses.field(default=False)
+def verbs(functions: Mapping[str, Callable[..., None]]) -> Any:
+    """The type of a parameter that is one of several verbs."""
+    options = []
+    for name, function in functions.items():
+        bound = update_wrapper(partial(partial, function), function)  # binds arguments, calls not
+        about = subcommand(name, constructor=bound, description=function.__doc__)
+        options.append(Annotated[Any, about])
+    return Annotated[Union[tuple(options)], arg(name="")]  # noqa: UP007
+
+
+def shown(help: str, metavar: str | None = None, default: str = "") -> Any:
+    """How the help shows a flag, where nothing is said of its default unless `default` does."""
+    return arg(help=help, metavar=metavar, help_behavior_hint=default)
+
+
+def _shown(kind: type, name: str) -> Any:
+    """How the help shows the flag of a field: what it takes, and its default."""
+    (item,) = (item for item in dataclasses.fields(kind) if item.name == name)
+    choices = ",".join(map(str, choices_of(item)))
+    metavar = item.metadata["metavar"] or type(item.default).__name__.upper()
+    default = item.metadata["shown"] or _default(kind, item)
+    return shown(item.metadata["help"], f"{{{choices}}}" if choices else metavar, default)
 
 
 def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
-    """What holds where a flag is not given; for the recipe, by preset."""
-    if kind is Runtime:
-        return f"(default: {item.default})" if item.default != "" else ""
-    values = {name: getattr(recipe, item.name) for name, recipe in PRESETS.items()}
+    """The default of a flag; for the recipe, by preset. Empty where the help explains 0."""
+    presets = PRESETS if kind is Recipe else {}
+    values = {name: getattr(recipe, item.name) for name, recipe in presets.items()}
     if len(set(values.values())) > 1:
         return "(" + ", ".join(f"{name} {value}" for name, value in values.items()) + ")"
-    return "" if "(0:" in item.metadata["help"] else f"(default: {item.default})"
+    unset = item.default is None or (item.default == 0 and "(0: " in item.metadata["help"])
+    return "" if unset else f"(default: {item.default})"
+
+
+def _flags(kind: type, names: Collection[str]) -> Any:
+    """A dataclass of flags for the named fields of `kind`, None where the user gave nothing."""
+    fields: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(kind):
+        name, help = item.name, item.metadata["help"]
+        hint: Any = item.type
+        if name in names and hint is bool:  # the flag turns it on, or off where it is on by default
+            name, help = (f"no_{name}", f"do not {help}") if item.default else (name, help)
+            fields.append((name, Annotated[bool, shown(help)], dataclasses.field(default=False)))
+        elif name in names:
+            taken: Any = Annotated[hint | None, _shown(kind, name)]
+            fields.append((name, taken, dataclasses.field(default=None)))
+    return dataclasses.make_dataclass(kind.__name__ + "Flags", fields, frozen=True)
 
 
 if TYPE_CHECKING:
     RecipeFlags: TypeAlias = Any
     RuntimeFlags: TypeAlias = Any
+    OptionFlags: TypeAlias = Any
 else:
-    RecipeFlags = OmitArgPrefixes[_flags(Recipe, {"preset", "epoch_steps", "data_fingerprint"})]
-    RuntimeFlags = OmitArgPrefixes[_flags(Runtime, set())]
-
-
-def optional(kind: str, help: str, default: str = "") -> Any:
-    """How a flag that may be left away is shown."""
-    return arg(metavar=kind, help=help, help_behavior_hint=default)
-
+    RecipeFlags = OmitArgPrefixes[_flags(Recipe, RecipeKeywords.__annotations__)]
+    RuntimeFlags = OmitArgPrefixes[_flags(Runtime, RuntimeKeywords.__annotations__)]
+    OptionFlags = OmitArgPrefixes[_flags(Options, OptionKeywords.__annotations__)]
 
 Data = Annotated[
     tuple[str, ...],
     Positional,
-    arg(
-        metavar="DATA",
-        help="a folder, a name of the catalogue, or two folders",
-        help_behavior_hint="",
-    ),
+    shown("a folder, two folders, or a name from `unpaired data list`", "DATA"),
 ]
-MaxPixels = Annotated[
-    int, arg(help="refuse images of more pixels than this, before they are decoded")
-]
-Engine = Annotated[
-    Literal["auto", "torch", "jax"],
-    arg(help="framework that translates (auto: the one that trained, where it is installed)"),
-]
-Device = Annotated[str, arg(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")]
-Threads = Annotated[int, arg(help="threads of the arithmetic on a CPU (0: as many as cores)")]
-FeaturesFile = Annotated[
-    str | None,
-    optional(
-        "FILE",
-        "weights for KID and FID: AlexNet, VGG16 or EfficientNet-Lite0; or inception (extra: fid)",
-    ),
-]
-LpipsFile = Annotated[
-    Path | None, optional("FILE", "LPIPS heads of AlexNet, whose weights --features then names")
-]
-EvaluatedSize = Annotated[
-    int | None,
-    optional("INT", "side in pixels to translate and compare at", "(that of the training)"),
-]
-Limit = Annotated[int, arg(help="test images of each domain at most, drawn by the seed (0: all)")]
-EvaluationSeed = Annotated[int, arg(help="seed of all that is drawn here")]
+ModelPath = Annotated[Path, Positional, shown("a run folder or a model.safetensors", "MODEL")]
+Engine = Annotated[Literal["auto", "torch", "jax"], _shown(Options, "engine")]
+Device = Annotated[str, _shown(Options, "device")]
+Threads = Annotated[int, _shown(Options, "threads")]
+MaxPixels = Annotated[int, _shown(Options, "max_pixels")]
 
 
-def given(flags: Any) -> dict[str, object]:
-    """What the user gave, by the names of the recipe or runtime."""
-    given: dict[str, object] = {}
+def given(flags: Any) -> dict[str, Any]:
+    """The values that the user gave, by their names in the recipe, runtime or options."""
+    given: dict[str, Any] = {}
     for name, value in vars(flags).items():
         if value is True and name.startswith("no_"):
             given[name.removeprefix("no_")] = False
@@ -139,7 +120,7 @@ def source(data: tuple[str, ...]) -> str | tuple[str, str]:
     """The words of DATA as `find_source` takes them.
 
     Raises:
-        DataError: more than two, or none.
+        DataError: none, or more than two.
     """
     if len(data) == 1:
         return data[0]

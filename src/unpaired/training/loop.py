@@ -19,6 +19,7 @@ from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.keywords import TrainKeywords, sort_keywords
+from unpaired.presets import PresetName
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import prepare, set_aside
 from unpaired.training.journal import Journal, require_finite, write_samples
@@ -57,7 +58,7 @@ def train(
     data: Source,
     *,
     out: str | Path,
-    preset: str | None = None,
+    preset: PresetName | None = None,
     recipe: Mapping[str, object] | None = None,
     runtime: Mapping[str, object] | None = None,
     epochs: float | None = None,
@@ -72,7 +73,7 @@ def train(
     Args:
         data: a folder, a name of the catalogue, or two folders.
         out: the run folder; a run of the same recipe in it is resumed.
-        preset: "paper" (default), "small" or "tiny".
+        preset: the preset to start from (default: "paper").
         recipe: values of the recipe that differ from the preset, by name (see Recipe).
         runtime: values of the runtime by name (see Runtime).
         epochs: the length, in passes over the larger domain (instead of `steps`).

@@ -1,0 +1,51 @@
+"""`unpaired train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from unpaired.cli.flags import Data, MaxPixels, RecipeFlags, RuntimeFlags, given, shown, source
+from unpaired.config import DEFAULT_MAX_PIXELS
+from unpaired.presets import ABOUT, PRESETS, PresetName
+
+__all__ = ["train"]
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, shown("the run folder; a run of the same recipe in it is resumed")],
+    recipe: RecipeFlags,
+    runtime: RuntimeFlags,
+    preset: Annotated[
+        PresetName | None,
+        shown(
+            "; ".join(f"{name}: {about}" for name, about in ABOUT.items()),
+            "{" + ",".join(PRESETS) + "}",
+            "(default: paper, or that of the run)",
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, shown("passes over the larger domain, instead of --steps", "FLOAT")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        shown("duration, instead of --steps, which follow from 20 timed steps", "FLOAT"),
+    ] = None,
+    extend: Annotated[int, shown("steps to add to an existing run")] = 0,
+    skip_unreadable: Annotated[bool, shown("train without the images that cannot be read")] = False,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Learn to translate between two domains, or resume a run."""
+    from unpaired.training.loop import train as run
+
+    run(
+        source(data),
+        out=out,
+        preset=preset,
+        recipe=given(recipe),
+        runtime=given(runtime),
+        epochs=epochs,
+        minutes=minutes,
+        extend=extend,
+        skip_unreadable=skip_unreadable,
+        max_pixels=max_pixels,
+    )

@@ -1,0 +1,56 @@
+"""`unpaired translate`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
+
+from unpaired.cli.flags import Device, Engine, MaxPixels, ModelPath, Threads, shown
+from unpaired.config import DEFAULT_MAX_PIXELS
+from unpaired.errors import SomeFailed
+
+__all__ = ["translate"]
+
+
+def translate(
+    model: ModelPath,
+    inputs: Annotated[
+        tuple[str, ...], Positional, shown("image files, folders or globs", "INPUT...")
+    ],
+    to: Annotated[str, shown("the domain to translate to: its name, or a or b", "DOMAIN")],
+    out: Annotated[Path, shown("the folder for the results; nothing is written elsewhere")],
+    working_size: Annotated[
+        int | None,
+        shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
+    ] = None,
+    format: Annotated[
+        Literal["png", "jpg", "webp", "tiff", "bmp"] | None,
+        shown("file format of the results", "{png,jpg,webp,tiff,bmp}", "(default: as the inputs)"),
+    ] = None,
+    overwrite: Annotated[bool, shown("replace existing files, even the inputs")] = False,
+    batch_size: Annotated[int, shown("images of one size per batch", default="(default: 8)")] = 8,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    threads: Threads = 0,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Translate images, folders and globs to the other domain."""
+    from unpaired.console import counted
+    from unpaired.translation.files import translate_files
+    from unpaired.translation.model import load
+
+    summary = translate_files(
+        load(model, engine=engine, device=device, threads=threads),
+        inputs,
+        out,
+        to=to,
+        working_size=working_size,
+        format=format,
+        overwrite=overwrite,
+        batch_size=batch_size,
+        max_pixels=max_pixels,
+    )
+    print(f"{counted(len(summary.done), 'image')} translated into {out}")
+    if summary.failed:
+        listed = "\n".join(f"  {path}: {reason}" for path, reason in summary.failed)
+        raise SomeFailed(f"{counted(len(summary.failed), 'image')} failed:\n{listed}")

@@ -1,0 +1,104 @@
+"""The keywords of `unpaired.train`, typed, so that editors complete and check them.
+
+They are the fields of Recipe and Runtime that a user may set; a test holds the two together.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from unpaired.config import unknown_name
+from unpaired.errors import ConfigError
+
+__all__ = ["RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "drop_quiet", "sort_keywords"]
+
+
+class RecipeKeywords(TypedDict, total=False):
+    """The values of a recipe that a user may give; see Recipe."""
+
+    load_size: int
+    image_size: int
+    flip: bool
+    validation: float
+    width: int
+    blocks: int
+    upsample: Literal["transposed", "resize"]
+    discriminator_width: int
+    discriminator_layers: int
+    cycle: float
+    identity: float
+    pool_size: int
+    batch_size: int
+    steps: int
+    schedule: Literal["epochs", "linear"]
+    learning_rate: float
+    discriminator_rate: float
+    beta1: float
+    beta2: float
+    ema: float
+    precision: Literal["fp32", "bf16", "fp64"]
+    seed: int
+    name_a: str
+    name_b: str
+    bands_a: int
+    bands_b: int
+    depth_a: int
+    depth_b: int
+
+
+class RuntimeKeywords(TypedDict, total=False):
+    """The values of a runtime; see Runtime."""
+
+    engine: Literal["torch", "jax"]
+    device: str
+    threads: int
+    workers: int
+    log_every: int
+    sample_every: int
+    checkpoint_every: int
+    report: Literal["end", "evaluations", "none"]
+    keep: int
+    evaluate_every: int
+    features: str
+    patience: int
+    tensorboard: bool
+
+
+class TrainKeywords(RecipeKeywords, RuntimeKeywords, total=False):
+    """The keywords of `train` besides its own parameters, which are `OWN`."""
+
+
+OWN = ("out", "preset", "epochs", "minutes", "extend", "skip_unreadable", "max_pixels")
+
+
+def sort_keywords(
+    values: Mapping[str, Any],
+    recipe: Mapping[str, object] | None = None,
+    runtime: Mapping[str, object] | None = None,
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The values of the recipe and those of the runtime: the mappings, joined by the keywords.
+
+    >>> sort_keywords({"image_size": 64, "threads": 1}, recipe={"seed": 3})
+    ({'seed': 3, 'image_size': 64}, {'threads': 1})
+
+    Raises:
+        ConfigError: an unknown keyword (suggests the nearest known one), or a value given twice.
+    """
+    tables = dict(recipe or {}), dict(runtime or {})
+    names = RecipeKeywords.__annotations__, RuntimeKeywords.__annotations__
+    for name, value in drop_quiet(values, stacklevel=4).items():
+        if name not in names[0] and name not in names[1]:
+            raise unknown_name(name, [*names[0], *names[1], *OWN], "the keywords of train")
+        table = tables[name in names[1]]
+        if name in table:
+            raise ConfigError(f"{name} is given twice, as a keyword and in a mapping: give it once")
+        table[name] = value
+    return tables
+
+
+def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]:
+    """Keywords without `quiet`, which the version before took; warns the caller's caller of it."""
+    if "quiet" in values:
+        told = "quiet has no effect: nothing is shown unless unpaired.console.show() was called"
+        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
+    return {name: value for name, value in values.items() if name != "quiet"}
