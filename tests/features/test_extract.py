@@ -2,13 +2,11 @@ import os
 import tracemalloc
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from unpaired.errors import DataError
 from unpaired.features import extract as features
 from unpaired.features.extract import extract
-from unpaired.features.seam import resize
 
 
 class Means:
@@ -37,13 +35,12 @@ def expected(images):
 
 def test_batches_and_single_images_of_any_size_in_their_order():
     batches = [noise(0, 20, 9, 8, 3), noise(1, 9, 8, 3), noise(2, 7, 5, 3), noise(3, 2, 9, 8, 3)]
-    network, told = Means(), []
-    found = extract(network, iter(batches), told.append)
+    network = Means()
+    found = extract(network, iter(batches))
     images = [*batches[0], batches[1], batches[2], *batches[3]]
     np.testing.assert_allclose(found, expected(images), rtol=1e-6)
     assert found.dtype == np.float32
     assert [shape[0] for shape in network.shapes] == [16, 5, 1, 2]
-    assert told == [16, 21, 22, 24]
 
 
 def test_grey_becomes_rgb():
@@ -52,7 +49,7 @@ def test_grey_becomes_rgb():
     np.testing.assert_allclose(found, expected(np.repeat(grey, 3, axis=-1)), rtol=1e-6)
 
 
-def test_many_features_lie_on_disk(monkeypatch, tmp_path):
+def test_many_features_are_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "_IN_MEMORY", 100)
     monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
     images = noise(0, 200, 4, 4, 3)
@@ -82,7 +79,7 @@ def test_memory_does_not_grow_with_the_number_of_images(monkeypatch):
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_the_file_is_gone_if_a_image_is_refused(monkeypatch, tmp_path):
+def test_the_file_is_gone_if_an_image_is_rejected(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "_IN_MEMORY", 100)
     monkeypatch.setattr(features.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(DataError, match="1 or 3 bands, not 4"):
@@ -90,46 +87,10 @@ def test_the_file_is_gone_if_a_image_is_refused(monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_has_no_features():
+def test_input_without_features():
     with pytest.raises(DataError, match="no images"):
         extract(Means(), [])
     with pytest.raises(DataError, match="uint16"):
         extract(Means(), [noise(0, 4, 4, 3).astype(np.uint16)])
     with pytest.raises(DataError, match=r"\(4, 4\)"):
         extract(Means(), [noise(0, 4, 4)])
-
-
-# ---- the resize in front of a network ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("side", [24, 64, 150])
-def test_resize_is_pillows_of_levels_to_its_rounding(side):
-    """Of middling levels: where a bicubic overshoots, Pillow clips levels twice."""
-    images = noise(0, 2, 100, 37, 3) // 3 + 80
-    found = resize(images, side)
-    for one, image in zip(found, images, strict=True):
-        theirs = PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BICUBIC)
-        assert np.abs(one - np.asarray(theirs, np.float32)).max() < 1.3
-    assert found.dtype == np.float32
-
-
-def test_resize_stays_within_the_levels():
-    edges = 255 * (noise(0, 1, 20, 20, 3) // 128)
-    found = resize(edges, 64)
-    assert (found.min(), found.max()) == (0, 255)
-
-
-def test_resize_does_not_alias():
-    """Stripes finer than the result vanish in their mean; picking pixels would keep them."""
-    stripes = np.zeros((1, 240, 240, 1), np.uint8)
-    stripes[:, :, ::2] = 200
-    inner = resize(stripes, 60)[0, 4:-4, 4:-4]
-    assert np.abs(inner - 100).max() < 1
-    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, None, None], (1, 240, 240, 3))
-    inner = resize(ramp, 60)[0, 4:-4, 4:-4, 0]
-    np.testing.assert_allclose(inner.mean(axis=1), np.arange(4, 56) * 4 + 1.5, atol=1e-3)
-
-
-def test_resize_leaves_the_right_size_alone():
-    images = noise(0, 2, 24, 24, 3)
-    np.testing.assert_array_equal(resize(images, 24), images)

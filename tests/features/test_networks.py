@@ -1,5 +1,6 @@
-"""Networks of features and LPIPS, against networks restated in float64 from other parts."""
+"""Feature networks and LPIPS, against networks restated in float64 from other parts."""
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unpaired.engines import choice
-from unpaired.engines.choice import make_features, make_lpips
 from unpaired.errors import CheckpointError, ConfigError, DataError, MissingExtra, UnpairedError
+from unpaired.features.choice import make_features, make_lpips
 from unpaired.features.extract import extract
-from unpaired.features.seam import resize
+from unpaired.images.resize import resize
 from unpaired.weights import torch_pth
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -59,7 +59,7 @@ def vgg16():
 
 def plain_features(network, images):
     """ImageNet's mean and deviation on [0, 1], the last activation, the mean of its positions."""
-    x = torch.from_numpy(resize(images, 224)).double().permute(0, 3, 1, 2) / 255
+    x = torch.from_numpy(resize(images, (224, 224), (0, 255))).double().permute(0, 3, 1, 2) / 255
     mean, deviation = (
         torch.tensor(z).double().reshape(3, 1, 1)
         for z in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -141,7 +141,7 @@ class Lite0(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def forward(self, images):
-        x = torch.from_numpy(resize(images, 224)).double().permute(0, 3, 1, 2)
+        x = torch.from_numpy(resize(images, (224, 224), (0, 255))).double().permute(0, 3, 1, 2)
         x = nn.functional.hardtanh(self._bn0(padded(self._conv_stem, (x - 127) / 128)), 0, 6)
         x = self._conv_head(self._blocks(x))
         return nn.functional.hardtanh(self._bn1(x), 0, 6).flatten(2).mean(-1)
@@ -198,7 +198,7 @@ def test_efficientnet_lite0_sees_mountains():
     assert np.sum((classes >= 970) & (classes <= 980)) >= 9
 
 
-def test_a_image_has_its_features_whatever_stands_beside_it(tmp_path):
+def test_the_features_of_an_image_do_not_depend_on_the_others(tmp_path):
     network = make_features(write(tmp_path / "a.safetensors", alexnet()), "cpu", 1)
     images = noise(0, 5, 40, 40, 3)
     together = network.features(images)
@@ -233,10 +233,10 @@ def test_a_file_of_another_network_says_what_was_found(tmp_path):
         make_features(tmp_path / "resnet.safetensors", "cpu", 1)
 
 
-@pytest.mark.parametrize("made", [alexnet, plain_lite0])
-def test_a_tensor_of_another_shape_is_named(tmp_path, made):
-    prefix = "" if made is plain_lite0 else "features."
-    tensors = {prefix + name: value for name, value in made().state_dict().items()}
+@pytest.mark.parametrize("make", [alexnet, plain_lite0])
+def test_a_tensor_of_another_shape_is_named(tmp_path, make):
+    prefix = "" if make is plain_lite0 else "features."
+    tensors = {prefix + name: value for name, value in make().state_dict().items()}
     name = next(key for key in tensors if key.endswith("weight") and tensors[key].ndim == 4)
     save_file({**tensors, name: torch.zeros(2, 2)}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match=rf"{name} has shape \(2, 2\), expected"):
@@ -342,7 +342,7 @@ def test_what_lpips_cannot_compare(random_lpips, tmp_path):
     assert "features.0.weight" in load_file(features)
 
 
-# ---- Inception through torch-fidelity, which a stand-in takes the place of ------------------
+# ---- Inception through torch-fidelity, for which there is a stand-in ----------------------
 
 
 @pytest.fixture
@@ -392,12 +392,12 @@ def test_inception_without_torch_fidelity(monkeypatch, package):
     if package == "torch_fidelity":
         monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     else:
-        from unpaired.features import fidelity as torch_fidelity_features
+        from unpaired.features import fidelity
 
         def broken(device, threads):
             raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
 
-        monkeypatch.setattr(torch_fidelity_features, "InceptionFeatures", broken)
+        monkeypatch.setattr(fidelity, "InceptionFeatures", broken)
     with pytest.raises(MissingExtra, match=r"torch-fidelity.*unpaired\[fid\]"):
         make_features(None, "cpu", 1)
 
@@ -411,10 +411,9 @@ def test_inception_without_torch_fidelity(monkeypatch, package):
     ],
 )
 def test_without_pytorch(monkeypatch, tmp_path, make):
-    for name in [m for m in sys.modules if m.startswith("unpaired.engines.torch_")]:
-        monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr(sys.modules["unpaired.engines"], name.rpartition(".")[2], raising=False)
+    for name in list(sys.modules):  # which would be imported without importing PyTorch
+        if re.fullmatch(r"unpaired\.(engines\.torch|features|weights)\.\w+", name):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"needs torch.*unpaired\[torch\]"):
         make(tmp_path / "weights.safetensors")
-    assert choice is sys.modules["unpaired.engines.choice"]

@@ -1,17 +1,16 @@
-"""Networks of features in PyTorch, from weights the user has: AlexNet, VGG16, EfficientNet-Lite0.
+"""Feature networks in PyTorch, from weights the user has: AlexNet, VGG16, EfficientNet-Lite0.
 
-Which network a file holds is told by the names and shapes of its tensors: torchvision's for AlexNet
-and VGG16 (`features.*`), those of the PyTorch port for EfficientNet-Lite0 (`_blocks.*`). What else
-is in the file, such as classifiers, is left alone. Also LPIPS, a learned distance of pairs.
+A file's network is recognised by the names and shapes of its tensors: torchvision's for AlexNet and
+VGG16 (`features.*`), those of the PyTorch port for EfficientNet-Lite0 (`_blocks.*`). Other tensors
+in the file, such as classifiers, are ignored.
 
 Sources: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014;
 Simonyan, Zisserman, "Very deep convolutional networks...", 2015; Tan, Le, "EfficientNet", 2019, and
 the authors' EfficientNet-Lite: no squeeze-and-excite, ReLU6, inputs (x - 127) / 128.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,31 +23,122 @@ from torch import Tensor
 
 from unpaired.console import counted
 from unpaired.engines.torch.device import find_device
-from unpaired.errors import CheckpointError, DataError
-from unpaired.features.seam import resize
+from unpaired.errors import CheckpointError
+from unpaired.images.resize import resize
 from unpaired.weights.torch_pth import read_pth
 
-__all__ = ["Lpips", "TorchFeatures"]
+__all__ = [
+    "ALEXNET",
+    "TorchFeatures",
+    "load",
+    "normalised",
+    "plain_activations",
+    "plain_shapes",
+]
 
-Images8 = NDArray[np.uint8]
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
 _SIDE = 224
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# ImageNet's mean and deviation of the bands, for levels 0 to 255.
+_MEAN, _DEVIATION = ([255 * v for v in z] for z in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+class TorchFeatures:
+    """A feature network read from a file. See seam.FeatureNetwork.
+
+    | network | vector | width | input |
+    |---|---|---|---|
+    | AlexNet | last convolution (conv5) after its ReLU | 256 | ImageNet mean and deviation |
+    | VGG16 | last convolution (conv5_3) after its ReLU | 512 | ImageNet mean and deviation |
+    | EfficientNet-Lite0 | head convolution after its ReLU6 | 1280 | (x - 127) / 128 |
+
+    The vector is the mean over all positions; images are resized to 224 x 224, antialiased.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds none of the three networks.
+        ConfigError: the device is not available.
+    """
+
+    def __init__(self, path: Path, device: str, threads: int) -> None:
+        self.device = find_device(device, threads)
+        weights = _read(path)
+        if "_conv_stem.weight" in weights:
+            layers = _folded(_take(weights, _lite_shapes(), path, torch.device("cpu")), self.device)
+            name, self.width = "EfficientNet-Lite0 head", _HEAD
+            self._shift, self._scale = [127.0] * 3, [128.0] * 3
+            self._run = lambda x: _lite(x, layers)
+        else:
+            name, network = _plain_network(weights, path)
+            taken = _take(weights, plain_shapes(network), path, self.device)
+            self.width = network[-1].outputs
+            self._shift, self._scale = _MEAN, _DEVIATION
+            self._run = lambda x: plain_activations(x, network, taken)[-1]
+        self.name = f"{name}, {_SIDE} px bicubic antialiased"
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See seam.FeatureNetwork.features."""
+        with torch.inference_mode():
+            x = torch.from_numpy(resize(images, (_SIDE, _SIDE), (0, 255))).to(self.device)
+            x = normalised(x, self._shift, self._scale)
+            # One by one on a CPU: the activations of one image fit its caches.
+            parts = torch.split(x, 1) if self.device.type == "cpu" else (x,)
+            means = torch.cat([self._run(part).mean(dim=(2, 3)) for part in parts])
+        vectors: NDArray[np.float32] = means.cpu().numpy()
+        return vectors
+
+
+# ---- files and tensors --------------------------------------------------------------------
+
+
+def load(path: Path, shapes: Shapes, device: torch.device) -> Weights:
+    """Loads the tensors of these names and shapes from a `.safetensors` or `.pth` file, in float32.
+
+    Raises:
+        CheckpointError: the file cannot be read, or a tensor is missing or of another shape.
+        RunError: the system gives no access to a `.pth` file.
+    """
+    return _take(_read(path), shapes, path, device)
+
+
+def _read(path: Path) -> Weights:
+    if path.suffix != ".safetensors":
+        return read_pth(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read the weights {path}: {error}") from error
+
+
+def _take(weights: Weights, shapes: Shapes, path: Path, device: torch.device) -> Weights:
+    for name, shape in shapes.items():
+        found = tuple(weights[name].shape) if name in weights else None
+        if found != shape:
+            problem = f"has shape {found}, expected {shape}" if found is not None else "is missing"
+            raise CheckpointError(f"{path} is not as expected: {name} {problem}")
+    return {name: weights[name].float().to(device) for name in shapes}
+
+
+def normalised(images: Tensor, shift: Sequence[float], scale: Sequence[float]) -> Tensor:
+    """(images - shift) / scale by band: float32 NHWC to NCHW, which stays channels-last."""
+    shifts, scales = (images.new_tensor(values).reshape(1, 3, 1, 1) for values in (shift, scale))
+    return (images.permute(0, 3, 1, 2) - shifts) / scales
+
+
+# ---- AlexNet and VGG16 --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution of a network, and what stands in front of it.
+    """One convolution of a plain network, and the pooling before it.
 
-    `at` is its place in torchvision's `features`; `pool` is the window of the max pool of stride 2
-    in front of it, 0 for none.
+    `index` is its place in torchvision's `features`; `pool` is the window of the max pool of
+    stride 2 before it, 0 for none.
     """
 
-    at: int
-    inner: int
-    outer: int
+    index: int
+    inputs: int
+    outputs: int
     kernel: int
     stride: int = 1
     padding: int = 1
@@ -62,21 +152,54 @@ ALEXNET = (
     Convolution(8, 384, 256, 3),
     Convolution(10, 256, 256, 3),
 )
-VGG16 = (
-    Convolution(0, 3, 64, 3),
-    Convolution(2, 64, 64, 3),
-    Convolution(5, 64, 128, 3, pool=2),
-    Convolution(7, 128, 128, 3),
-    Convolution(10, 128, 256, 3, pool=2),
-    Convolution(12, 256, 256, 3),
-    Convolution(14, 256, 256, 3),
-    Convolution(17, 256, 512, 3, pool=2),
-    Convolution(19, 512, 512, 3),
-    Convolution(21, 512, 512, 3),
-    Convolution(24, 512, 512, 3, pool=2),
-    Convolution(26, 512, 512, 3),
-    Convolution(28, 512, 512, 3),
-)
+
+
+def _vgg16() -> Iterator[Convolution]:
+    index, inputs = 0, 3
+    for stage, (count, outputs) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]):
+        for k in range(count):
+            yield Convolution(index, inputs, outputs, 3, pool=0 if k or not stage else 2)
+            index, inputs = index + 2, outputs  # after its ReLU
+        index += 1  # after the pool
+
+
+VGG16 = tuple(_vgg16())
+
+
+def plain_shapes(network: Sequence[Convolution]) -> Shapes:
+    """The names and shapes of the tensors of AlexNet or VGG16."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for c in network:
+        shapes[f"features.{c.index}.weight"] = (c.outputs, c.inputs, c.kernel, c.kernel)
+        shapes[f"features.{c.index}.bias"] = (c.outputs,)
+    return shapes
+
+
+def plain_activations(x: Tensor, network: Sequence[Convolution], weights: Weights) -> list[Tensor]:
+    """The results of all convolutions after their ReLU, from a normalised NCHW batch."""
+    activations = []
+    for c in network:
+        if c.pool:
+            x = F.max_pool2d(x, c.pool, stride=2)
+        weight, bias = weights[f"features.{c.index}.weight"], weights[f"features.{c.index}.bias"]
+        x = F.relu(F.conv2d(x, weight, bias, c.stride, c.padding))
+        activations.append(x)
+    return activations
+
+
+def _plain_network(weights: Weights, path: Path) -> tuple[str, Sequence[Convolution]]:
+    names = {name for name in weights if name.startswith("features.")}
+    for name, network in (("AlexNet conv5", ALEXNET), ("VGG16 conv5_3", VGG16)):
+        if names == set(plain_shapes(network)):
+            return name, network
+    found = ", ".join(ascii(name)[:40] for name in sorted(weights)[:3])
+    raise CheckpointError(
+        f"{path} holds {counted(len(weights), 'tensor')} (first {found}) of an unknown network: "
+        "give AlexNet or VGG16 with torchvision's names of tensors, or EfficientNet-Lite0"
+    )
+
+
+# ---- EfficientNet-Lite0 -------------------------------------------------------------------
 
 # EfficientNet-B0, table 1, a row a stage: blocks, kernel, stride of the first, channels, expansion.
 _STAGES = (
@@ -89,183 +212,43 @@ _STAGES = (
     (1, 3, 1, 320, 6),
 )
 _STEM, _HEAD, _NORM_EPS = 32, 1280, 1e-3
+_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-@dataclass(frozen=True)
-class Block:
-    """An inverted residual block: expand (where it does), depthwise convolution, project."""
-
-    inner: int
-    outer: int
-    kernel: int
-    stride: int
-    expansion: int
+def _blocks() -> Iterator[tuple[str, int, int, int, int, int]]:
+    """The inverted residual blocks: prefix, channels in and out, kernel, stride, expansion."""
+    index, inputs = 0, _STEM
+    for count, kernel, stride, outputs, expansion in _STAGES:
+        for k in range(count):
+            yield f"_blocks.{index}.", inputs, outputs, kernel, 1 if k else stride, expansion
+            index, inputs = index + 1, outputs
 
 
-def _lite_blocks() -> tuple[Block, ...]:
-    blocks, inner = [], _STEM
-    for count, kernel, stride, outer, expansion in _STAGES:
-        for index in range(count):
-            blocks.append(Block(inner, outer, kernel, 1 if index else stride, expansion))
-            inner = outer
-    return tuple(blocks)
-
-
-LITE0 = _lite_blocks()
-
-
-class TorchFeatures:
-    """A network of features read from a file. See feature_seam.FeatureNetwork.
-
-    | network | vector | width | input |
-    |---|---|---|---|
-    | AlexNet | last convolution (conv5) after its ReLU | 256 | ImageNet mean and deviation |
-    | VGG16 | last convolution (conv5_3) after its ReLU | 512 | ImageNet mean and deviation |
-    | EfficientNet-Lite0 | head convolution after its ReLU6 | 1280 | (x - 127) / 128 |
-
-    Each is the mean over all positions; images are resized to 224 x 224, antialiased.
-
-    Raises:
-        CheckpointError: the file cannot be read, or holds none of the three networks.
-        ConfigError: the device is not there.
-    """
-
-    def __init__(self, path: Path, device: str, threads: int) -> None:
-        self.device = find_device(device, threads)
-        network = _recognise(_read(path), path, self.device)
-        self.name = f"{network.name}, {_SIDE} px bicubic antialiased"
-        self.width = network.width
-        self._run = network.run
-        self._shift = _channels(network.shift, self.device)
-        self._scale = _channels(network.scale, self.device)
-
-    def features(self, images: Images8) -> NDArray[np.float32]:
-        """See feature_seam.FeatureNetwork.features."""
-        with torch.inference_mode():
-            x = (_nchw(resize(images, _SIDE), self.device) - self._shift) / self._scale
-            # One by one on a CPU: what passes between the layers of one image fits its caches.
-            parts = torch.split(x, 1) if self.device.type == "cpu" else (x,)
-            means = torch.cat([self._run(part).mean(dim=(2, 3)) for part in parts])
-        vectors: NDArray[np.float32] = means.cpu().numpy()
-        return vectors
-
-
-class Lpips:
-    """LPIPS version 0.1 on AlexNet. See feature_seam.PairDistance.
-
-    Zhang, Isola, Efros, Shechtman, Wang, "The Unreasonable Effectiveness of Deep Features as a
-    Perceptual Metric", 2018, equation 1: the activations of the five convolutions after their ReLU,
-    unit length over channels, squared differences weighted by the heads, mean over positions, sum
-    over the five.
-
-    Args:
-        features: file of AlexNet's `features.*`.
-        heads: file of `lin0.model.1.weight` to `lin4.model.1.weight`.
-
-    Raises:
-        CheckpointError: a file cannot be read, or does not hold these tensors.
-        ConfigError: the device is not there.
-    """
-
-    name = "LPIPS 0.1, AlexNet"
-
-    def __init__(self, features: Path, heads: Path, device: str, threads: int) -> None:
-        self.device = find_device(device, threads)
-        self._weights = _on(self.device, _take(_read(features), _plain_shapes(ALEXNET), features))
-        names = [f"lin{index}.model.1.weight" for index in range(len(ALEXNET))]
-        shapes = {name: (1, c.outer, 1, 1) for name, c in zip(names, ALEXNET, strict=True)}
-        taken = _on(self.device, _take(_read(heads), shapes, heads))
-        self._heads = [taken[name] for name in names]
-        # Of images in [-1, 1], as the authors have it: nearly ImageNet's mean and deviation.
-        self._shift = _channels((-0.030, -0.088, -0.188), self.device)
-        self._scale = _channels((0.458, 0.448, 0.450), self.device)
-
-    def distance(self, x: Images8, y: Images8) -> NDArray[np.float64]:
-        """See feature_seam.PairDistance.distance; images of at least 31 x 31 pixels."""
-        if x.shape != y.shape or x.ndim != 4 or x.shape[-1] != 3 or min(x.shape[1:3]) < 31:
-            raise DataError(
-                "LPIPS needs pairs of RGB images of one size, at least 31x31 pixels, not "
-                f"{x.shape} and {y.shape}"
-            )
-        with torch.inference_mode():
-            pairs = zip(self._activations(x), self._activations(y), self._heads, strict=True)
-            parts = [
-                F.conv2d((_unit(a) - _unit(b)).square(), head).cpu().double().mean(dim=(1, 2, 3))
-                for a, b, head in pairs
-            ]
-            total: NDArray[np.float64] = torch.stack(parts).sum(dim=0).numpy()
-        return total
-
-    def _activations(self, images: Images8) -> list[Tensor]:
-        x = _nchw(images.astype(np.float32), self.device) / 127.5 - 1
-        return _plain_activations((x - self._shift) / self._scale, ALEXNET, self._weights)
-
-
-# ---- AlexNet and VGG16 --------------------------------------------------------------------
-
-
-def _plain_shapes(network: Sequence[Convolution]) -> Shapes:
-    weights = {f"features.{c.at}.weight": (c.outer, c.inner, c.kernel, c.kernel) for c in network}
-    return {**weights, **{f"features.{c.at}.bias": (c.outer,) for c in network}}
-
-
-def _plain_activations(x: Tensor, network: Sequence[Convolution], weights: Weights) -> list[Tensor]:
-    """What each convolution gives after its ReLU."""
-    activations = []
-    for c in network:
-        if c.pool:
-            x = F.max_pool2d(x, c.pool, stride=2)
-        weight, bias = weights[f"features.{c.at}.weight"], weights[f"features.{c.at}.bias"]
-        x = F.relu(F.conv2d(x, weight, bias, c.stride, c.padding))
-        activations.append(x)
-    return activations
-
-
-def _plain_last(x: Tensor, network: Sequence[Convolution], weights: Weights) -> Tensor:
-    return _plain_activations(x, network, weights)[-1]
-
-
-def _unit(activation: Tensor) -> Tensor:
-    """Unit length over channels."""
-    return activation / (activation.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
-
-
-# ---- EfficientNet-Lite0 -------------------------------------------------------------------
-
-
-def _lite_layers() -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The convolutions by name: the norm behind each, and its shape."""
-    layers: dict[str, tuple[str, tuple[int, ...]]] = {
-        "_conv_stem": ("_bn0", (_STEM, 3, 3, 3)),
-        "_conv_head": ("_bn1", (_HEAD, LITE0[-1].outer, 1, 1)),
-    }
-    for index, block in enumerate(LITE0):
-        at, middle = f"_blocks.{index}.", block.inner * block.expansion
-        if block.expansion > 1:
-            layers[f"{at}_expand_conv"] = (f"{at}_bn0", (middle, block.inner, 1, 1))
-        shape = (middle, 1, block.kernel, block.kernel)
-        layers[f"{at}_depthwise_conv"] = (f"{at}_bn1", shape)
-        layers[f"{at}_project_conv"] = (f"{at}_bn2", (block.outer, middle, 1, 1))
-    return layers
+def _lite_layers() -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """The convolutions: name, name of the norm that follows, shape of the kernel."""
+    yield "_conv_stem", "_bn0", (_STEM, 3, 3, 3)
+    for at, inputs, outputs, kernel, _, expansion in _blocks():
+        middle = inputs * expansion
+        if expansion > 1:
+            yield f"{at}_expand_conv", f"{at}_bn0", (middle, inputs, 1, 1)
+        yield f"{at}_depthwise_conv", f"{at}_bn1", (middle, 1, kernel, kernel)
+        yield f"{at}_project_conv", f"{at}_bn2", (outputs, middle, 1, 1)
+    yield "_conv_head", "_bn1", (_HEAD, _STAGES[-1][3], 1, 1)
 
 
 def _lite_shapes() -> Shapes:
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, (norm, shape) in _lite_layers().items():
+    for name, norm, shape in _lite_layers():
         shapes[f"{name}.weight"] = shape
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{norm}.{part}"] = shape[:1]
+        shapes |= {f"{norm}.{part}": shape[:1] for part in _NORM}
     return shapes
 
 
 def _folded(weights: Weights, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-    """Kernel and bias of each convolution with the norm behind it multiplied in."""
+    """Kernel and bias of each convolution, with the norm that follows multiplied in."""
     folded = {}
-    for name, (norm, _) in _lite_layers().items():
-        scale, bias, mean, variance = (
-            weights[f"{norm}.{part}"].double()
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
+    for name, norm, _ in _lite_layers():
+        scale, bias, mean, variance = (weights[f"{norm}.{part}"].double() for part in _NORM)
         scale = scale / (variance + _NORM_EPS).sqrt()
         kernel = weights[f"{name}.weight"].double() * scale.reshape(-1, 1, 1, 1)
         folded[name] = (
@@ -275,96 +258,26 @@ def _folded(weights: Weights, device: torch.device) -> dict[str, tuple[Tensor, T
     return folded
 
 
-def _lite_head(x: Tensor, layers: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+def _lite(x: Tensor, layers: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
     """The head convolution after its ReLU6: (N, 3, H, W) to (N, 1280, H / 32, W / 32)."""
     x = F.relu6(_same(x, layers["_conv_stem"], stride=2), inplace=True)
-    for index, block in enumerate(LITE0):
-        at, before = f"_blocks.{index}.", x
-        if block.expansion > 1:
+    for at, inputs, outputs, _, stride, expansion in _blocks():
+        before = x
+        if expansion > 1:
             x = F.relu6(F.conv2d(x, *layers[f"{at}_expand_conv"]), inplace=True)
-        x = _same(x, layers[f"{at}_depthwise_conv"], block.stride, groups=x.shape[1])
+        x = _same(x, layers[f"{at}_depthwise_conv"], stride, groups=x.shape[1])
         x = F.relu6(x, inplace=True)
         x = F.conv2d(x, *layers[f"{at}_project_conv"])
-        if block.stride == 1 and block.inner == block.outer:
+        if stride == 1 and inputs == outputs:
             x = x + before
     return F.relu6(F.conv2d(x, *layers["_conv_head"]))
 
 
 def _same(x: Tensor, layer: tuple[Tensor, Tensor], stride: int, groups: int = 1) -> Tensor:
-    """TensorFlow's `SAME`: ceil(size / stride) outputs, the odd pixel of border right and below."""
+    """TensorFlow's `SAME`: ceil(size / stride) outputs, an odd pixel of border right and below."""
     kernel, bias = layer
     border = []
     for size in (x.shape[3], x.shape[2]):
         total = max((-(-size // stride) - 1) * stride + kernel.shape[-1] - size, 0)
         border += [total // 2, total - total // 2]
     return F.conv2d(F.pad(x, border), kernel, bias, stride, groups=groups)
-
-
-# ---- files --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A network that was found in a file: what goes in is (levels 0 to 255 - shift) / scale."""
-
-    name: str
-    width: int
-    shift: Sequence[float]
-    scale: Sequence[float]
-    run: Callable[[Tensor], Tensor]
-    """(N, 3, H, W) to the activations of which the features are the mean: (N, width, h, w)."""
-
-
-def _recognise(weights: Weights, path: Path, device: torch.device) -> _Network:
-    if "_conv_stem.weight" in weights:
-        layers = _folded(_take(weights, _lite_shapes(), path), device)
-        run = partial(_lite_head, layers=layers)
-        return _Network("EfficientNet-Lite0 head", _HEAD, [127.0] * 3, [128.0] * 3, run)
-    for name, network in (("AlexNet conv5", ALEXNET), ("VGG16 conv5_3", VGG16)):
-        shapes = _plain_shapes(network)
-        if {key for key in weights if key.startswith("features.")} == set(shapes):
-            taken = _on(device, _take(weights, shapes, path))
-            run = partial(_plain_last, network=network, weights=taken)
-            shift, scale = ([255 * value for value in z] for z in (_IMAGENET_MEAN, _IMAGENET_STD))
-            return _Network(name, network[-1].outer, shift, scale, run)
-    found = ", ".join(ascii(name)[:40] for name in sorted(weights)[:3])
-    raise CheckpointError(
-        f"{path} holds {counted(len(weights), 'tensor')} (first {found}) of no network of features "
-        "that is known here: give AlexNet or VGG16 as torchvision names their tensors, or "
-        "EfficientNet-Lite0"
-    )
-
-
-def _take(weights: Weights, shapes: Shapes, path: Path) -> Weights:
-    """The tensors of these names and shapes, in float32."""
-    for name, shape in shapes.items():
-        if name not in weights:
-            raise CheckpointError(f"{path} is not as expected: {name} is missing")
-        if tuple(weights[name].shape) != shape:
-            raise CheckpointError(
-                f"{path} is not as expected: {name} has shape {tuple(weights[name].shape)}, "
-                f"expected {shape}"
-            )
-    return {name: weights[name].float() for name in shapes}
-
-
-def _on(device: torch.device, weights: Weights) -> Weights:
-    return {name: weight.to(device) for name, weight in weights.items()}
-
-
-def _read(path: Path) -> Weights:
-    if path.suffix != ".safetensors":
-        return read_pth(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read the weights {path}: {error}") from error
-
-
-def _channels(values: Sequence[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
-
-
-def _nchw(images: NDArray[np.float32], device: torch.device) -> Tensor:
-    """Channels-last in memory, as numpy has them."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
