@@ -75,7 +75,7 @@ def test_long_curves_are_drawn_as_means():
     assert (np.diff(one[:, 0]) > 0).all()
 
 
-def test_what_is_no_number_is_left_out():
+def test_what_is_no_number_is_omitted():
     journal = [
         {"step": step, "cycle_a": value, "cycle_b": 1.0}
         for step, value in enumerate([1.0, math.nan, math.inf, None, "x", 0.5])

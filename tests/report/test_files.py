@@ -22,8 +22,9 @@ from unpaired import storage
 from unpaired.directions import DIRECTIONS
 from unpaired.metrics.metric import Value
 from unpaired.report import files as module
-from unpaired.report.files import as_json, as_text, contact_sheet, write_report
+from unpaired.report.files import contact_sheet, write_report
 from unpaired.report.report import Example, Finding, Method
+from unpaired.report.text import as_text
 
 FILES = ["report.json", "pictures.png", "index.html"]
 LOUD = Finding("hidden cycle", "winter -> summer", math.inf, 1.5, True, "it hides", "lower --cycle")
@@ -49,14 +50,14 @@ def test_the_index_is_written_last(tmp_path, monkeypatch):
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.parametrize("fails", ["render", "contact_sheet", "as_json"])
+@pytest.mark.parametrize("fails", ["files.render", "files.contact_sheet", "report.Report.to_dict"])
 def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch, fails):
     def broken(*args):
         raise RuntimeError("broken")
 
     write_report(report(both(GOOD)), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(module, fails, broken)
+    monkeypatch.setattr(f"unpaired.report.{fails}", broken)
     with pytest.raises(RuntimeError, match="broken"):
         write_report(report(both(GOOD), title="Another"), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -72,7 +73,7 @@ def example(seed, height=8, width=8, **parts):
 def test_the_sheet_has_the_first_choice_of_all_directions_side_by_side():
     examples = {
         direction: {
-            "at random": [example(index, back=noise(index + 5)) for index in (1, 2)],
+            "at random": [example(index, cycle=noise(index + 5)) for index in (1, 2)],
             "the worst": [example(7)] * 9,
         }
         for direction in DIRECTIONS
@@ -84,7 +85,7 @@ def test_the_sheet_has_the_first_choice_of_all_directions_side_by_side():
         np.testing.assert_array_equal(sheet[22:150:16, left : left + 128 : 16], noise(seed))
 
 
-def test_the_titles_are_of_letters_that_the_font_has(monkeypatch):
+def test_the_titles_use_characters_that_the_font_has(monkeypatch):
     titles = []
 
     def spy(columns, cell):
@@ -92,7 +93,7 @@ def test_the_titles_are_of_letters_that_the_font_has(monkeypatch):
 
     monkeypatch.setattr(module, "draw_grid", spy)
     contact_sheet(report(both(GOOD)))
-    assert titles[:4] == ["summer", "made winter", "true winter", "5 x difference"]
+    assert titles[:4] == ["summer", "generated winter", "true winter", "5 x difference"]
 
 
 def test_large_images_keep_their_proportion():
@@ -109,18 +110,18 @@ def test_large_images_keep_their_proportion():
 # ---- JSON ---------------------------------------------------------------------------------
 
 
-def test_json_holds_figures_unscaled_and_is_strict():
+def test_json_holds_values_unscaled_and_is_strict():
     model = both(scores(math.inf, 1.0, 0.5, math.nan) | kid(18.0, 15.0, 21.0))
     floor = Method("real", "floor", both(kid(-0.5)))
     found = report(
         model,
         WEAK,
         floor,
-        figures=(*PAIRED, KID),
+        metrics=(*PAIRED, KID),
         findings=[LOUD, UNMADE],
         record={"seed": 3, "data_fingerprint": "sha256:abc"},
     )
-    text = json.dumps(as_json(found), allow_nan=False)  # strict
+    text = json.dumps(found.to_dict(), allow_nan=False)  # strict
     read = json.loads(text)
     assert (read["format"], read["seed"], read["data_fingerprint"]) == (1, 3, "sha256:abc")
     assert read["domains"] == {"a": "summer", "b": "winter"}
@@ -137,11 +138,11 @@ def test_json_holds_figures_unscaled_and_is_strict():
     assert [finding["value"] for finding in read["findings"]] == ["Infinity", None]
     assert read["findings"][0]["advice"] == "lower --cycle"
     assert read["verdict"]["passed"] is (read["verdict"]["state"] == "good")
-    assert read["verdict"]["text"][0].startswith("Above every unpaired baseline")
+    assert read["verdict"]["text"][0].startswith("Better than every unpaired baseline")
 
 
 def test_json_of_one_direction():
-    found = as_json(report({"ba": GOOD}, directions=("ba",)))
+    found = report({"ba": GOOD}, directions=("ba",)).to_dict()
     assert list(found["scores"]) == ["ba"]
 
 
@@ -157,14 +158,16 @@ def test_text_has_the_table_and_the_verdict():
         "  oracle *          23.00    0.500    0.500    0.500",
     ]
     assert "  * uses pairs" in lines
-    assert lines[-3].startswith("Above every unpaired baseline in both directions")
-    assert lines[-2].startswith("  From summer to winter: 20.00 dB")
+    assert lines[-3].startswith(
+        "Better than every unpaired baseline in all four metrics, in both d"
+    )
+    assert lines[-2].startswith("  From summer to winter: PSNR 20.00 dB")
 
 
 def test_text_has_a_table_for_each_kind_and_is_plain():
     model = both(kid(18.24, 15, 21.5) | {"cycle": Value(3.0)})
     weak = Method("identity", "untouched", both(kid(40.0)))
-    text = as_text(report(model, weak, figures=[KID, CYCLE]))
+    text = as_text(report(model, weak, metrics=[KID, CYCLE]))
     text.encode("ascii")
     assert text.splitlines()[1:7] == [
         "summer -> winter         KID x 1000",
@@ -176,9 +179,9 @@ def test_text_has_a_table_for_each_kind_and_is_plain():
     ]
 
 
-def test_text_tells_of_warnings():
+def test_text_has_the_warnings():
     text = as_text(report(both(GOOD), WEAK, findings=[QUIET, LOUD, UNMADE]))
     assert text.endswith("Warning: hidden cycle (winter -> summer): it hides\n  lower --cycle")
     quiet = as_text(report(both(GOOD), WEAK, findings=[QUIET, UNMADE]))
-    assert quiet.endswith("\n1 check of what commonly goes wrong, nothing found.")
+    assert quiet.endswith("\n1 check for common failures, nothing found.")
     assert not re.search("check|Warning", as_text(report(both(GOOD), WEAK, ORACLE)))

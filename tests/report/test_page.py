@@ -24,11 +24,12 @@ from small_report import (
     noise,
     report,
     scores,
+    with_classes,
 )
 from unpaired.directions import DIRECTIONS
 from unpaired.metrics.metric import Value
 from unpaired.report.page import render, shrunk
-from unpaired.report.report import Example, Finding, Method, difference
+from unpaired.report.report import Example, Finding, Method, scaled_difference
 
 VOID = {"meta", "img", "path"}
 
@@ -71,7 +72,7 @@ class Page(HTMLParser):
         if "b" in self.stack:
             self.bold.append(data)
 
-    def random_images(self):
+    def decoded_images(self):
         for image in self.images:
             kind, data = image["src"].split(",")
             assert kind == "data:image/png;base64"
@@ -92,10 +93,11 @@ def test_the_page_stands_alone():
 
 def test_the_verdict_is_first():
     page = Page(render(report(both(GOOD))))
-    verdict = page.text.index("Above every unpaired baseline in both directions")
-    assert verdict < page.text.index("Scores") < page.text.index("Images")
-    assert "From summer to winter: 20.00\N{NO-BREAK SPACE}dB, 11.00\N{NO-BREAK SPACE}dB above" in (
-        page.text
+    verdict = page.text.index("Better than every unpaired baseline in all four metrics")
+    assert verdict < page.text.index("Metrics") < page.text.index("Images")
+    assert (
+        "From summer to winter: PSNR 20.00\N{NO-BREAK SPACE}dB, 11.00\N{NO-BREAK SPACE}dB better"
+        in (page.text)
     )
 
 
@@ -104,15 +106,15 @@ def test_the_verdict_has_its_colour(model, state):
     assert f'class="box {state}"' in render(report(both(model)))
 
 
-# ---- scores -------------------------------------------------------------------------------
+# ---- metrics ------------------------------------------------------------------------------
 
 
-def test_the_tables_hold_every_method_and_figure():
+def test_the_tables_hold_every_method_and_metric():
     rival = Method("rival", "baseline", both(scores(15, 0.9, 0.1, 0.1), scores(15, 0.1, 0.9, 0.1)))
     equal = Method("oracle", "oracle", both(GOOD), note="uses pairs")
     page = Page(render(report(both(GOOD), WEAK, equal, rival)))
     forth, back = page.tables[:2]
-    assert forth[0][1:] == [f"{figure.name}\N{NO-BREAK SPACE}↑" for figure in PAIRED]
+    assert forth[0][1:] == [f"{metric.name}\N{NO-BREAK SPACE}↑" for metric in PAIRED]
     assert forth[1:] == [
         ["the model", "20.00", "0.800", "0.700", "0.600"],
         ["identity", "9.00", "0.200", "0.100", "0.100"],
@@ -120,7 +122,7 @@ def test_the_tables_hold_every_method_and_figure():
         ["oracleuses pairs", "20.00", "0.800", "0.700", "0.600"],
     ]
     assert back[3] == ["rival", "15.00", "0.100", "0.900", "0.100"]
-    # The best of each figure, and never the oracle.
+    # The best of each metric, and never the oracle.
     assert page.bold == ["20.00", "0.700", "0.600", "0.900", "20.00", "0.800", "0.600", "0.900"]
 
 
@@ -128,7 +130,7 @@ def test_intervals_stand_beside_and_floors_last():
     floor = Method("real", "floor", both(kid(-0.4, -1.2, 0.4)))
     weak = Method("identity", "untouched", both(kid(40, 35, 45) | {"fid": Value(120.0)}))
     model = both(kid(18.24, 15, 21.5) | {"fid": Value(98.0)})
-    text = render(report(model, floor, weak, figures=[KID, FID]))
+    text = render(report(model, floor, weak, metrics=[KID, FID]))
     page = Page(text)
     assert page.tables[0][0][1:] == [
         "KID × 1000\N{NO-BREAK SPACE}↓",
@@ -140,20 +142,20 @@ def test_intervals_stand_beside_and_floors_last():
         ["real", "−0.4−1.2 to 0.4", "–"],
     ]
     assert page.bold == ["18.2", "98.0"] * 2  # lower is better, and never the floor
-    # Bars by `full` as it is shown, 200, else by the largest there is; none below 0.
+    # Bars by `full` as it is shown, 200, else by the largest there is; none below 0 or of a dash.
     shares = re.findall(r"--share:(\d+)%", text.split("<tbody>")[1])
-    assert shares == ["9", "82", "20", "100", "0"]
+    assert shares == ["9", "82", "20", "100", "0", "0"]
     assert "The test set is not paired" in page.text
     assert "95 % interval" in page.text
-    assert "real images in place of made ones" in page.text
+    assert "real images in place of generated ones" in page.text
 
 
-def test_every_kind_of_figure_has_tables_of_the_methods_that_have_it():
+def test_every_kind_of_metric_has_tables_of_the_methods_that_have_it():
     model = both(GOOD | {"cycle": Value(3.0)}, GOOD)
-    page = Page(render(report(model, figures=(PSNR, CYCLE), journal=[])))
+    page = Page(render(report(model, metrics=(PSNR, CYCLE), journal=[])))
     assert len(page.tables) == 2 + 1 + 2  # psnr, cycle one way, classes
     assert page.tables[2] == [["", "cycle\N{NO-BREAK SPACE}↓"], ["the model", "3.00"]]
-    assert page.text.index("Each made image against its truth") < page.text.index("There and ba")
+    assert page.text.index("against their true translations") < page.text.index("Cycle and iden")
     assert page.bold == ["20.00"] * 2  # of one method alone, none is the best
     assert "The test set is paired" in page.text
     assert "95 %" not in page.text
@@ -167,7 +169,14 @@ def test_what_is_not_defined_is_a_dash_and_exact_is_infinite():
 
 def test_the_class_tables_show_the_best_unpaired_baseline():
     def method(name, kind, ab, ba):
-        return Method(name, kind, both(GOOD), per_class=both(ab, ba))
+        return Method(
+            name,
+            kind,
+            {
+                **with_classes({"ab": GOOD}, ab),
+                **with_classes({"ba": GOOD}, ba),
+            },
+        )
 
     methods = [
         method("model", "model", {"sky": 0.9, "lake": 0.5}, {"sky": 0.1}),
@@ -200,7 +209,7 @@ LOUD = Finding(
 )
 
 
-def test_what_fired_is_told_with_advice():
+def test_warnings_have_advice():
     text = render(report(both(GOOD), findings=[QUIET, LOUD, UNMADE, QUIET]))
     page = Page(text)
     assert "hidden cycle, winter → summer: it hides." in page.text
@@ -212,7 +221,7 @@ def test_what_fired_is_told_with_advice():
         ["hidden cycle", "winter → summer", "∞", "1.5", "it hides"],
     ]
     assert page.tables[0][3] == ["flat chips", "summer", "–", "–", "not checked: no"]
-    assert page.text.index("Warnings") < page.text.index("Scores")
+    assert page.text.index("Warnings") < page.text.index("Metrics")
 
 
 def test_nothing_found_is_a_quiet_line():
@@ -229,13 +238,13 @@ def test_the_images_are_the_examples():
     page = Page(render(report(both(GOOD))))
     expected = []
     for seed in (10, 11):
-        source, made, truth = noise(seed), noise(seed + 1), noise(seed + 2)
-        expected += [source, made, truth, difference(made, truth)]
-    np.testing.assert_array_equal(list(page.images()), expected)
+        source, generated, truth = noise(seed), noise(seed + 1), noise(seed + 2)
+        expected += [source, generated, truth, scaled_difference(generated, truth)]
+    np.testing.assert_array_equal(list(page.decoded_images()), expected)
     labels = [image["alt"].split(",")[0] for image in page.images]
     assert labels == [
-        *("summer", "made winter", "true winter", "5 × difference"),
-        *("winter", "made summer", "true summer", "5 × difference"),
+        *("summer", "generated winter", "true winter", "5 × difference"),
+        *("winter", "generated summer", "true summer", "5 × difference"),
     ]
     assert "scene 0007, 12.34\N{NO-BREAK SPACE}dB" in page.text
 
@@ -251,34 +260,40 @@ def test_large_images_are_shrunk_smoothly_and_small_ones_are_not():
 
     examples = {"ab": {"at random": [Example("x", noise(1, 600, 300), noise(2, 600, 300))]}}
     page = Page(render(report({"ab": GOOD}, directions=("ab",), examples=examples)))
-    assert [image.shape for image in page.images()] == [(256, 128, 3)] * 2
+    assert [image.shape for image in page.decoded_images()] == [(256, 128, 3)] * 2
 
 
 def test_the_difference_is_taken_before_the_image_is_shrunk():
     """Else differences of either sign would cancel in the mean."""
     truth = np.full((512, 512, 3), 100, np.uint8)
-    made = truth + np.where(np.indices((512, 512)).sum(0) % 2, 20, 0)[..., None].astype(np.uint8)
-    examples = {"ab": {"at random": [Example("x", truth, made, truth=truth)]}}
+    generated = truth + np.where(np.indices((512, 512)).sum(0) % 2, 20, 0)[..., None].astype(
+        np.uint8
+    )
+    examples = {"ab": {"at random": [Example("x", truth, generated, truth=truth)]}}
     page = Page(render(report({"ab": GOOD}, directions=("ab",), examples=examples)))
-    off = list(page.images())[-1]
+    off = list(page.decoded_images())[-1]
     assert off.mean() == pytest.approx(5 * 20 / 2, abs=1)
 
 
 def test_what_the_difference_is_of_is_said():
-    assert "The difference is of made and true" in render(report(both(GOOD)))
-    source, made, back = map(noise, range(3))
-    for example, said in ((Example("x", source, made, back), True), (Example("x", made, made), 0)):
+    assert "difference between\ngenerated and true image" in render(report(both(GOOD)))
+    for example, said in (
+        (Example("x", *map(noise, range(3))), True),
+        (Example("x", *map(noise, range(2))), False),
+    ):
         examples = {direction: {"at random": [example]} for direction in DIRECTIONS}
-        text = render(report(both(kid(1)), figures=[KID], examples=examples))
-        assert ("The difference is of an image and its way back" in text) == said
+        text = render(report(both(kid(1)), metrics=[KID], examples=examples))
+        assert ("difference between\nan image and its reconstruction" in text) == said
 
 
 # ---- the rest -----------------------------------------------------------------------------
 
 
 def test_the_page_names_the_noise_that_margins_are_held_to():
-    assert "differ in the seed alone differ by up to about 2&nbsp;dB." in render(report(both(GOOD)))
-    assert "seed alone" not in render(report(both(kid(1)), figures=[KID]))
+    assert "differ only in their seed differ by up to about 2&nbsp;dB." in render(
+        report(both(GOOD))
+    )
+    assert "only in their seed" not in render(report(both(kid(1)), metrics=[KID]))
 
 
 def test_curves_and_configuration_are_there_where_they_are_known():
@@ -296,7 +311,7 @@ def test_names_are_text_and_never_markup():
     hostile = report(
         both(GOOD),
         methods=[
-            Method("the model", "model", both(GOOD), per_class=both({evil: 0.5})),
+            Method("the model", "model", with_classes(both(GOOD), {evil: 0.5})),
             Method(evil, "untouched", both(scores(9.0, 0.2, 0.1, 0.1)), note=evil),
         ],
         title=evil,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from small_report import FID, GOOD, KID, ORACLE, PSNR, WEAK, both, kid, noise, report
-from unpaired.errors import DataError
+from unpaired.errors import ConfigError, DataError
 from unpaired.metrics.metric import Metric, Value
-from unpaired.report.report import Example, Method, difference
+from unpaired.report.report import Example, Method, scaled_difference
 
 
 def test_values_are_shown_as_people_read_them():
@@ -19,10 +19,10 @@ def test_values_are_shown_as_people_read_them():
 
 @pytest.mark.parametrize(("better", "high_wins"), [("higher", True), ("lower", False)])
 def test_which_way_is_better(better, high_wins):
-    figure = Metric("x", "X", "", "set", better, 1)
-    assert figure.is_better(2, 1) is high_wins
-    assert figure.is_better(1, 2) is not high_wins
-    assert not figure.is_better(1, 1)
+    metric = Metric("x", "X", "", "set", better, 1)
+    assert metric.is_better(2, 1) is high_wins
+    assert metric.is_better(1, 2) is not high_wins
+    assert not metric.is_better(1, 1)
 
 
 def test_a_value_without_an_interval_is_a_point():
@@ -31,11 +31,12 @@ def test_a_value_without_an_interval_is_a_point():
 
 
 def test_what_is_not_defined_has_no_value():
-    method = Method("x", "model", {"ab": {"psnr": Value(math.nan), "kid": Value(0.0)}})
+    zero = Value(0.0)
+    method = Method("x", "model", {"ab": {"psnr": Value(math.nan), "kid": zero}})
     assert method.value("ab", PSNR) is None
     assert method.value("ab", FID) is None
     assert method.value("ba", KID) is None
-    assert method.value("ab", KID) == Value(0.0)
+    assert method.value("ab", KID) is zero
 
 
 def test_difference_is_five_times_the_absolute_one():
@@ -43,34 +44,73 @@ def test_difference_is_five_times_the_absolute_one():
     expected = [
         min(255, 5 * abs(int(a) - int(b))) for a, b in zip(one.flat, other.flat, strict=True)
     ]
-    assert difference(one, other).dtype == np.uint8
-    assert difference(one, other).ravel().tolist() == expected
+    assert scaled_difference(one, other).dtype == np.uint8
+    assert scaled_difference(one, other).ravel().tolist() == expected
 
 
 def test_an_example_shows_what_it_has():
-    source, made, back, truth = map(noise, range(4))
-    whole = Example("x", source, made, back, truth).images("summer", "winter")
-    labels = ["summer", "made winter", "summer again", "true winter", "5 × difference"]
+    source, generated, cycle, truth = map(noise, range(4))
+    whole = Example("x", source, generated, cycle, truth).images("summer", "winter")
+    labels = [
+        *("summer", "generated winter", "reconstructed summer"),
+        *("true winter", "5 × difference"),
+    ]
     assert list(whole) == labels
-    for label, image in zip(labels, (source, made, back, truth), strict=False):
+    for label, image in zip(labels, (source, generated, cycle, truth), strict=False):
         np.testing.assert_array_equal(whole[label], image)
-    np.testing.assert_array_equal(whole["5 × difference"], difference(made, truth))
+    np.testing.assert_array_equal(whole["5 × difference"], scaled_difference(generated, truth))
 
-    unpaired = Example("x", source, made, back).images("summer", "winter")
+    unpaired = Example("x", source, generated, cycle).images("summer", "winter")
     assert list(unpaired) == [labels[0], labels[1], labels[2], labels[4]]
-    np.testing.assert_array_equal(unpaired["5 × difference"], difference(source, back))
-    assert list(Example("x", source, made).images("summer", "winter")) == labels[:2]
+    np.testing.assert_array_equal(unpaired["5 × difference"], scaled_difference(source, cycle))
+    assert list(Example("x", source, generated).images("summer", "winter")) == labels[:2]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [noise(1, 8, 9), noise(1)[:, :, :1], noise(1).astype(np.float32), noise(1)[:, :, 0]],
 )
-@pytest.mark.parametrize("place", ["source", "made", "back", "truth"])
-def test_images_of_an_example_that_do_not_fit_are_refused(wrong, place):
-    images = {name: noise(0) for name in ("source", "made", "back", "truth")}
+@pytest.mark.parametrize("place", ["source", "generated", "cycle", "truth"])
+def test_images_of_an_example_that_do_not_fit_are_rejected(wrong, place):
+    images = {name: noise(0) for name in ("source", "generated", "cycle", "truth")}
     with pytest.raises(DataError, match=r"leaf\.png has one"):
         Example("leaf.png", **images | {place: wrong})
+
+
+@pytest.fixture
+def found():
+    own = {"ab": GOOD | {"kid": Value(0.018), "fid": Value(math.nan)}, "ba": GOOD}
+    return report(own, WEAK, metrics=(KID, PSNR))
+
+
+def test_a_value_is_found_by_direction_key_and_method(found):
+    assert found.value("ab", "kid") == 0.018
+    assert found.value("ab", "psnr", method="identity") == 9.0
+    assert math.isnan(found.value("ab", "fid"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (("ab", "lpips"), r"no metric .*'lpips'; it has: psnr, ssim, acc16, macro16, kid, fid"),
+        (("ba", "kid"), r"metric of the model in direction ba named 'kid'"),
+        (("b", "kid"), r"no direction of the model named 'b'; it has: ab, ba"),
+        (("ab", "psnr", "oracle"), r"no method named 'oracle'; it has: the model, identity"),
+    ],
+)
+def test_an_unknown_value_is_an_error_that_names_the_known_ones(found, wanted, message):
+    with pytest.raises(ConfigError, match=message):
+        found.value(*wanted)
+
+
+def test_figures_is_a_deprecated_name_of_metrics(found):
+    with pytest.warns(DeprecationWarning, match=r"Report\.metrics"):
+        assert found.figures == found.metrics
+
+
+def test_the_classes_are_the_parts_of_macro16(found):
+    assert found.methods[0].per_class == both({"sky": 0.5, "lake": 0.25})
+    assert WEAK.per_class == {}
 
 
 def test_a_report_needs_a_model_and_names_that_differ():
@@ -84,7 +124,7 @@ def test_rows_stand_by_their_kind():
     floor = Method("real", "floor", both(kid(0.1)))
     second = Method("second", "model", both(GOOD))
     late = Method("late", "baseline", both(GOOD))
-    found = report(both(GOOD), floor, ORACLE, WEAK, second, late)
+    found = report(both(GOOD), floor, ORACLE, WEAK, second, late).comparison
     names = ["the model", "identity", "second", "late", "oracle", "real"]
     assert [method.name for method in found.rows] == names
     assert found.model.name == "the model"
@@ -92,21 +132,21 @@ def test_rows_stand_by_their_kind():
     assert found.measured("ab", [FID]) == []
 
 
-@pytest.mark.parametrize(("figure", "order"), [(PSNR, "high low"), (KID, "low high")])
-def test_the_best_comes_first(figure, order):
+@pytest.mark.parametrize(("metric", "order"), [(PSNR, "high low"), (KID, "low high")])
+def test_the_best_comes_first(metric, order):
     def method(name, value):
-        return Method(name, "baseline", both({figure.key: Value(value)}))
+        return Method(name, "baseline", both({metric.key: Value(value)}))
 
     others = [method("low", 1.0), method("none", math.nan), method("high", 2.0)]
-    valued = report(both(GOOD), *others).valued("ab", figure, "baseline")
-    assert " ".join(method.name for method, _ in valued) == order
+    ranked = report(both(GOOD), *others).comparison.ranked("ab", metric, "baseline")
+    assert " ".join(method.name for method, _ in ranked) == order
 
 
 def test_what_leads_and_whether_truth_is_known():
-    found = report(both(GOOD), figures=(PSNR, FID, KID))
+    found = report(both(GOOD), metrics=(PSNR, FID, KID)).comparison
     assert found.paired
     assert found.leading == FID
-    assert not report(both(GOOD), figures=(KID,)).paired
-    assert report(both(GOOD), figures=(PSNR,)).leading is None
-    assert found.ends("ab") == ("summer", "winter")
-    assert found.ends("ba") == ("winter", "summer")
+    assert not report(both(GOOD), metrics=(KID,)).comparison.paired
+    assert report(both(GOOD), metrics=(PSNR,)).comparison.leading is None
+    assert found.domain_names("ab") == ("summer", "winter")
+    assert found.domain_names("ba") == ("winter", "summer")

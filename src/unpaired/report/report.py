@@ -1,55 +1,29 @@
-"""What an evaluation found out, as plain data: the report that page, text and JSON are made of.
+"""The result of an evaluation as plain data, from which page, text and JSON are made.
 
-Nothing is measured here and nothing is drawn, so it serves whoever has figures to show.
+Nothing is measured or drawn here, so a report can be built from any metrics.
 """
 
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.diagnostics.detectors import Finding
+from unpaired.diagnostics.finding import Finding
 from unpaired.directions import DIRECTIONS, Direction
-from unpaired.errors import DataError
-from unpaired.metrics.metric import Kind, Metric, Value
+from unpaired.errors import ConfigError, DataError
+from unpaired.metrics.metric import Metric, Value
+from unpaired.report.comparison import Comparison, Method, MethodKind
+from unpaired.report.verdict import Verdict, verdict, verdicts
+from unpaired.storage import json_number
 
-__all__ = [
-    "Example",
-    "Finding",
-    "Method",
-    "MethodKind",
-    "Report",
-    "difference",
-]
+__all__ = ["Example", "Finding", "Method", "MethodKind", "Report", "scaled_difference"]
 
 Images8 = NDArray[np.uint8]
-
-MethodKind = Literal["model", "untouched", "baseline", "oracle", "floor"]
-"""model: what was trained; untouched: the images as they are; baseline: a translation that
-nothing was trained for; oracle: fitted on true pairs, which an unpaired method never sees; floor:
-real images in place of made ones."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """What stands in a row of the scores: a way to translate the test set, or a floor."""
-
-    name: str
-    kind: MethodKind
-    values: Mapping[Direction, Mapping[str, Value]]
-    """By the key of the figure; what was not measured is not there."""
-    note: str = ""
-    """Shown below the name."""
-    per_class: Mapping[Direction, Mapping[str, float]] = field(default_factory=dict)
-    """acc16 by class, where classes are known."""
-
-    def value(self, direction: Direction, figure: Metric) -> Value | None:
-        """The value of a figure; None where it was not measured or is not defined."""
-        value = self.values.get(direction, {}).get(figure.key)
-        return None if value is None or math.isnan(value.value) else value
+K = TypeVar("K", bound=str)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,141 +31,178 @@ class Example:
     """One translated test image; all images are uint8, (height, width, 3), of one size.
 
     Raises:
-        DataError: they are not.
+        DataError: an image has another type or size.
     """
 
     name: str
     source: Images8
-    made: Images8
-    back: Images8 | None = None
-    """What is made back out of `made`; None of a model of one direction."""
+    generated: Images8
+    cycle: Images8 | None = None
+    """The source as reconstructed from `generated`; None if the model has one direction."""
     truth: Images8 | None = None
-    """None where the test set is not paired."""
+    """None if the test set is not paired."""
     caption: str = ""
     """Shown beside the name, such as "21.30 dB"."""
 
     def __post_init__(self) -> None:
-        for image in (self.source, self.made, self.back, self.truth):
+        for image in (self.source, self.generated, self.cycle, self.truth):
             if image is not None and (
                 image.dtype != np.uint8 or image.shape != (*self.source.shape[:2], 3)
             ):
                 raise DataError(
-                    f"an example's images are RGB of 8 bits and of one size: {self.name} has one "
-                    f"of {image.dtype} {image.shape} beside {self.source.shape}"
+                    f"the images of an example must be 8-bit RGB and of one size: {self.name} has "
+                    f"one of {image.dtype} {image.shape} beside {self.source.shape}"
                 )
 
     @property
-    def off(self) -> Images8 | None:
-        """Five times the difference: of made and truth, or of source and back; None: of neither."""
+    def difference(self) -> Images8 | None:
+        """Five times the difference between generated image and truth, else of the cycle."""
         if self.truth is not None:
-            return difference(self.made, self.truth)
-        return None if self.back is None else difference(self.source, self.back)
+            return scaled_difference(self.generated, self.truth)
+        return None if self.cycle is None else scaled_difference(self.source, self.cycle)
 
     def images(self, source: str, target: str) -> dict[str, Images8]:
-        """All that is to be shown, in order, by what it is called."""
+        """All images by their labels, in the order of display, given the domains' names."""
         shown = {
             source: self.source,
-            f"made {target}": self.made,
-            f"{source} again": self.back,
+            f"generated {target}": self.generated,
+            f"reconstructed {source}": self.cycle,
             f"true {target}": self.truth,
-            "5 × difference": self.off,
+            "5 × difference": self.difference,
         }
         return {label: image for label, image in shown.items() if image is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All that the page shows.
+    """The result of an evaluation.
 
     Raises:
-        DataError: no method is of the kind "model", or two have one name.
+        DataError: no method is of kind "model", or two methods share a name.
     """
 
     title: str
     summary: str
-    """What was measured on what, in a sentence or two."""
+    """One or two sentences: which model, on which images."""
     names: tuple[str, str]
     """Of the domains A and B."""
-    figures: Sequence[Metric]
-    """In the order of the columns. The first of kind "set" is the one that the verdict rests on
-    where none is of kind "paired"."""
+    metrics: Sequence[Metric]
+    """In the order of the columns. If none is of kind "paired", the verdict rests on the first of
+    kind "set"."""
     methods: Sequence[Method]
-    """In the order of the rows. The verdict is of the first of kind "model"."""
+    """In the order of the rows. The verdict is about the first of kind "model"."""
     examples: Mapping[Direction, Mapping[str, Sequence[Example]]]
-    """By how they were chosen ("at random", "the worst"); the first choice is on the contact
-    sheet. At least one example in each direction."""
+    """By how they were chosen ("at random", "the worst"); the contact sheet shows the first
+    choice. At least one example in each direction."""
     facts: Mapping[str, str]
-    """How it was measured: questions and answers."""
+    """How it was measured: subjects and sentences."""
     directions: tuple[Direction, ...] = DIRECTIONS
-    """That the model goes."""
+    """The directions of the model."""
     findings: Sequence[Finding] = ()
-    """Of the detectors, what fired and what did not; empty: none looked."""
+    """Results of all checks, fired or not; empty: no checks were run."""
     journal: Sequence[Mapping[str, object]] = ()
     """The lines of metrics.jsonl."""
     config: str = ""
-    """config.toml."""
+    """The text of config.toml."""
     swatches: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
-    """RGB of a class in domains A and B."""
+    """RGB of each class in domains A and B."""
     record: Mapping[str, object] = field(default_factory=dict)
-    """What else report.json holds: data fingerprint, steps, seed and the like, fit for JSON."""
+    """Further entries of report.json: data fingerprint, steps, seed; JSON types only."""
+    comparison: Comparison = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = [method.name for method in self.methods]
-        if len(set(names)) < len(names) or not self.of_kind("model"):
-            raise DataError(f"a report needs a model and names that differ, not {names}")
+        compared = Comparison(self.names, self.metrics, self.methods, self.directions)
+        object.__setattr__(self, "comparison", compared)
 
     @property
-    def model(self) -> Method:
-        """The one that the verdict is of."""
-        return self.of_kind("model")[0]
+    def verdict(self) -> Verdict:
+        """What the metrics say about the (first) model, in plain words."""
+        return verdict(self.comparison)
 
     @property
-    def rows(self) -> list[Method]:
-        """All methods as they are shown: first those that know no pairs, floors last."""
-        fair = self.of_kind("model", "untouched", "baseline")
-        return [*fair, *self.of_kind("oracle"), *self.of_kind("floor")]
+    def figures(self) -> Sequence[Metric]:
+        """Deprecated: use `metrics`."""
+        warnings.warn("Report.figures is now Report.metrics", DeprecationWarning, stacklevel=2)
+        return self.metrics
 
-    @property
-    def paired(self) -> bool:
-        """Whether the truth of the test images is known."""
-        return any(figure.kind == "paired" for figure in self.figures)
+    def value(self, direction: Direction, key: str, method: str | None = None) -> float:
+        """The value of a metric, unscaled, such as `report.value("ab", "kid")`.
 
-    @property
-    def leading(self) -> Metric | None:
-        """The figure that says first how far made images are from real ones."""
-        return next((figure for figure in self.figures if figure.kind == "set"), None)
+        Args:
+            key: of the metric, as in report.json.
+            method: the name of a row, such as "identity"; None: the model.
 
-    def of_kind(self, *kinds: MethodKind) -> list[Method]:
-        """The methods of these kinds, in their order."""
-        return [method for method in self.methods if method.kind in kinds]
+        Returns:
+            NaN if the metric is not defined for these images.
 
-    def valued(
-        self, direction: Direction, figure: Metric, *kinds: MethodKind
-    ) -> list[tuple[Method, Value]]:
-        """The methods of these kinds where the figure is defined, with it, the best first."""
-        found = ((method, method.value(direction, figure)) for method in self.of_kind(*kinds))
-        return sorted(
-            ((method, value) for method, value in found if value is not None),
-            key=lambda pair: pair[1].value,
-            reverse=figure.better == "higher",
-        )
+        Raises:
+            ConfigError: no such direction, metric or method; the message lists those there are.
+        """
+        methods = {each.name: each for each in self.methods}
+        chosen = self.comparison.model if method is None else _chosen(methods, method, "method")
+        values = _chosen(chosen.values, direction, f"direction of {chosen.name}")
+        return _chosen(values, key, f"metric of {chosen.name} in direction {direction}").value
 
-    def figures_of(self, kind: Kind) -> list[Metric]:
-        """The figures of a kind, in their order."""
-        return [figure for figure in self.figures if figure.kind == kind]
+    def to_dict(self) -> dict[str, object]:
+        """The content of report.json: values unscaled, NaN as None, infinity as a string."""
+        found = verdicts(self.comparison)
+        by_model = {name: _verdict_entry(each) for name, each in found.items()}
+        return {
+            "format": 1,
+            "title": self.title,
+            **self.record,
+            "domains": dict(zip("ab", self.names, strict=True)),
+            "paired": self.comparison.paired,
+            "verdict": by_model[self.comparison.model.name],
+            **({"verdicts": by_model} if len(by_model) > 1 else {}),
+            "figures": {metric.key: _metric_entry(metric) for metric in self.metrics},
+            "scores": {
+                direction: {each.name: _method_entry(each, direction) for each in self.methods}
+                for direction in self.directions
+            },
+            "findings": [finding.to_dict() for finding in self.findings],
+            "facts": dict(self.facts),
+        }
 
-    def measured(self, direction: Direction, figures: Sequence[Metric]) -> list[Method]:
-        """The rows of a table of these figures: the methods that have one of them, if only NaN."""
-        keys = {figure.key for figure in figures}
-        return [method for method in self.rows if keys & method.values.get(direction, {}).keys()]
 
-    def ends(self, direction: Direction) -> tuple[str, str]:
-        """Names of the source and the target domain."""
-        a, b = self.names
-        return (a, b) if direction == "ab" else (b, a)
+def scaled_difference(one: Images8, other: Images8) -> Images8:
+    """Five times the absolute difference, clipped at 255: black where the images agree.
 
-
-def difference(one: Images8, other: Images8) -> Images8:
-    """Five times the absolute difference, cut at 255: black where they agree."""
+    >>> scaled_difference(np.uint8([10, 10, 10]), np.uint8([10, 12, 200])).tolist()
+    [0, 10, 255]
+    """
     gap: Images8 = np.minimum(5 * np.abs(one.astype(np.int16) - other), 255).astype(np.uint8)
     return gap
+
+
+def _chosen(known: Mapping[K, T], key: K, what: str) -> T:
+    if key not in known:
+        listed = ", ".join(known) or "none"
+        raise ConfigError(f"the report has no {what} named {key!r}; it has: {listed}")
+    return known[key]
+
+
+# ---- JSON ---------------------------------------------------------------------------------
+
+
+def _verdict_entry(found: Verdict) -> dict[str, object]:
+    text = [found.headline, *found.details]
+    return {"passed": found.passed, "state": found.state, "text": text}
+
+
+def _metric_entry(metric: Metric) -> dict[str, object]:
+    facts = {"name": metric.name, "meaning": metric.meaning, "better": metric.better}
+    return facts | {"kind": metric.kind, "unit": metric.unit, "shown_times": metric.scale}
+
+
+def _method_entry(method: Method, direction: Direction) -> dict[str, object]:
+    values = {key: _value_entry(value) for key, value in method.values.get(direction, {}).items()}
+    by_class = method.per_class.get(direction)
+    classes = {} if by_class is None else {"per_class": dict(by_class)}
+    return {"kind": method.kind, "values": values, **classes}
+
+
+def _value_entry(value: Value) -> dict[str, object]:
+    """Value and, if there is one, interval."""
+    numbers = {"value": value.value, "low": value.low, "high": value.high}
+    return {name: json_number(number) for name, number in numbers.items() if number is not None}

@@ -1,77 +1,127 @@
-"""What the figures of a report say, in words for people who do not know the figures.
+"""The verdict: what the metrics say, in words for people who do not know the metrics.
 
-With a paired test set the truth decides: the model is held against every baseline that knows no
-pairs, in every figure. Without, the first figure of sets does: how far made images are from real
-ones, beside untouched images, simple methods, and real images among each other.
+With a paired test set the truth decides: in every paired metric the model is compared with every
+baseline that uses no pairs. Without, the leading metric of image sets decides: how far generated
+images are from real ones, beside untranslated images, baselines and other real images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from unpaired.directions import Direction
 from unpaired.metrics.metric import Metric, Value
-from unpaired.report.report import Method, Report
-from unpaired.report.standing import Standing, detail, standings
+from unpaired.report.comparison import Comparison, Method, MethodKind
 
 __all__ = ["Verdict", "ranking", "verdict", "verdicts"]
 
-_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+State = Literal["good", "mixed", "bad"]
+
+# A model's place in one direction: how it counts, and its sentence. {real}: images of the target;
+# {others}: what the model beats; {n}: a remark on the number of images; {all}: the metrics.
+_PLACES: Mapping[str, tuple[State, str]] = {
+    "ahead": ("good", "better than every unpaired baseline in {all}"),
+    "not ahead": ("bad", "not better than every unpaired baseline"),
+    "unknown": ("mixed", "no baseline to compare the translations with"),
+    "closest": ("good", "closer to {real} than {others}"),
+    "closer": ("mixed", "closer to {real} than untranslated images, but not than every baseline"),
+    "same": ("mixed", "not distinguishable from untranslated images{n}"),
+    "farther": ("bad", "not better than untranslated images"),
+    "not closest": ("bad", "not closer to {real} than every baseline"),
+}
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the figures say, in plain words."""
+    """What the metrics say about a model, in plain words."""
 
-    state: Literal["good", "mixed", "bad"]
+    state: State
     headline: str
     details: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether the model is better than all that costs no training, in every direction."""
+        """Whether the model is better than everything without training, in every direction."""
         return self.state == "good"
 
 
-def verdict(report: Report) -> Verdict:
-    """Compares the model with baselines and floors; equal is not better."""
-    figure = report.leading
-    by_sets = {} if figure is None else standings(report, figure)
-    if not report.paired:
-        return _by_sets(report, by_sets)
-    by_truth = _by_truth(report)
+@dataclass(frozen=True)
+class _Standing:
+    """The model among the others in one direction."""
+
+    place: str
+    words: Mapping[str, str]
+    """The parts of the place's sentence."""
+    detail: str
+
+    def sentence(self, **words: str) -> str:
+        return _PLACES[self.place][1].format(**{**self.words, **words})
+
+
+def verdict(compared: Comparison) -> Verdict:
+    """Compares the first model with baselines and floors; equal is not better."""
+    metric = compared.leading
+    by_set = {
+        direction: _by_set(compared, direction, metric, own)
+        for direction in compared.directions
+        if metric and (own := compared.model.value(direction, metric))
+    }
+    if not compared.paired:
+        return _combined(compared, by_set, "No metric says how good the translations are.")
+    by_truth = _combined(compared, _by_truth(compared), "No paired metric is defined here.")
     more = (
-        f"From {_route(report, d)}, all together: {s.in_short(s.real)}; {detail(s)}"
-        for d, s in by_sets.items()
+        f"From {_to(compared, d)}, all images together: {found.sentence()}; {found.detail}"
+        for d, found in by_set.items()
     )
     return replace(by_truth, details=(*by_truth.details, *more))
 
 
-def verdicts(report: Report) -> dict[str, Verdict]:
-    """The verdict of each model by its name, in their order."""
-    models = report.of_kind("model")
-    others = [method for method in report.methods if method.kind != "model"]
-    return {model.name: verdict(replace(report, methods=[model, *others])) for model in models}
+def verdicts(compared: Comparison) -> dict[str, Verdict]:
+    """The verdict on each model by its name, in their order."""
+    models = compared.of_kind("model")
+    others = [method for method in compared.methods if method.kind != "model"]
+    return {model.name: verdict(replace(compared, methods=[model, *others])) for model in models}
 
 
-def ranking(report: Report) -> list[str]:
-    """Which of several models is best, a line a direction, by the figure that leads."""
-    paired = report.figures_of("paired")
-    figure = paired[0] if paired else report.leading
-    lines: list[str] = []
-    if figure is None:
-        return lines
-    for direction in report.directions:
-        ranked = report.valued(direction, figure, "model")
-        if len(ranked) < 2:
-            continue
-        (best, value), *rest = ranked
-        near = [method.name for method, other in rest if _overlap(value, other)]
-        listed = ", ".join(f"{method.name} {figure.show(v.value)}" for method, v in ranked)
-        doubt = f", not to be told apart from {', '.join(near)}" if near else ""
-        numbers = f"{figure.name}: {listed}"
-        lines.append(f"From {_route(report, direction)}, best is {best.name}{doubt} ({numbers}).")
+def ranking(compared: Comparison) -> list[str]:
+    """Which of several models is best by the first metric that decides: a line per direction."""
+    lines = []
+    for metric in [*compared.metrics_of("paired"), *compared.metrics_of("set")][:1]:
+        for direction in compared.directions:
+            ranked = compared.ranked(direction, metric, "model")
+            if len(ranked) < 2:
+                continue
+            (best, value), *rest = ranked
+            near = ", ".join(method.name for method, other in rest if _overlap(value, other))
+            doubt = f", but not distinguishable from {near}" if near else ""
+            listed = ", ".join(f"{method.name} {metric.show(v.value)}" for method, v in ranked)
+            numbers = f"{metric.name}: {listed}"
+            lines.append(
+                f"From {_to(compared, direction)}, {best.name} is best{doubt} ({numbers})."
+            )
     return lines
+
+
+def _combined(compared: Comparison, found: Mapping[Direction, _Standing], without: str) -> Verdict:
+    """One verdict on all directions; `without` is the headline if there is nothing to say."""
+    if not found:
+        return Verdict("mixed", without, ())
+    general = {standing.sentence(real="real images") for standing in found.values()}
+    if len(general) == 1 and len(found) == len(compared.directions):
+        text = general.pop()
+        both = ", in either direction" if text.startswith("no") else ", in both directions"
+        headline = f"{text[0].upper()}{text[1:]}{both if len(found) > 1 else ''}."
+    else:
+        said = (f"From {_to(compared, d)}: {each.sentence()}." for d, each in found.items())
+        headline = " ".join(said)
+    states = {_PLACES[standing.place][0] for standing in found.values()}
+    details = (f"From {_to(compared, d)}: {standing.detail}" for d, standing in found.items())
+    return Verdict(states.pop() if len(states) == 1 else "mixed", headline, tuple(details))
+
+
+def _to(compared: Comparison, direction: Direction) -> str:
+    return " to ".join(compared.domain_names(direction))
 
 
 def _overlap(one: Value, other: Value) -> bool:
@@ -79,124 +129,147 @@ def _overlap(one: Value, other: Value) -> bool:
     return low <= other_high and other_low <= high
 
 
-def _state(good: Sequence[bool], bad: Sequence[bool]) -> Literal["good", "mixed", "bad"]:
-    """Of flags for each direction."""
-    return "good" if all(good) else "bad" if all(bad) else "mixed"
-
-
-def _route(report: Report, direction: Direction) -> str:
-    return " to ".join(report.ends(direction))
-
-
 # ---- by the truth -------------------------------------------------------------------------
 
 
-def _by_truth(report: Report) -> Verdict:
-    figures = [
-        figure
-        for figure in report.figures_of("paired")
-        if any(report.model.value(direction, figure) for direction in report.directions)
+def _by_truth(compared: Comparison) -> dict[Direction, _Standing]:
+    """By all paired metrics that are defined for the model in some direction."""
+    metrics = [
+        metric
+        for metric in compared.metrics_of("paired")
+        if any(compared.model.value(direction, metric) for direction in compared.directions)
     ]
-    if not figures:
-        return Verdict("mixed", "No figure against the truth is defined for these images.", ())
-    behind = {direction: _behind(report, direction, figures) for direction in report.directions}
-    if all(rivals is None for rivals in behind.values()):
-        return Verdict("mixed", "There is no baseline to hold the translations against.", ())
-    above = [direction for direction in report.directions if behind[direction] == {}]
-    number = _WORDS[len(figures)] if len(figures) < len(_WORDS) else str(len(figures))
-    count = f"all {number} figures" if len(figures) > 1 else figures[0].name
-    match above, len(report.directions):
-        case [], 1:
-            headline = "Not above every unpaired baseline."
-        case [], _:
-            headline = "Not above every unpaired baseline in either direction."
-        case [_], 1:
-            headline = f"Above every unpaired baseline, in {count}."
-        case [direction], _:
-            route = _route(report, direction)
-            headline = f"Above every unpaired baseline from {route}, but not the other way."
-        case _:
-            headline = f"Above every unpaired baseline in both directions, in {count}."
-    flags = [direction in above for direction in report.directions]
-    details = [
-        f"From {_route(report, direction)}: {_margins(report, direction, behind[direction])}."
-        for direction in report.directions
-    ]
-    return Verdict(_state(flags, [not flag for flag in flags]), headline, tuple(details))
+    count = _NUMBERS[len(metrics)] if len(metrics) < len(_NUMBERS) else str(len(metrics))
+    words = {"all": f"all {count} metrics" if len(metrics) > 1 else "".join(_names(metrics))}
+    found = {}
+    for direction in compared.directions if metrics else ():
+        unbeaten = _unbeaten(compared, direction, metrics)
+        place = "unknown" if unbeaten is None else "not ahead" if unbeaten else "ahead"
+        found[direction] = _Standing(place, words, _margins(compared, direction, unbeaten))
+    return found
 
 
-def _behind(
-    report: Report, direction: Direction, figures: Sequence[Metric]
-) -> dict[str, str] | None:
-    """The unpaired baselines that the model is not above, and in which figures.
-
-    None where there is nothing to compare.
-    """
-    behind: dict[str, list[str]] = {}
-    compared = False
-    for figure in figures:
-        own = report.model.value(direction, figure)
-        for method, other in report.valued(direction, figure, "untouched", "baseline"):
-            if own:
-                compared = True
-                if not figure.is_better(own.value, other.value):
-                    behind.setdefault(method.name, []).append(figure.name)
-    listed = {
-        method.name: ", ".join(names) if len(names) < len(figures) else "all figures"
-        for method in report.methods
-        if (names := behind.get(method.name))
-    }
-    return listed if compared else None
+def _names(items: Sequence[Metric | Method]) -> list[str]:
+    return [item.name for item in items]
 
 
-def _margins(report: Report, direction: Direction, behind: Mapping[str, str] | None) -> str:
-    """By the first figure: the model's value, and how far it is from the others."""
-    figure = report.figures_of("paired")[0]
-    own = report.model.value(direction, figure)
+def _unbeaten(
+    compared: Comparison, direction: Direction, metrics: Sequence[Metric]
+) -> list[str] | None:
+    """The unpaired baselines that the model does not beat; None: there are none to compare."""
+    unbeaten, pairs = [], 0
+    for method in compared.of_kind("untouched", "baseline"):
+        lost = []
+        for metric in metrics:
+            own, other = compared.model.value(direction, metric), method.value(direction, metric)
+            if own and other:
+                pairs += 1
+                lost += [] if metric.is_better(own.value, other.value) else [metric]
+        if lost:
+            listed = ", ".join(_names(lost)) if len(lost) < len(metrics) else "all metrics"
+            unbeaten.append(f"{method.name} ({listed})")
+    return unbeaten if pairs else None
+
+
+def _margins(compared: Comparison, direction: Direction, unbeaten: Sequence[str] | None) -> str:
+    """By the first paired metric: the model's value and how far it is from the others."""
+    metric = compared.metrics_of("paired")[0]
+    own = compared.model.value(direction, metric)
     if own is None:
-        return f"{figure.name} is not defined"
+        return f"{metric.name} is not defined."
+
+    def shown(value: float) -> str:
+        return f"{metric.show(value)} {metric.unit}".strip()
 
     def margin(method: Method, other: Value) -> str:
         if own.value == other.value:
-            return f"equal to the {method.name}"
-        gain = own.value - other.value
-        more, less = ("above", "below") if figure.better == "higher" else ("more than", "less than")
-        unsure = figure.noise is not None and abs(gain) * figure.scale < figure.noise
-        doubt = " (within the noise between trainings)" if unsure else ""
-        return f"{_amount(figure, abs(gain))} {more if gain > 0 else less} the {method.name}{doubt}"
+            return f"equal to {method.name}"
+        gap = abs(own.value - other.value)
+        word = "better" if metric.is_better(own.value, other.value) else "worse"
+        unsure = metric.noise is not None and gap * metric.scale < metric.noise
+        doubt = " (within the variation between seeds)" if unsure else ""
+        return f"{shown(gap)} {word} than {method.name}{doubt}"
 
-    rivals = report.valued(direction, figure, "untouched", "baseline")
-    parts = [_amount(figure, own.value)]
-    if behind:
-        listed = ", ".join(f"{name} ({figures})" for name, figures in behind.items())
-        parts.append(f"not above {listed}")
-    elif rivals:
-        parts.append(margin(*rivals[0]))
-    return ", ".join(parts + [margin(*pair) for pair in report.valued(direction, figure, "oracle")])
-
-
-def _amount(figure: Metric, value: float) -> str:
-    return f"{figure.show(value)} {figure.unit or figure.name}"
-
-
-# ---- by sets ------------------------------------------------------------------------------
-
-
-def _by_sets(report: Report, by_sets: Mapping[Direction, Standing]) -> Verdict:
-    if not by_sets:
-        return Verdict("mixed", "No figure says how good the translations are.", ())
-    in_general = {standing.in_short("real images") for standing in by_sets.values()}
-    places = [standing.place for standing in by_sets.values()]
-    if len(in_general) > 1 or len(by_sets) < len(report.directions):
-        said = [f"From {_route(report, d)}: {s.in_short(s.real)}." for d, s in by_sets.items()]
+    baselines = compared.ranked(direction, metric, "untouched", "baseline")
+    parts = [f"{metric.name} {shown(own.value)}"]
+    if unbeaten:
+        parts.append(f"not better than {', '.join(unbeaten)}")
     else:
-        negative = places[0] in ("behind", "farther")
-        ways = ", in either direction" if negative else ", in both directions"
-        text = in_general.pop() + (ways if len(by_sets) > 1 else "")
-        said = [f"{text[0].upper()}{text[1:]}."]
-    state = _state(
-        [place == "closest" for place in places],
-        [place in ("behind", "farther") for place in places],
+        parts += [margin(*pair) for pair in baselines[:1]]
+    parts += [margin(*pair) for pair in compared.ranked(direction, metric, "oracle")]
+    return f"{', '.join(parts)}."
+
+
+# ---- by image sets ------------------------------------------------------------------------
+
+
+def _by_set(compared: Comparison, direction: Direction, metric: Metric, own: Value) -> _Standing:
+    """By a metric of image sets, in which values are the same if their intervals overlap."""
+    real = f"real {compared.domain_names(direction)[1]}"
+    baselines = compared.ranked(direction, metric, "baseline")
+    untouched = _best(compared, direction, metric, "untouched")
+    floor = _best(compared, direction, metric, "floor")
+
+    def relation(other: Value) -> str:
+        if _overlap(own, other):
+            return "same"
+        return "closer" if metric.is_better(own.interval[0], other.interval[0]) else "farther"
+
+    beaten = all(relation(value) == "closer" for _, value in baselines)
+    place = relation(untouched) if untouched else "not closest" if baselines else "unknown"
+    if beaten and place in ("closer", "not closest"):
+        place = "closest"
+
+    parts: list[str] = []
+    if untouched and metric.better == "lower":
+        parts += _progress(place, real, own.value, untouched.value, floor.value if floor else 0)
+    if place in ("closer", "not closest"):
+        for kind, text in (("farther", "not as close as"), ("same", "not distinguishable from")):
+            names = _names([method for method, value in baselines if relation(value) == kind])
+            parts += [f"{text} {', '.join(names)}"] if names else []
+    interval = _interval(metric, own)
+    n = " (with this number of images)" if interval else ""
+    if floor:
+        far = f"farther from {real} than"
+        if metric.better == "lower" and floor.interval[0] > 0:
+            far = f"{_times(own.value / floor.value)} as far from {real} as"
+        beside = {"same": "not distinguishable from", "closer": f"closer to {real} than"}
+        among = relation(floor)
+        parts.append(f"{beside.get(among, far)} other real images{n if among == 'same' else ''}")
+
+    others = {"untranslated images": untouched, **{m.name: v for m, v in baselines[:1]}}
+    listed = ", ".join(
+        [f"{f'{metric.name} {metric.unit}'.strip()}: {metric.show(own.value)}{interval}"]
+        + [
+            f"{name} {metric.show(value.value)}"
+            for name, value in {**others, "real images": floor}.items()
+            if value
+        ]
     )
-    details = (f"From {_route(report, d)}: {detail(s)}" for d, s in by_sets.items())
-    return Verdict(state, " ".join(said), tuple(details))
+    beats = ["untranslated images"] * bool(untouched) + ["every baseline"] * bool(baselines)
+    words = {"real": real, "others": " and ".join(beats), "n": n}
+    return _Standing(place, words, f"{'; '.join(parts)}. {listed}." if parts else f"{listed}.")
+
+
+def _best(
+    compared: Comparison, direction: Direction, metric: Metric, kind: MethodKind
+) -> Value | None:
+    return next((value for _, value in compared.ranked(direction, metric, kind)), None)
+
+
+def _interval(metric: Metric, value: Value) -> str:
+    low, high = value.interval
+    return f" ({metric.show(low)} to {metric.show(high)})" if low < high else ""
+
+
+def _progress(place: str, real: str, own: float, start: float, goal: float) -> Iterator[str]:
+    """The share of the distance that the model removed, or by how much it grew."""
+    if place == "farther" and start > 0:
+        yield f"{_times(own / start)} as far from {real} as untranslated images"
+    elif place in ("closer", "closest") and goal <= own < start:
+        share = 100 * (start - own) / (start - goal)
+        yield f"removes {share:.0f} % of the distance between untranslated and real images"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
