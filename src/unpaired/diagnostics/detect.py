@@ -60,7 +60,6 @@ def detect(
         files: file names of the real images, for the messages.
         lines: of metrics.jsonl, oldest first.
     """
-    files = files or {}
     broken = divergence.not_finite(probe, names)
     findings = [divergence.check(broken, ", ".join(names[domain] for domain in DOMAINS), lines)]
     for check in CHECKS:
@@ -74,12 +73,11 @@ def detect(
                 reason = f"the model does not translate {where}"
                 findings.append(unchecked(check.NAME, where, reason))
             else:
-                called, real = (
-                    (names[source], names[target]),
-                    (probe.real[source], probe.real[target]),
-                )
+                called = names[source], names[target]
+                real = probe.real[source], probe.real[target]
                 past = history.accuracies[target]
                 findings.append(check.check(Evidence(where, *called, *real, outputs, past)))
     for domain in DOMAINS:
-        findings.append(flat_images.check(names[domain], probe.real[domain], files.get(domain, ())))
+        known = (files or {}).get(domain, ())
+        findings.append(flat_images.check(names[domain], probe.real[domain], known))
     return findings

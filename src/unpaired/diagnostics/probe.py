@@ -120,7 +120,7 @@ def take_probe(
         DataError: fewer than 2 images of a domain, or sizes that differ.
     """
     if min(map(len, real.values())) < 2 or real["a"].shape[1:3] != real["b"].shape[1:3]:
-        sizes = " and ".join(map(_size, real.values()))
+        sizes = " and ".join("{} of {}x{}".format(*images.shape) for images in real.values())
         raise DataError(f"a probe needs at least 2 images of each domain, of one size, not {sizes}")
     train = train or {}
     directions = set(directions)
@@ -167,11 +167,6 @@ def reconstruction_errors(probe: Probe) -> dict[str, float]:
 
 def _disturbed(images: Images, noise: np.random.Generator) -> Floats:
     """Images as an 8-bit file would hold them, with a little noise added."""
-    added = noise.normal(0.0, NOISE, images.shape)
-    levels = np.clip(np.rint((images + 1) / LEVEL), 0, 255) + added
+    levels = np.clip(np.rint((images + 1) / LEVEL), 0, 255)
+    levels = levels + noise.normal(0.0, NOISE, images.shape)
     return np.clip(levels * LEVEL - 1, -1, 1).astype(np.float32)
-
-
-def _size(images: Images) -> str:
-    count, height, width = images.shape[:3]
-    return f"{count} of {height}x{width}"

@@ -43,9 +43,8 @@ def _peak(images: Images) -> float:
     """
     count, height, width, bands = images.shape
     rows, columns = height // TILE, width // TILE
-    tiles = images[:, : rows * TILE, : columns * TILE].reshape(
-        count, rows, TILE, columns, TILE, bands
-    )
+    cut = images[:, : rows * TILE, : columns * TILE]
+    tiles = cut.reshape(count, rows, TILE, columns, TILE, bands)
     tiles = tiles.transpose(5, 0, 1, 3, 2, 4).reshape(bands, -1, TILE, TILE)
     tiles = tiles - tiles.mean((2, 3), keepdims=True)
     window = np.hanning(TILE + 1)[:-1].astype(np.float32)
