@@ -78,3 +78,18 @@ def shown(capsys):
     """Reads what standard error shows of lines and progress since it was last read."""
     console.show()
     return lambda: capsys.readouterr().err
+
+
+@pytest.fixture
+def on_progress(monkeypatch):
+    """Has a function called with (done, total) whenever progress is made; the last one given."""
+    usual = console.Progress.update
+
+    def watch(call):
+        def update(self, done, total=None, **more):
+            usual(self, done, total, **more)
+            call(self.done, self.total)
+
+        monkeypatch.setattr(console.Progress, "update", update)
+
+    return watch

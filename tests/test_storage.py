@@ -107,7 +107,7 @@ def test_content_is_on_the_disk_before_the_name_is(old, monkeypatch):
 
 
 def test_a_file_where_a_folder_is_needed(old):
-    with pytest.raises(RunError, match="a file stands where a folder is needed"):
+    with pytest.raises(RunError, match="a part of it is a file"):
         write_text(old / "below.txt", "new")
     assert old.read_text() == "old"
 
@@ -159,7 +159,7 @@ def test_text_is_written_in_utf_8_as_it_is(tmp_path):
         (errno.EACCES, "permission denied"),
         (errno.EPERM, "permission denied"),
         (errno.EROFS, "read-only"),
-        (errno.ENOTDIR, "a file stands where a folder is needed"),
+        (errno.ENOTDIR, "is a file (expected a folder)"),
         (errno.EIO, os.strerror(errno.EIO)),
     ],
 )
@@ -217,7 +217,7 @@ def test_the_lock_is_given_back_also_after_an_error(tmp_path):
 
 def test_the_lock_of_a_folder_that_cannot_be(old):
     with (
-        pytest.raises(RunError, match="a file stands where a folder is needed"),
+        pytest.raises(RunError, match="a part of it is a file"),
         exclusive(old / "run"),
     ):
         pass

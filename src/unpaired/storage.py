@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, and the lock of a run folder."""
+"""Files that are either complete or missing: atomic writes; JSON lines; locks of run folders."""
 
 import contextlib
 import errno
@@ -28,16 +28,16 @@ __all__ = [
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:
-    """One line for an operating system's refusal to write `path`."""
+    """Returns a one-line error for a failure of the operating system to write `path`."""
     reasons = {
         errno.ENOSPC: "the disk is full: free some space and start again",
         errno.EFBIG: "the file is larger than the limit set here (ulimit -f): raise it",
         errno.EDQUOT: "the disk quota is used up: free some space and start again",
-        errno.EACCES: "permission denied: choose a folder you may write",
-        errno.EPERM: "permission denied: choose a folder you may write",
+        errno.EACCES: "permission denied: choose a folder you can write to",
+        errno.EPERM: "permission denied: choose a folder you can write to",
         errno.EROFS: "the file system is read-only: choose another folder",
-        errno.ENOTDIR: "a file stands where a folder is needed: choose another name",
-        errno.EEXIST: "a file stands where a folder is needed: choose another name",
+        errno.ENOTDIR: "a part of it is a file (expected a folder): choose another name",
+        errno.EEXIST: "a part of it is a file (expected a folder): choose another name",
     }
     reason = reasons.get(error.errno or 0, str(error.strerror or error))
     return RunError(f"cannot write {path}: {reason}")
@@ -47,11 +47,11 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced and renamed into place.
 
-    Whatever fails or is killed in between, `path` holds its old content or its new one.
+    Whatever fails or is killed in between, `path` holds either its old content or its new one.
     The temporary name keeps the suffix of `path`, since writers choose a format by it.
 
     Raises:
-        RunError: the system refuses to write (full disk, no permission, ...).
+        RunError: the system cannot write (full disk, no permission, ...).
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +73,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def sweep(*folders: Path) -> None:
-    """Removes the temporary files that killed writers left right in these folders.
+    """Removes the temporary files that killed writers left directly in these folders.
 
-    Only for folders that nobody else writes to: hold their lock.
+    Only for folders to which no other process writes: hold their lock.
     """
     for folder in folders:
         for path in folder.glob(".*.tmp*"):
@@ -116,10 +116,10 @@ def json_number(number: float) -> float | str | None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`: one process a folder. The lock dies with its process.
+    """Holds the lock of `folder`, which one process can hold at a time; it dies with the process.
 
     Raises:
-        RunError: another process holds it, or the folder cannot be written.
+        RunError: another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Forces a file or a folder to the disk (folders cannot be synced on Windows)."""
+    """Syncs a file or a folder to the disk (folders cannot be synced on Windows)."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)

@@ -4,28 +4,25 @@ import hashlib
 import io
 import random
 import stat
-import sys
 import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
+from platformdirs import windows
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
 
 from unpaired.data import catalogue, download
-from unpaired.data.catalogue import (
-    Counts,
-    Entry,
-    data_home,
-    entries,
-    entry,
-    fetch,
-    listing,
-    obtain,
-    resolve,
-)
+from unpaired.data import home as home_module
+from unpaired.data.catalogue import Counts, Entry, entries, entry
 from unpaired.data.download import Limits
+from unpaired.data.fetch import fetch
+from unpaired.data.home import data_home, listing, obtain
+from unpaired.data.source import resolve
 from unpaired.errors import DataError, RunError
 from unpaired.seasons.dataset import NAMED, SeasonsSpec
 
@@ -86,9 +83,9 @@ def known(server, monkeypatch) -> Entry:
 def small_seasons(monkeypatch) -> Counts:
     counts = Counts(3, 3, 2, 2)
     specs = {"seasons-lite": SeasonsSpec(size=32, train=3, test=2, level="lite")}
-    monkeypatch.setattr(catalogue, "NAMED", specs)
+    monkeypatch.setattr(home_module, "NAMED", specs)
     lite = replace(entry("seasons-lite"), counts=counts)
-    monkeypatch.setattr(catalogue, "_SEASONS", (lite,))
+    monkeypatch.setattr(catalogue, "SEASONS", (lite,))
     return counts
 
 
@@ -160,16 +157,34 @@ def test_the_data_home_is_where_it_is_told_to_be(monkeypatch, tmp_path):
     monkeypatch.setenv("UNPAIRED_DATA", "~/sets")
     assert data_home() == tmp_path / "sets"
     monkeypatch.setenv("UNPAIRED_DATA", "")
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     assert data_home() == tmp_path / "xdg" / "unpaired"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert data_home() == tmp_path / ".cache" / "unpaired"
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
     assert data_home() == tmp_path / "Library" / "Caches" / "unpaired"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", windows.Windows)
+    local = {"CSIDL_LOCAL_APPDATA": str(tmp_path / "local")}
+    monkeypatch.setattr(windows, "get_win_folder", local.get)
     assert data_home() == tmp_path / "local" / "unpaired"
     assert not (tmp_path / "local").exists()
+
+
+@pytest.mark.parametrize("tells", ["~/.cache/unpaired", None])
+def test_without_a_home_folder_the_variable_is_named(monkeypatch, tells):
+    def nowhere(*_: object, **__: object) -> Path:
+        if tells is None:
+            raise RuntimeError("no home")
+        return Path(tells)
+
+    def homeless(_: Path) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("UNPAIRED_DATA", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_path", nowhere)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(DataError, match="no home folder: set UNPAIRED_DATA"):
+        data_home()
 
 
 # ------------------------------------------------------------------------------------- fetch
@@ -207,7 +222,7 @@ def test_a_damaged_folder_is_neither_used_nor_touched(known, home):
     fetch("sea2sky", home=home, limits=QUICK)
     (home / "sea2sky" / "trainB" / "0.jpg").unlink()
     text = refused(home)
-    assert "4 + 2, test 2 + 1 images where 4 + 3, test 2 + 1 are known" in text
+    assert "4 + 2, test 2 + 1 images, not 4 + 3, test 2 + 1" in text
     assert str(home / "sea2sky") in text
     assert "unpaired data fetch sea2sky" in text
     with pytest.raises(DataError, match="damaged"):
@@ -215,12 +230,13 @@ def test_a_damaged_folder_is_neither_used_nor_touched(known, home):
     assert len(files(home / "sea2sky")) == 9
 
 
-def test_a_broken_fetch_goes_on_the_next_time(known, server, home):
+def test_a_broken_fetch_is_resumed_the_next_time(known, server, home, on_progress):
     server.breaks_after = [100_000, 0, 0, 0]
     assert "start again" in refused(home)
     assert left_in(home) == {"sea2sky.zip.part", "sea2sky.zip.part.json"}
     progress: list[tuple[int, int | None]] = []
-    fetch("sea2sky", home=home, limits=QUICK, progress=lambda *call: progress.append(call))
+    on_progress(lambda *call: progress.append(call))
+    fetch("sea2sky", home=home, limits=QUICK)
     assert server.requests[-1]["Range"] == "bytes=100000-"
     assert server.sent == len(server.content)
     assert files(home / "sea2sky") == random_images(top="")
@@ -229,15 +245,17 @@ def test_a_broken_fetch_goes_on_the_next_time(known, server, home):
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
 
 
-def test_ctrl_c_keeps_what_came(known, server, home):
+def test_ctrl_c_keeps_what_came(known, server, home, on_progress):
     def press(done: int, total: int | None) -> None:
         assert not (home / "sea2sky").exists()
         if done > 100_000:
             raise KeyboardInterrupt
 
+    on_progress(press)
     with pytest.raises(KeyboardInterrupt):
-        fetch("sea2sky", home=home, limits=QUICK, progress=press)
+        fetch("sea2sky", home=home, limits=QUICK)
     assert left_in(home) == {"sea2sky.zip.part", "sea2sky.zip.part.json"}
+    on_progress(lambda *_: None)
     fetch("sea2sky", home=home, limits=QUICK)
     assert server.requests[-1]["Range"].startswith("bytes=1")
     assert left_in(home) == {"sea2sky"}
@@ -250,7 +268,7 @@ def test_ctrl_c_keeps_what_came(known, server, home):
         ({"/evil.jpg": b"x"}, "leads out"),
         ({"sea2sky\\..\\..\\evil.jpg": b"x"}, "leads out"),
         ({link("sea2sky/trainA/link.jpg"): b"/etc/passwd"}, "link"),
-        ({"sea2sky/trainA/0.JPG": b"x"}, "one name"),
+        ({"sea2sky/trainA/0.JPG": b"x"}, "same name"),
     ],
 )
 def test_an_archive_made_to_do_harm_leaves_nothing(known, server, home, content, reason):
@@ -274,24 +292,24 @@ def test_a_bomb_leaves_nothing(known, server, home):
 def test_what_is_no_zip_file_leaves_nothing(known, server, home):
     whole = server.content
     server.content = whole[: len(whole) // 2]
-    assert "not a whole zip file" in refused(home, url=server.url)
+    assert "not a complete zip file" in refused(home, url=server.url)
     server.content, server.announces = whole, len(whole) // 2
-    assert "not a whole zip file" in refused(home, url=server.url)
+    assert "not a complete zip file" in refused(home, url=server.url)
     server.content, server.announces = b"<!doctype html>", None
-    assert "not a whole zip file" in refused(home, url=server.url)
+    assert "not a complete zip file" in refused(home, url=server.url)
     assert left_in(home) == set()
 
 
 def test_wrong_counts_leave_nothing(known, server, home):
     server.content = zipped(random_images(Counts(4, 3, 2, 2)))
     text = refused(home, url=server.url)
-    assert "4 + 3, test 2 + 2 images where 4 + 3, test 2 + 1 are known" in text
+    assert "4 + 3, test 2 + 2 images, not 4 + 3, test 2 + 1" in text
     assert left_in(home) == set()
 
 
 def test_where_no_counts_are_known_any_image_will_do(server, home):
     server.content = zipped({"ae_photos/readme.txt": b"none"})
-    assert "no image" in refused(home, "ae_photos", url=server.url)
+    assert "no images" in refused(home, "ae_photos", url=server.url)
     server.content = zipped({"ae_photos/testA/1.png": b"one"})
     fetched = fetch("ae_photos", home=home, url=server.url, limits=QUICK)
     assert fetched.counts == Counts(0, 0, 1, 0)
@@ -351,13 +369,10 @@ def test_what_a_killed_process_left_is_not_taken_over(known, home):
     assert left_in(home) == {"sea2sky"}
 
 
-def test_two_at_once_do_not_fetch_the_same(known, server, home):
+def test_two_at_once_do_not_fetch_the_same(known, server, home, on_progress):
     server.hold, begun = threading.Event(), threading.Event()
-    first = threading.Thread(
-        target=fetch,
-        args=("sea2sky",),
-        kwargs={"home": home, "progress": lambda *_: begun.set()},
-    )
+    on_progress(lambda *_: begun.set())
+    first = threading.Thread(target=fetch, args=("sea2sky",), kwargs={"home": home})
     first.start()
     try:
         assert begun.wait(10)
@@ -378,29 +393,33 @@ def test_seasons_is_not_fetched(home):
 # -------------------------------------------------------------------------- obtain, resolve
 
 
-def test_seasons_is_made_once(small_seasons, home):
+def test_seasons_is_made_once(small_seasons, home, on_progress):
     progress: list[tuple[int, int | None]] = []
-    folder = obtain("seasons-lite", home=home, progress=lambda *call: progress.append(call))
+    on_progress(lambda *call: progress.append(call))
+    folder = obtain("seasons-lite", home=home)
     assert folder == home / "seasons-lite"
     assert len(list(folder.glob("train?/*.png"))) == 6
     assert progress[-1] == (8, 8)
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert obtain("seasons-lite", home=home, progress=lambda *_: pytest.fail("made")) == folder
+    on_progress(lambda *_: pytest.fail("made"))
+    assert obtain("seasons-lite", home=home) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == made
 
 
-def test_a_second_process_waits_for_the_seasons_of_the_first(small_seasons, home):
+def test_a_second_process_waits_for_the_seasons_of_the_first(small_seasons, home, on_progress):
     begun, go_on, late = threading.Event(), threading.Event(), []
 
     def slow(done: int, total: int | None) -> None:
+        if threading.current_thread() is second:
+            late.append((done, total))
         begun.set()
         go_on.wait(10)
 
-    def make(progress: Any) -> None:
-        obtain("seasons-lite", home=home, progress=progress)
-
-    first = threading.Thread(target=make, args=(slow,))
-    second = threading.Thread(target=make, args=(lambda *call: late.append(call),))
+    on_progress(slow)
+    first, second = (
+        threading.Thread(target=obtain, args=("seasons-lite",), kwargs={"home": home})
+        for _ in range(2)
+    )
     first.start()
     assert begun.wait(10)
     second.start()
@@ -476,7 +495,7 @@ def test_the_listing_shows_every_state_in_columns(known, small_seasons, server, 
     obtain("seasons-lite", home=home)
     server.breaks_after = [100_000, 0, 0, 0]
     refused(home)
-    assert states()["seasons-lite"] == "made here"
+    assert states()["seasons-lite"] == "made"
     assert states()["sea2sky"] == "0.1 MB fetched"
     fetch("sea2sky", home=home, limits=QUICK)
     assert states()["sea2sky"] == "fetched"

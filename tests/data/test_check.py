@@ -1,4 +1,4 @@
-"""The check of a data set: every kind of finding, the facts and the fingerprint."""
+"""The check of a data set: every kind of problem, the facts and the fingerprint."""
 
 import hashlib
 import os
@@ -10,9 +10,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unpaired.data.check import FLAT, Findings, FolderFacts, check
+from unpaired.data.check import FLAT, CheckResult, FolderFacts, check
 from unpaired.data.domains import find_data
-from unpaired.images.image import Image, write_image
+from unpaired.errors import DataError
+from unpaired.images.formats import write_image
+from unpaired.images.image import Image
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -28,7 +30,7 @@ def put(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Path
 
 @pytest.fixture
 def healthy(tmp_path: Path) -> Path:
-    """Three images a side, all different, with nothing to find."""
+    """Three images a side, all different, without problems."""
     root = tmp_path / "set"
     for side in "AB":
         for index in range(3):
@@ -38,25 +40,25 @@ def healthy(tmp_path: Path) -> Path:
     return root
 
 
-def found(findings: Findings, root: Path) -> list[tuple[str, tuple[str, ...]]]:
+def found(result: CheckResult, root: Path) -> list[tuple[str, tuple[str, ...]]]:
     return [
-        (finding.kind, tuple(path.relative_to(root).as_posix() for path in finding.paths))
-        for finding in findings.findings
+        (problem.kind, tuple(path.relative_to(root).as_posix() for path in problem.paths))
+        for problem in result.problems
     ]
 
 
-def test_a_healthy_set_has_no_findings_but_facts(healthy):
-    findings = check(find_data(healthy), crop=32)
-    assert findings.findings == findings.stopping == ()
-    assert findings.train_a == findings.train_b == FolderFacts(3, 3, 8, (32, 40))
-    assert findings.test_a == findings.test_b == FolderFacts(1, 3, 8, (48, 36))
-    report = findings.report()
+def test_a_healthy_set_has_no_problems_but_facts(healthy):
+    result = check(find_data(healthy), crop=32)
+    assert result.problems == result.stopping == ()
+    assert result.facts["train_a"] == result.facts["train_b"] == FolderFacts(3, 3, 8, (32, 40))
+    assert result.facts["test_a"] == result.facts["test_b"] == FolderFacts(1, 3, 8, (48, 36))
+    report = result.report()
     assert report.splitlines() == [
-        "train a: 3 images of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
-        "train b: 3 images of 3 bands and 8 bits, none narrower than 40 or lower than 32 pixels",
-        "test a: 1 images of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
-        "test b: 1 images of 3 bands and 8 bits, none narrower than 36 or lower than 48 pixels",
-        "nothing found",
+        "train a: 3 images of 3 bands and 8 bits, at least 40 pixels wide and 32 high",
+        "train b: 3 images of 3 bands and 8 bits, at least 40 pixels wide and 32 high",
+        "test a: 1 image of 3 bands and 8 bits, at least 36 pixels wide and 48 high",
+        "test b: 1 image of 3 bands and 8 bits, at least 36 pixels wide and 48 high",
+        "no problems found",
     ]
 
 
@@ -67,23 +69,23 @@ def test_damaged_files_and_files_that_are_no_images_stop(healthy):
     (healthy / "testA" / "nothing.png").touch()
     os.symlink(healthy / "gone.png", healthy / "testB" / "link.png")
     (healthy / "trainA" / "notes.txt").write_text("about")
-    findings = check(find_data(healthy))
-    assert found(findings, healthy) == [
+    result = check(find_data(healthy))
+    assert found(result, healthy) == [
         ("unreadable", ("trainA/cut.png",)),
         ("unreadable", ("testB/link.png",)),
         ("not an image", ("trainB/page.jpg",)),
         ("not an image", ("testA/nothing.png",)),
-        ("left out", ("trainA/notes.txt",)),
+        ("ignored", ("trainA/notes.txt",)),
     ]
-    assert findings.stopping == findings.findings[:4]
-    reasons = [finding.reason for finding in findings.findings]
+    assert result.stopping == result.problems[:4]
+    reasons = [problem.reason for problem in result.problems]
     assert reasons[0].startswith("damaged or cut off")
     assert reasons[1].lower() == "no such file or directory"
     assert reasons[2].startswith("not an image")
     assert reasons[3] == "the file is empty"
-    assert findings.train_a.images == 3
-    report = findings.report()
-    assert "\nunreadable: 2 cannot be read, which stops a training\n" in report
+    assert result.facts["train_a"].images == 3
+    report = result.report()
+    assert "\nunreadable (2): cannot be decoded; stops a training\n" in report
     assert "  trainB/page.jpg: not an image (JPEG," in report
 
 
@@ -92,14 +94,14 @@ def test_images_over_the_limit_and_without_rasterio_are_unreadable(healthy, monk
     put(healthy / "trainA" / "deep.png", noise(32, 40, 3, dtype=np.uint16))
     put(healthy / "trainB" / "large.png", noise(100, 100, 3))
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    findings = check(find_data(healthy), max_pixels=9999)
-    assert found(findings, healthy) == [
+    result = check(find_data(healthy), max_pixels=9999)
+    assert found(result, healthy) == [
         ("unreadable", ("trainA/deep.png",)),
         ("unreadable", ("trainB/large.png",)),
     ]
-    assert "unpaired[geo]" in findings.findings[0].reason
-    assert "--max-pixels" in findings.findings[1].reason
-    assert len(findings.stopping) == 2
+    assert "unpaired[geo]" in result.problems[0].reason
+    assert "--max-pixels" in result.problems[1].reason
+    assert len(result.stopping) == 2
 
 
 def test_repeated_images_are_grouped_by_their_pixels(healthy):
@@ -112,16 +114,16 @@ def test_repeated_images_are_grouped_by_their_pixels(healthy):
     put(healthy / "testB" / "cross.png", pixels("trainA/2.png"))
     put(healthy / "trainB" / "shared.webp", pixels("trainA/2.png")[:, ::-1])  # mirrored: another
     put(healthy / "testB" / "both.png", pixels("testA/t.png"))
-    findings = check(find_data(healthy))
-    assert found(findings, healthy) == [
+    result = check(find_data(healthy))
+    assert found(result, healthy) == [
         ("in train and test", ("trainA/1.png", "testA/leak.png")),
         ("in train and test", ("trainA/2.png", "testB/cross.png")),
         ("in both domains", ("testA/t.png", "testB/both.png")),
-        ("twice", ("trainA/0.png", "trainA/again.bmp", "trainA/third.tif")),
+        ("duplicate", ("trainA/0.png", "trainA/again.bmp", "trainA/third.tif")),
     ]
-    assert findings.findings[1].reason == "the same image in train a and test b"
-    assert findings.stopping == ()
-    assert "trainA/0.png = trainA/again.bmp = trainA/third.tif" in findings.report()
+    assert result.problems[1].reason == "the same image in train a and test b"
+    assert result.stopping == ()
+    assert "trainA/0.png = trainA/again.bmp = trainA/third.tif" in result.report()
 
 
 def test_transparent_images_are_compared_as_training_sees_them(healthy):
@@ -132,7 +134,7 @@ def test_transparent_images_are_compared_as_training_sees_them(healthy):
         pixels = np.concatenate([top, np.full((16, 40, 3), below, np.uint8)])
         put(healthy / "trainB" / f"clear{index}.png", pixels, alpha)
     assert found(check(find_data(healthy)), healthy) == [
-        ("twice", ("trainB/clear0.png", "trainB/clear1.png"))
+        ("duplicate", ("trainB/clear0.png", "trainB/clear1.png"))
     ]
 
 
@@ -141,15 +143,15 @@ def test_small_and_flat_images(healthy):
     even[:, :] = (200, 30, 90)  # bands differ, none varies
     put(healthy / "trainA" / "even.png", even)
     put(healthy / "trainB" / "low.png", noise(31, 40, 3))
-    findings = check(find_data(healthy), crop=32)
-    assert found(findings, healthy) == [
+    result = check(find_data(healthy), crop=32)
+    assert found(result, healthy) == [
         ("small", ("trainB/low.png",)),
         ("flat", ("trainA/even.png",)),
     ]
-    assert findings.findings[0].reason == "40 x 31, the crop is 32"
-    assert findings.findings[1].reason == "standard deviation 0.0 of 255"
-    assert findings.train_b.smallest == (31, 40)
-    assert [finding.kind for finding in check(find_data(healthy)).findings] == ["flat"]
+    assert result.problems[0].reason == "40 x 31, the crop is 32"
+    assert result.problems[1].reason == "standard deviation 0.0 of 255"
+    assert result.facts["train_b"].smallest == (31, 40)
+    assert [problem.kind for problem in check(find_data(healthy)).problems] == ["flat"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -180,40 +182,76 @@ def test_bands_and_depth_of_grey_colour_and_many_bands(tmp_path):
     for index in range(3):
         put(tmp_path / "trainA" / f"{index}.png", noise(20, 20, 1, seed=index))
         put(tmp_path / "trainB" / f"{index}.tif", noise(20, 20, 6, seed=index, dtype=np.uint16))
-    findings = check(find_data(tmp_path))
-    assert (findings.train_a.bands, findings.train_a.depth) == (1, 8)
-    assert (findings.train_b.bands, findings.train_b.depth) == (6, 16)
-    assert findings.stopping == ()
+    result = check(find_data(tmp_path))
+    assert (result.facts["train_a"].bands, result.facts["train_a"].depth) == (1, 8)
+    assert (result.facts["train_b"].bands, result.facts["train_b"].depth) == (6, 16)
+    assert result.stopping == ()
 
     put(tmp_path / "trainA" / "colour.png", noise(20, 20, 3, dtype=np.uint16))
-    findings = check(find_data(tmp_path))
-    assert (findings.train_a.bands, findings.train_a.depth) == (3, 16)
-    assert findings.findings == ()
+    result = check(find_data(tmp_path))
+    assert (result.facts["train_a"].bands, result.facts["train_a"].depth) == (3, 16)
+    assert result.problems == ()
 
     put(tmp_path / "trainB" / "rgb.png", noise(20, 20, 3, seed=8))
     put(tmp_path / "testA" / "seven.tif", noise(20, 20, 7, seed=9))
-    findings = check(find_data(tmp_path))
-    assert found(findings, tmp_path) == [
+    result = check(find_data(tmp_path))
+    assert found(result, tmp_path) == [
         ("mixed bands", ("testA/seven.tif",)),
         ("mixed bands", ("trainB/rgb.png",)),
     ]
-    assert findings.stopping == findings.findings
-    assert findings.findings[0].reason == "7 bands, where most have 3"
-    assert (findings.train_a.bands, findings.train_b.bands) == (3, 6)
+    assert result.stopping == result.problems
+    assert result.problems[0].reason == "7 bands, while most have 3"
+    assert (result.facts["train_a"].bands, result.facts["train_b"].bands) == (3, 6)
 
 
-def test_findings_and_fingerprint_do_not_depend_on_threads_place_or_time(healthy, tmp_path):
+def test_problems_and_fingerprint_do_not_depend_on_threads_place_or_time(
+    healthy, tmp_path, on_progress
+):
     shutil.copy(healthy / "trainA" / "0.png", healthy / "trainA" / "copy.png")
     (healthy / "trainB" / "bad.png").write_bytes(b"no")
     first = check(find_data(healthy), threads=1)
     calls: list[tuple[int, int]] = []
-    assert check(find_data(healthy), threads=4, progress=lambda *call: calls.append(call)) == first
+    on_progress(lambda *call: calls.append(call))
+    assert check(find_data(healthy), threads=4) == first
     assert calls == [(done, 10) for done in range(1, 11)]
     moved = tmp_path / "elsewhere" / "train"
     for side in "AB":  # another layout of the same images
         shutil.copytree(healthy / f"train{side}", moved / side)
     os.utime(moved / "A" / "0.png", (1, 1))
     assert check(find_data(moved.parent)).fingerprint == first.fingerprint
+
+
+def test_images_are_dropped_without_another_look(healthy, on_progress):
+    (healthy / "trainA" / "cut.png").write_bytes(b"no")
+    (healthy / "trainA" / "notes.txt").write_text("about")
+    put(healthy / "trainB" / "small.png", noise(20, 30, 1))
+    shutil.copy(healthy / "trainA" / "0.png", healthy / "testB" / "leak.png")
+    shutil.copy(healthy / "trainA" / "1.png", healthy / "trainA" / "again.png")
+    first = check(find_data(healthy), crop=32)
+    kinds = {problem.kind for problem in first.problems}
+    assert kinds == {"not an image", "in train and test", "duplicate", "small", "ignored"}
+    assert first.without([]) == first
+    removed = [
+        "trainA/cut.png",
+        "trainB/small.png",
+        "testB/t.png",
+        "testB/leak.png",
+        "trainA/1.png",
+    ]
+    on_progress(lambda *_: pytest.fail("decoded again"))
+    rest = first.without(healthy / name for name in removed)
+    on_progress(lambda *_: None)
+    for name in removed:
+        (healthy / name).unlink()
+    assert rest == check(find_data(healthy), crop=32)
+    assert rest.data == find_data(healthy)
+    assert rest.fingerprint != first.fingerprint
+    assert rest.facts["train_b"] == FolderFacts(3, 3, 8, (32, 40))
+    assert [problem.kind for problem in rest.problems] == ["ignored"]
+    assert "test b" not in rest.report()
+    every_b = [healthy / "trainB" / name for name in first.data.train_b.names]
+    with pytest.raises(DataError, match="trainB: no image remains to train on"):
+        first.without(every_b)
 
 
 def test_fingerprint_is_of_names_and_bytes_of_train_only(healthy):
@@ -265,9 +303,9 @@ def test_long_lists_are_shortened_unless_asked(tmp_path):
     for index in range(12):
         put(tmp_path / "trainA" / f"{index:02}.png", noise(20, 20, 3, seed=index))
     put(tmp_path / "trainB" / "x.png", noise(64, 64, 3, seed=77))
-    findings = check(find_data(tmp_path), crop=32)
-    short, full = findings.report(), findings.report(full=True)
-    assert "small: 12 are smaller than the crop" in short
+    result = check(find_data(tmp_path), crop=32)
+    short, full = result.report(), result.report(full=True)
+    assert "small (12): smaller than the crop" in short
     assert short.endswith("\n  and 7 more")
     assert short.count("the crop is 32") == 5
     assert full.count("the crop is 32") == 12
@@ -279,16 +317,16 @@ def test_reports_print_whatever_the_names_are(healthy):
     names += [os.fsdecode(b"\xff.png")] if sys.platform == "linux" else []
     for name in names:
         (healthy / "trainA" / name).write_bytes(b"no")
-    findings = check(find_data(healthy))
-    assert len(findings.stopping) == len(names)
-    report = findings.report()
+    result = check(find_data(healthy))
+    assert len(result.stopping) == len(names)
+    report = result.report()
     report.encode()
     assert "line\\nbreak.png" in report
     assert "é.png: not an image" in report
-    assert sum("not an image (" in line for line in report.splitlines()) == len(names)
+    assert sum(": not an image (" in line for line in report.splitlines()) == len(names)
 
 
-def test_an_interrupt_ends_the_check_at_once(healthy):
+def test_an_interrupt_ends_the_check_at_once(healthy, on_progress):
     for index in range(300):
         shutil.copy(healthy / "trainA" / "0.png", healthy / "trainA" / f"c{index}.png")
     done = []
@@ -298,17 +336,18 @@ def test_an_interrupt_ends_the_check_at_once(healthy):
         if count == 3:
             raise KeyboardInterrupt
 
+    on_progress(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        check(find_data(healthy), progress=interrupt)
+        check(find_data(healthy))
     assert done == [1, 2, 3]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared/data beside the checkout")
 def test_the_leaks_of_summer2winter_are_found():
     root = SHARED / "summer2winter_yosemite"
-    findings = check(find_data(root))
-    assert findings.stopping == ()
-    assert findings.train_a == FolderFacts(1231, 3, 8, (256, 256))
+    result = check(find_data(root))
+    assert result.stopping == ()
+    assert result.facts["train_a"] == FolderFacts(1231, 3, 8, (256, 256))
     by_bytes: dict[str, list[str]] = {}
     for path in sorted(root.glob("*/*.jpg")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -316,8 +355,8 @@ def test_the_leaks_of_summer2winter_are_found():
     expected = {frozenset(paths) for paths in by_bytes.values() if len(paths) > 1}
     repeated = {
         frozenset(paths)
-        for kind, paths in found(findings, root)
-        if kind in ("twice", "in both domains", "in train and test")
+        for kind, paths in found(result, root)
+        if kind in ("duplicate", "in both domains", "in train and test")
     }
     # One more pair differs in its metadata, but not in its pixels.
     (pair,) = repeated - expected
@@ -328,7 +367,7 @@ def test_the_leaks_of_summer2winter_are_found():
     for side, count in (("A", 26), ("B", 15)):
         leaks = [
             path
-            for kind, paths in found(findings, root)
+            for kind, paths in found(result, root)
             if kind == "in train and test" and any(p.startswith(f"train{side}/") for p in paths)
             for path in paths
             if path.startswith(f"test{side}/")

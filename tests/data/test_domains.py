@@ -167,13 +167,13 @@ def test_what_is_refused(tmp_path):
     assert "is a file" in refusal(tmp_path / "file.zip")
     assert "no such folder" in refusal((day, tmp_path / "nix"))
     assert "is a file" in refusal((tmp_path / "file.zip", day))
-    assert refusal((day, night)).startswith(f"{night}: no images in it (of 1 files)")
+    assert refusal((day, night)).startswith(f"{night}: no images found (1 other file): need .jpg, ")
     assert refusal((tmp_path / "empty", day)).startswith(f"{tmp_path / 'empty'}: no images")
     assert "folders: none; images: 0" in refusal(tmp_path / "empty")
     message = refusal(tmp_path / "layout")
     assert "folders: x; images: 1" in message
     assert "trainA + trainB" in message
-    assert "no layout" in refusal(tmp_path / "layout", need_train=False)
+    assert "no known layout" in refusal(tmp_path / "layout", need_train=False)
     touch(tmp_path, "void/trainA/.keep", "void/trainB/1.jpg")
     assert f"{tmp_path / 'void' / 'trainA'}: no images" in refusal(tmp_path / "void")
 

@@ -137,7 +137,7 @@ def test_links_and_devices_are_refused(place, kind):
 @pytest.mark.parametrize("byte", [b"\0", b"\n", b"\x1b", b"\x7f"])
 def test_names_with_control_characters_are_refused(place, byte):
     content = zipped({"trainA/1#.jpg": PICTURE}).replace(b"1#.jpg", b"1" + byte + b".jpg")
-    assert "proper name" in refused(place, content)
+    assert "valid name" in refused(place, content)
 
 
 @pytest.mark.parametrize("name", ["a/" * 30_000 + "1.jpg", "trainA/" + 126 * "ü" + ".jpg"])
@@ -155,7 +155,7 @@ def test_names_without_end_are_refused(place, name):
     ],
 )
 def test_names_that_some_file_systems_hold_for_one_are_refused(place, one, two):
-    assert "one name" in refused(place, zipped({one: PICTURE, two: PICTURE}))
+    assert "the same name" in refused(place, zipped({one: PICTURE, two: PICTURE}))
 
 
 @pytest.mark.parametrize("two", ["trainA/1.jpg", "trainA//1.jpg", "./trainA/1.jpg"])
@@ -212,11 +212,11 @@ def test_a_bomb_that_lies_about_its_size_does_not_get_far(place):
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 0.999])
 def test_a_truncated_archive_is_refused(place, share):
     whole = zipped({f"trainA/{index}.jpg": PICTURE for index in range(20)})
-    assert "not a whole zip file" in refused(place, whole[: int(share * len(whole))])
+    assert "not a complete zip file" in refused(place, whole[: int(share * len(whole))])
 
 
 def test_a_web_page_is_no_archive(place):
-    assert "not a whole zip file" in refused(place, b"<!doctype html><p>Log in, please")
+    assert "not a complete zip file" in refused(place, b"<!doctype html><p>Log in, please")
 
 
 def test_a_changed_image_is_noticed(place):

@@ -1,23 +1,28 @@
-"""Where the images of the two domains lie: the folder layouts in the wild, told apart.
+"""Finding the images of the two domains: recognises the folder layouts in common use.
 
-Understood, in any case of letters (`val`, `valid` or `validation` stand in for a missing `test`):
+Recognised, in any letter case (`val`, `valid` or `validation` replace a missing `test`):
 
-    trainA trainB [testA testB]     also train_a, train-a; also under `Images`
+    trainA trainB [testA testB]     also train_a, train-a; also below `Images`
     train/A train/B [test/A test/B]
-    A B                             also A/images; with A/train and A/test where there are such
-    any two folders                 given as two and named after themselves; likewise
+    A B                             also A/images; with A/train and A/test if they exist
+    any two folders                 given as two; the domains get their names; likewise
 """
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from unpaired.console import counted
 from unpaired.errors import DataError
-from unpaired.images.image import SUFFIXES
+from unpaired.images.formats import SUFFIXES
 
-__all__ = ["DataSet", "Folder", "find_data", "list_folder"]
+__all__ = ["DataSet", "Folder", "Split", "find_data", "list_folder"]
 
-_UNDERSTOOD = (
+Split = Literal["train_a", "train_b", "test_a", "test_b"]
+
+_KNOWN = (
     "trainA + trainB (or train_a + train_b, also under Images), train/A + train/B, A + B,"
     " A/images + B/images; or give the two folders themselves"
 )
@@ -29,37 +34,66 @@ class Folder:
     """The images of one domain and split."""
 
     root: Path
-    names: tuple[str, ...]  # POSIX paths of the images under `root`, sorted
-    others: tuple[str, ...] = field(default=(), repr=False)  # files without an image's suffix
+    names: tuple[str, ...]  # POSIX paths of the images, relative to `root`, sorted
+    others: tuple[str, ...] = field(default=(), repr=False)  # files without an image suffix
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """Where image `index` lies."""
+        """Returns the path of image `index`."""
         return self.root / self.names[index]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Two domains, with images to train on and, perhaps, images to test on."""
+    """Two domains, with images to train on and, optionally, images to test on."""
 
     name_a: str
     name_b: str
-    train_a: Folder  # without images only if `find_data` was told that training needs none
+    train_a: Folder  # may be empty only if `find_data` was told that no training needs it
     train_b: Folder
     test_a: Folder | None
     test_b: Folder | None
 
+    @property
+    def folders(self) -> dict[Split, Folder]:
+        """The folders by split, without missing ones."""
+        found: dict[Split, Folder] = {"train_a": self.train_a, "train_b": self.train_b}
+        if self.test_a:
+            found["test_a"] = self.test_a
+        if self.test_b:
+            found["test_b"] = self.test_b
+        return found
+
+    def without(self, paths: Collection[Path]) -> "DataSet":
+        """Returns the data set without these images.
+
+        Raises:
+            DataError: no image of a domain would remain to train on.
+        """
+        rest = {
+            split: replace(
+                folder, names=tuple(n for n in folder.names if folder.root / n not in paths)
+            )
+            for split, folder in self.folders.items()
+        }
+        train_a, train_b = rest["train_a"], rest["train_b"]
+        for before, after in ((self.train_a, train_a), (self.train_b, train_b)):
+            if before and not after:
+                raise DataError(f"{after.root}: no image remains to train on")
+        test_a, test_b = rest.get("test_a") or None, rest.get("test_b") or None
+        return DataSet(self.name_a, self.name_b, train_a, train_b, test_a, test_b)
+
 
 def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> DataSet:
-    """Finds the images of both domains in a data set's folder, or in the two folders given.
+    """Finds the images of both domains in the folder of a data set, or in the two folders given.
 
-    With `need_train` false a data set of test images alone is accepted.
+    With `need_train` false, a data set of test images alone is accepted.
 
     Raises:
-        DataError: a path that is missing or no folder, a layout that is not understood, a folder
-            without images, or one folder for both domains.
+        DataError: a path that is missing or not a folder, an unknown layout, a folder without
+            images, or one folder for both domains.
     """
     if isinstance(data, tuple):
         return _two_folders(*data)
@@ -67,25 +101,25 @@ def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> Dat
     for root in (data, _subfolders(data).get("images")):
         if root is not None and (roots := _recognise(root)):
             return _data_set(("a", "b"), roots, need_train)
-    raise DataError(f"{data}: no layout of two domains here ({_seen(data)}): need {_UNDERSTOOD}")
+    raise DataError(f"{data}: no known layout of two domains ({_seen(data)}): need {_KNOWN}")
 
 
 def _two_folders(a: Path, b: Path) -> DataSet:
     for folder in (a, b):
         _require_folder(folder)
     _require_apart(a, b)
-    # Names of folders need not be UTF-8, names of domains have to be.
+    # Names of folders need not be UTF-8; names of domains must be.
     name_a, name_b = (
         folder.resolve().name.encode(errors="backslashreplace").decode() for folder in (a, b)
     )
-    # "a" and "b" always mean the sides, so no domain may bear the other side's name.
+    # "a" and "b" always mean the sides, so no domain may have the other side's name.
     if not name_a or not name_b or name_a.lower() in (name_b.lower(), "b") or name_b.lower() == "a":
         name_a, name_b = "a", "b"
     return _data_set((name_a, name_b), _splits("a", a) | _splits("b", b), need_train=True)
 
 
 def _recognise(root: Path) -> dict[str, Path]:
-    """The folders of `train_a`, `train_b`, `test_a`, `test_b`, as far as a layout has them."""
+    """Returns the folders of a layout by split, those that it has."""
     below = _subfolders(root)
     found: dict[str, Path] = {}
     for split, spellings in (("train", ("train",)), ("test", _TEST)):
@@ -106,7 +140,7 @@ def _recognise(root: Path) -> dict[str, Path]:
 
 
 def _splits(side: str, folder: Path) -> dict[str, Path]:
-    """A domain's folder as a whole, or its `train` and `test` where it has a `train`."""
+    """Returns a domain's folder as a whole, or its `train` and `test` if it has a `train`."""
     inner = _subfolders(folder)
     if "train" not in inner:
         return {f"train_{side}": folder}
@@ -138,19 +172,19 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
 
 
 def list_folder(root: Path) -> Folder:
-    """All images under `root`; links to folders are followed, each folder is entered once.
+    """Lists all images below `root`; follows links to folders, enters each folder once.
 
     Raises:
         DataError: a folder that cannot be read.
     """
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise DataError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
 
     entered: set[str] = set()
     names: list[str] = []
     others: list[str] = []
-    for folder, below, files in os.walk(root, followlinks=True, onerror=refuse):
+    for folder, below, files in os.walk(root, followlinks=True, onerror=fail):
         place = os.path.realpath(folder)
         if place in entered:
             below.clear()
@@ -171,7 +205,7 @@ def _is_debris(name: str) -> bool:
 
 
 def _subfolders(root: Path) -> dict[str, Path]:
-    """The folders in `root` by their names in lower case."""
+    """Returns the folders in `root` by their names in lower case."""
     try:
         return {
             path.name.lower(): path
@@ -183,7 +217,7 @@ def _subfolders(root: Path) -> dict[str, Path]:
 
 
 def _seen(root: Path) -> str:
-    """What lies in `root`, in a few words."""
+    """Describes the content of `root` in a few words."""
     folders = sorted(path.name for path in _subfolders(root).values())
     images = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
     listed = ", ".join(folders[:8]) + (f" and {len(folders) - 8} more" if len(folders) > 8 else "")
@@ -194,13 +228,13 @@ def _require_folder(path: Path) -> None:
     if not path.exists():
         raise DataError(f"{path}: no such folder")
     if not path.is_dir():
-        raise DataError(f"{path}: is a file; give the folder of a data set, or two folders")
+        raise DataError(f"{path} is a file (expected a folder): give a data set or two folders")
 
 
 def _require_images(folder: Folder) -> None:
     if not folder.names:
-        others = f" (of {len(folder.others)} files)" if folder.others else ""
-        raise DataError(f"{folder.root}: no images in it{others}: need {', '.join(SUFFIXES)}")
+        others = f" ({counted(len(folder.others), 'other file')})" if folder.others else ""
+        raise DataError(f"{folder.root}: no images found{others}: need {', '.join(SUFFIXES)}")
 
 
 def _require_apart(a: Path, b: Path) -> None:
@@ -208,4 +242,4 @@ def _require_apart(a: Path, b: Path) -> None:
     if real_a == real_b:
         raise DataError(f"{a} and {b} are the same folder: two domains need two")
     if real_a in real_b.parents or real_b in real_a.parents:
-        raise DataError(f"{a} and {b}: one lies inside the other, its images would be in both")
+        raise DataError(f"{a} and {b}: one is inside the other, so its images would be in both")

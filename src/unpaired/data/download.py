@@ -1,7 +1,7 @@
-"""Bringing a file here over HTTP, going on where a broken download stopped.
+"""Downloading a file over HTTP, resuming where an interrupted download stopped.
 
-The beginning of a file stands in `NAME.part`; what server and version it came from in
-`NAME.part.json`, so that a file that has changed since is begun anew (RFC 9110, `If-Range`).
+`NAME.part` holds the beginning of a file, `NAME.part.json` the address and version it came from,
+so that the download of a file that has changed since starts over (RFC 9110, `If-Range`).
 """
 
 import hashlib
@@ -12,121 +12,111 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse, responses
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+from unpaired.console import Progress, progress
 from unpaired.errors import DataError, RunError
 from unpaired.storage import explain_os_error, write_text
 
 __all__ = [
     "LIMITS",
     "Limits",
-    "Progress",
     "Unavailable",
     "download",
     "forget",
-    "make_sure_of_room",
+    "require_space",
     "sha256_of",
 ]
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes here so far, never falling, and the bytes in all where they are known."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a download may cost before it is refused, and how long to insist on it."""
+    """Sizes above which a download is rejected, and how persistent it is."""
 
     download_bytes: int = 8 << 30
     unpacked_bytes: int = 32 << 30
     entries: int = 200_000
     """Files and folders in the archive."""
     ratio: float = 100.0
-    """Unpacked bytes for each byte of the archive."""
+    """Unpacked bytes per byte of the archive."""
     timeout: float = 30.0
     """Seconds without an answer or a byte."""
     failures: int = 5
-    """Broken connections in a row, none of which brought anything new."""
+    """Consecutive broken connections that brought nothing new."""
     pause: float = 1.0
-    """Seconds before the second try; twice as long before each further one."""
+    """Seconds before the second attempt; doubled before each further one."""
 
 
 LIMITS = Limits()
 
 
 class Unavailable(DataError):
-    """An address does not give the file at all; another address may."""
+    """An address does not provide the file at all; another address may."""
 
 
-def download(
-    url: str,
-    part: Path,
-    *,
-    expected: int | None = None,
-    limits: Limits = LIMITS,
-    progress: Progress | None = None,
-) -> None:
-    """Brings the file at `url` to `part`, going on with what `part` holds of it already.
+def download(url: str, part: Path, *, expected: int | None = None, limits: Limits = LIMITS) -> None:
+    """Downloads the file at `url` to `part`, resuming from what `part` already holds of it.
 
-    Whatever breaks off, Ctrl-C included, leaves the beginning for the next call.
+    Any interruption, Ctrl-C included, keeps the beginning for the next call.
 
     Args:
         url: an http or https address.
         part: where to write; its folder exists.
-        expected: size of the file in bytes, where it is known beforehand.
-        limits: size, time-outs and patience.
-        progress: told of every block.
+        expected: size of the file in bytes, if known beforehand.
+        limits: size, time-out and number of attempts.
 
     Raises:
-        Unavailable: no network, no such server, no such file, or one of another size.
-        DataError: the connection kept breaking off, or the file is over the limit.
-        RunError: the disk is full or refuses to be written.
+        Unavailable: no network, no such server, no such file, or a file of another size.
+        DataError: the connection broke too often, or the file is over the limit.
+        RunError: the disk is full or cannot be written.
     """
     if not re.match(r"https?://[^/]", url):
         raise Unavailable(f"cannot fetch {url}: give an address that begins with https://")
-    meter = _Meter(progress)
     failures = 0
-    while True:
-        furthest = meter.furthest
-        try:
-            return _receive(url, part, expected, limits, meter)
-        except _Broken as broken:
-            failures = failures + 1 if meter.furthest <= furthest else 1
-            if failures >= limits.failures:
-                if meter.furthest <= 0:
-                    raise Unavailable(
-                        f"cannot fetch {url}: {broken} (is there a network?)"
+    with progress(f"fetching {part.stem}", unit="bytes") as shown:
+        meter = _Meter(shown)
+        while True:
+            furthest = meter.furthest
+            try:
+                return _receive(url, part, expected, limits, meter)
+            except _Broken as broken:
+                failures = failures + 1 if meter.furthest <= furthest else 1
+                if failures >= limits.failures:
+                    if meter.furthest <= 0:
+                        raise Unavailable(
+                            f"cannot fetch {url}: {broken} (is there a network?)"
+                        ) from None
+                    raise DataError(
+                        f"cannot fetch all of {url}: {broken}, {failures} times in a row; the "
+                        f"received part is kept: start again to resume"
                     ) from None
-                raise DataError(
-                    f"cannot fetch all of {url}: {broken}, {failures} times in a row; "
-                    f"what came is kept: start again to go on"
-                ) from None
-        time.sleep(limits.pause * 2 ** (failures - 1))
+            time.sleep(limits.pause * 2 ** (failures - 1))
 
 
 def forget(part: Path) -> None:
-    """Removes a download, whole or begun."""
+    """Removes a download, complete or not."""
     _origin_file(part).unlink(missing_ok=True)
     part.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make_sure_of_room(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
     """Raises RunError unless the disk of `folder` has `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(
             f"the disk of {folder} is full: {needed >> 20} MiB are needed, {free >> 20} MiB are "
-            f"free: make room, or set UNPAIRED_DATA to a folder elsewhere"
+            f"free: free some space, or set UNPAIRED_DATA to a folder elsewhere"
         )
 
 
@@ -136,30 +126,31 @@ class _Broken(Exception):
 
 @dataclass
 class _Meter:
-    """Tells of progress that never goes back, even where a download starts from 0 again."""
+    """Shows progress that never decreases, even if a download starts over."""
 
-    progress: Progress | None
+    shown: Progress
     furthest: int = -1
 
     def reach(self, size: int, total: int | None) -> None:
+        if self.furthest < 0:
+            self.shown.first = size  # what a previous call received does not count for the rate
         if size > self.furthest:
             self.furthest = size
-            if self.progress is not None:
-                self.progress(size, total)
+            self.shown.update(size, total)
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """The file whose beginning a `.part` holds."""
+    """The file whose beginning is in a `.part` file."""
 
     url: str
     validator: str | None
-    """A strong ETag, else a Last-Modified; without either nothing can be resumed."""
+    """A strong ETag, else a Last-Modified; without either, nothing can be resumed."""
     total: int | None
 
 
 def _receive(url: str, part: Path, expected: int | None, limits: Limits, meter: _Meter) -> None:
-    """One request: for all of the file, or the rest of it where `part` holds its beginning."""
+    """Makes one request: for the whole file, or for the rest if `part` holds its beginning."""
     origin = _read_origin(part)
     have = part.stat().st_size if origin and origin.url == url and part.is_file() else 0
     if origin and have and have == origin.total:
@@ -180,7 +171,7 @@ def _receive(url: str, part: Path, expected: int | None, limits: Limits, meter: 
         else:
             forget(part)
             raise _Broken(f"the server answered {response.status}")
-        _admit(answer, part, have, expected, limits)
+        _require_acceptable(answer, part, have, expected, limits)
         try:
             if have == 0:
                 forget(part)
@@ -191,7 +182,7 @@ def _receive(url: str, part: Path, expected: int | None, limits: Limits, meter: 
 
 
 def _ask(url: str, headers: Mapping[str, str], timeout: float) -> HTTPResponse:
-    """The answer of the server, its body yet unread; 416 is an answer, too."""
+    """Returns the server's answer with its body unread; 416 counts as an answer, too."""
     try:
         request = urllib.request.Request(url, headers=dict(headers))
         answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
@@ -218,9 +209,9 @@ def _ask(url: str, headers: Mapping[str, str], timeout: float) -> HTTPResponse:
 
 
 def _in_words(reason: object) -> str:
-    """One line that a stranger has no say in."""
+    """Describes a failure in one line that contains no text from the server."""
     if isinstance(reason, TimeoutError):
-        return "the server is silent"
+        return "the server does not respond"
     if isinstance(reason, ConnectionRefusedError):
         return "the server refuses connections"
     words = reason.strerror if isinstance(reason, OSError) else None
@@ -228,7 +219,7 @@ def _in_words(reason: object) -> str:
 
 
 def _total(url: str, response: HTTPResponse) -> int | None:
-    """Size of the whole file, as far as the server tells; contradictions are refused."""
+    """Returns the size of the whole file if the server tells it; rejects contradictions."""
     said = re.search(r"/([0-9]+)$", response.headers.get("Content-Range", ""))
     total = int(said[1]) if said and response.status in (206, 416) else None
     length = response.headers.get("Content-Length", "")
@@ -244,7 +235,7 @@ def _total(url: str, response: HTTPResponse) -> int | None:
 
 
 def _start(response: HTTPResponse) -> int:
-    """Place in the file of the first byte of the body."""
+    """Returns the position in the file of the first byte of the body."""
     said = re.match(r"bytes ([0-9]+)-", response.headers.get("Content-Range", ""))
     return int(said[1]) if said and response.status == 206 else 0
 
@@ -255,31 +246,33 @@ def _validator(headers: Message) -> str | None:
 
 
 def _same_file(answer: _Origin, origin: _Origin) -> bool:
-    """Whether nothing speaks against it; an answer of 206 may leave things out."""
+    """Tells whether nothing contradicts it; a 206 answer may omit both facts."""
     return answer.validator in (None, origin.validator) and answer.total in (None, origin.total)
 
 
-def _admit(answer: _Origin, part: Path, have: int, expected: int | None, limits: Limits) -> None:
-    """Refuses a file of a wrong size, one over the limit, and one the disk has no room for."""
+def _require_acceptable(
+    answer: _Origin, part: Path, have: int, expected: int | None, limits: Limits
+) -> None:
+    """Rejects a file of an unexpected size, over the limit, or larger than the free space."""
     if answer.total is None:
         return
     if expected is not None and answer.total != expected:
         raise Unavailable(
-            f"cannot fetch {answer.url}: the file there has {answer.total} bytes where {expected} "
-            f"are known: it is another one"
+            f"cannot fetch {answer.url}: the file there has {answer.total} bytes, not the known "
+            f"{expected}: it is another one"
         )
     if answer.total > limits.download_bytes:
         raise DataError(
             f"cannot fetch {answer.url}: its {answer.total} bytes are over the limit of "
             f"{limits.download_bytes}"
         )
-    make_sure_of_room(part.parent, answer.total - have)
+    require_space(part.parent, answer.total - have)
 
 
 def _store(
     response: HTTPResponse, answer: _Origin, part: Path, have: int, limits: Limits, meter: _Meter
 ) -> None:
-    """Appends the body to `part`; a disk's refusal is an OSError, a broken line is `_Broken`."""
+    """Appends the body to `part`; a disk failure is an OSError, a lost connection `_Broken`."""
     ceiling = min(limits.download_bytes, answer.total or limits.download_bytes)
     with part.open("ab") as file:
         meter.reach(have, answer.total)
@@ -291,7 +284,7 @@ def _store(
             meter.reach(have, answer.total)
     if have > ceiling:
         forget(part)
-        raise DataError(f"cannot fetch {answer.url}: it gives more than {ceiling} bytes")
+        raise DataError(f"cannot fetch {answer.url}: it sends more than {ceiling} bytes")
     if answer.total is not None and have < answer.total:
         raise _Broken(f"the connection broke after {have} of {answer.total} bytes")
 
@@ -309,7 +302,7 @@ def _origin_file(part: Path) -> Path:
 
 
 def _read_origin(part: Path) -> _Origin | None:
-    """Where the beginning in `part` came from; none where nobody knows (any more)."""
+    """Returns where the beginning in `part` came from; None if that is not known (any more)."""
     try:
         noted = json.loads(_origin_file(part).read_text(encoding="utf-8"))
         return _Origin(noted["url"], noted["validator"], noted["total"])

@@ -1,7 +1,7 @@
-"""Unpacking a zip file from a stranger.
+"""Unpacking of an untrusted zip file.
 
-Nothing is written outside the folder, nothing but plain files, and no more than the limits allow,
-whatever the archive says of itself.
+Writes nothing outside the folder, nothing but regular files, and no more than the limits allow,
+whatever the archive claims about itself.
 """
 
 import re
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unicodedata import normalize
 
-from unpaired.data.download import LIMITS, Limits, make_sure_of_room
+from unpaired.data.download import LIMITS, Limits, require_space
 from unpaired.errors import DataError
 from unpaired.storage import explain_os_error
 
 __all__ = ["unpack"]
 
 Parts = tuple[str, ...]
-"""The path of an entry, a folder at a time."""
+"""The path of an entry, folder by folder."""
 
 _CLUTTER = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
 _SPLITS = frozenset({"traina", "trainb", "testa", "testb", "train", "test"})
@@ -35,52 +35,50 @@ _DAMAGE = (
     ValueError,
     OverflowError,
 )
-"""What `zipfile` is known to raise on damaged files."""
+"""The exceptions that `zipfile` is known to raise on damaged files."""
 
 
 def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> None:
     """Unpacks the zip file `archive` into the new folder `folder`.
 
-    A single folder around everything is left away, and so is what macOS and Windows add. All names
-    are examined before anything is written; sizes are counted while writing. Where it fails,
-    `folder` may hold a part of the files: the caller removes it.
+    A single folder around all files is omitted, and so are the files that macOS and Windows add.
+    All names are examined before anything is written; sizes are counted while writing. After a
+    failure, `folder` may hold some of the files: the caller removes it.
 
     Raises:
-        DataError: not a zip file, damaged, encrypted, over a limit; or an entry that is no plain
-            file, leads out of the folder, or stands there twice (in whatever case).
-        RunError: the disk is full or refuses to be written.
+        DataError: not a zip file, damaged, encrypted, over a limit; or an entry that is not a
+            regular file, leads out of the folder, or occurs twice (in any letter case).
+        RunError: the disk is full or cannot be written.
     """
     try:
         opened = zipfile.ZipFile(archive)
     except _DAMAGE as error:
-        raise DataError(f"{archive.name} is not a whole zip file") from error
+        raise DataError(f"{archive.name} is not a complete zip file") from error
     with opened:
         members = _members(archive, opened.infolist(), limits)
         ceiling = min(limits.unpacked_bytes, int(limits.ratio * archive.stat().st_size))
         announced = sum(info.file_size for info in members.values())
-        _refuse_over(ceiling, announced, archive)
+        _require_below(ceiling, announced, archive)
         written = 0
         try:
             folder.mkdir()
-            make_sure_of_room(folder, announced)
+            require_space(folder, announced)
             for parts, info in members.items():
                 target = folder.joinpath(*parts)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
                     for block in _blocks(archive, opened, info):
                         written += len(block)
-                        _refuse_over(ceiling, written, archive)
+                        _require_below(ceiling, written, archive)
                         file.write(block)
         except OSError as error:
             raise explain_os_error(error, folder) from error
 
 
-def _refuse_over(ceiling: int, size: int, archive: Path) -> None:
+def _require_below(ceiling: int, size: int, archive: Path) -> None:
     if size > ceiling:
-        raise _refusal(
-            archive,
-            f"unpacked it has more than {ceiling} bytes, too many for its size or the limit",
-        )
+        reason = f"it unpacks to more than {ceiling} bytes, too many for its size or the limit"
+        raise _rejection(archive, reason)
 
 
 def _blocks(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -95,15 +93,15 @@ def _blocks(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> It
 def _members(
     archive: Path, infos: list[zipfile.ZipInfo], limits: Limits
 ) -> dict[Parts, zipfile.ZipInfo]:
-    """The files to write, by their path in the folder."""
+    """Returns the files to write, by their path in the folder."""
     if len(infos) > limits.entries:
-        raise _refusal(archive, f"{len(infos)} entries are over the limit of {limits.entries}")
+        raise _rejection(archive, f"{len(infos)} entries are over the limit of {limits.entries}")
     members: dict[Parts, zipfile.ZipInfo] = {}
     for info in infos:
         parts = tuple(p for p in info.orig_filename.split("/") if p not in ("", "."))
-        fault = _fault(info, parts) or ("stands there twice" if parts in members else None)
+        fault = _fault(info, parts) or ("occurs twice" if parts in members else None)
         if fault is not None:
-            raise _refusal(archive, f"its entry {info.orig_filename!r} {fault}")
+            raise _rejection(archive, f"its entry {info.orig_filename!r} {fault}")
         if not info.is_dir() and _CLUTTER.isdisjoint(parts):
             members[parts] = info
     tops = {parts[0] for parts in members}
@@ -111,19 +109,19 @@ def _members(
         len(parts) == 1 or parts[0].casefold() in _SPLITS for parts in members
     ):
         members = {parts[1:]: info for parts, info in members.items()}
-    _refuse_collisions(archive, members)
+    _require_distinct(archive, members)
     return members
 
 
 def _fault(info: zipfile.ZipInfo, parts: Parts) -> str | None:
-    """What speaks against writing an entry."""
+    """Returns the reason not to write an entry, if there is one."""
     name = info.orig_filename
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if name.startswith("/") or ".." in parts or re.search(r"[\\:]", name):
         return "leads out of the folder"
     if re.search(r"[\x00-\x1f\x7f]", name) or (not parts and not info.is_dir()):
-        return "has no proper name"
+        return "has no valid name"
     if len(parts) > 16 or any(len(part.encode()) > 255 for part in parts):
         return "has too long a name"
     if info.flag_bits & 0x1:
@@ -133,8 +131,8 @@ def _fault(info: zipfile.ZipInfo, parts: Parts) -> str | None:
     return None
 
 
-def _refuse_collisions(archive: Path, members: Iterable[Parts]) -> None:
-    """Refuses names that are one name on file systems that do not tell `A` from `a`."""
+def _require_distinct(archive: Path, members: Iterable[Parts]) -> None:
+    """Rejects names that are equal on file systems that ignore case."""
     spellings: dict[Parts, Parts] = {}
     files: set[Parts] = set()
     folders: set[Parts] = set()
@@ -146,11 +144,13 @@ def _refuse_collisions(archive: Path, members: Iterable[Parts]) -> None:
             other = spellings.setdefault(folded[:depth], parts[:depth])
             if other != parts[:depth]:
                 one, two = "/".join(other), "/".join(parts[:depth])
-                raise _refusal(archive, f"{one!r} and {two!r} are one name on some file systems")
+                raise _rejection(
+                    archive, f"{one!r} and {two!r} are the same name on some file systems"
+                )
     for both in files & folders:
         name = "/".join(spellings[both])
-        raise _refusal(archive, f"{name!r} is a file and a folder at once")
+        raise _rejection(archive, f"{name!r} is both a file and a folder")
 
 
-def _refusal(archive: Path, why: str) -> DataError:
-    return DataError(f"{archive.name} is refused: {why}")
+def _rejection(archive: Path, why: str) -> DataError:
+    return DataError(f"{archive.name} is rejected: {why}")

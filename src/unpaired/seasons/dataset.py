@@ -1,11 +1,11 @@
-"""The built-in data set `seasons`: unpaired landscapes, summer (A), winter (B), with known truth.
+"""The built-in data set `seasons`: unpaired landscapes, summer (A) and winter (B), known truth.
 
-Training images of A and B are of different scenes; of each test scene there are both paintings
-and the class map, so every translation can be scored against the truth. `landscapes.py` draws them.
+Training images of A and B are of different scenes; each test scene has both paintings and a class
+map, so every translation can be compared with the truth. `landscapes.py` draws the scenes.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unpaired.console import Progress, progress
 from unpaired.directions import Domain
 from unpaired.errors import DataError
 from unpaired.seasons.landscapes import (
@@ -52,14 +53,14 @@ Part = Literal["trainA", "trainB", "test"]
 _PARTS: Mapping[Part, Mapping[str, Domain]] = MappingProxyType(
     {"trainA": {"trainA": "a"}, "trainB": {"trainB": "b"}, "test": {"testA": "a", "testB": "b"}}
 )
-"""The folders each part of a data set is written to, and the domain they are painted in."""
+"""The folders of each part of a data set, and the domain in which they are painted."""
 
 _FIRST_LINE = "seasons, version 1: procedural landscapes, A is summer and B is winter."
 
 
 @dataclass(frozen=True)
 class SeasonsSpec:
-    """Everything that decides the images of a `seasons` data set."""
+    """Everything that determines the images of a `seasons` data set."""
 
     size: int
     """Side of an image in pixels."""
@@ -79,47 +80,38 @@ NAMED: Mapping[str, SeasonsSpec] = MappingProxyType(
 
 
 def scene_seed(part: Part, index: int) -> int:
-    """Seed of one scene of a data set. Parts never share a seed, however many scenes they have."""
+    """Returns the seed of a scene. Parts never share a seed, however many scenes they have."""
     return len(_PARTS) * index + list(_PARTS).index(part)
 
 
-def write_seasons(
-    folder: Path,
-    *,
-    size: int,
-    train: int,
-    test: int,
-    level: Level,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
+def write_seasons(folder: Path, spec: SeasonsSpec) -> None:
     """Writes a data set: `trainA/ trainB/ testA/ testB/ truth/` with `0000.png` ..., `README.txt`.
 
     Training images of A and B are of different scenes. `testA/0007.png` and `testB/0007.png` are
-    the two paintings of one scene and `truth/0007.png` its class map (see `read_truth`). All is
-    written beside `folder` under a temporary name and renamed at the end, so `folder` is whole or
-    not there. A folder that holds this very data set is left untouched.
+    the two paintings of one scene and `truth/0007.png` is its class map (see `read_truth`). Files
+    are written beside `folder` under a temporary name and renamed at the end, so `folder` is either
+    complete or missing. A folder that already holds this very data set is left untouched.
 
     Args:
         folder: where to write; missing or empty.
-        size, train, test, level: see `SeasonsSpec`.
-        progress: called with scenes done and scenes in all, after each scene.
+        spec: the images to draw.
 
     Raises:
-        DataError: the folder holds something else, or `size`, `train` or `test` make no sense.
+        DataError: the folder holds something else, or a number of `spec` is out of range.
         RunError: the system refuses to write.
     """
-    if size < SMALLEST or train < 0 or test < 0:
+    if spec.size < SMALLEST or spec.train < 0 or spec.test < 0:
         raise DataError(
-            f"cannot make seasons of size {size} with {train} training and {test} test scenes: "
-            f"the size is at least {SMALLEST}, the counts not negative"
+            f"cannot draw seasons of size {spec.size} with {spec.train} training and {spec.test} "
+            f"test scenes: the size must be at least {SMALLEST}, the counts not negative"
         )
-    spec = SeasonsSpec(size, train, test, level)
     folder = folder.absolute()
     temporary = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}.tmp")
     try:
         if _holds(folder, spec):
             return
-        _write_files(temporary, spec, progress)
+        with progress("drawing scenes", 2 * spec.train + spec.test, unit="scenes") as shown:
+            _write_files(temporary, spec, shown)
         _move_into_place(temporary, folder, spec)
     except OSError as error:
         raise explain_os_error(error, folder) from error
@@ -128,18 +120,18 @@ def write_seasons(
 
 
 def read_truth(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Class map and pure pixels of a file of `truth/`, as `labels` returns them.
+    """Reads the class map and pure pixels of a file of `truth/`, as `labels` returns them.
 
     Raises:
-        DataError: the file is missing, is no image, or is not a class map.
+        DataError: the file is missing, not an image, or not a class map.
     """
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode, classes = image.mode, np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"cannot read the class map {path}: make the data set again") from error
+        raise DataError(f"cannot read the class map {path}: draw the data set again") from error
     if mode != "L" or np.any((classes >= len(CLASSES)) & (classes != MIXED)):
-        raise DataError(f"{path} is not a class map of seasons: make the data set again")
+        raise DataError(f"{path} is not a class map of seasons: draw the data set again")
     return classes, classes != MIXED
 
 
@@ -172,13 +164,10 @@ def find_truth(
     return None if len({c.shape for c in classes}) > 1 else (np.stack(classes), np.stack(pure))
 
 
-def _write_files(
-    folder: Path, spec: SeasonsSpec, progress: Callable[[int, int], None] | None
-) -> None:
+def _write_files(folder: Path, spec: SeasonsSpec, shown: Progress) -> None:
     for name in _contents(spec):
         (folder / name).mkdir(parents=True)
     counts: dict[Part, int] = {"trainA": spec.train, "trainB": spec.train, "test": spec.test}
-    total, done = sum(counts.values()), 0
     for part, count in counts.items():
         for index in range(count):
             scene = draw(scene_seed(part, index), spec.size, spec.level)
@@ -187,14 +176,12 @@ def _write_files(
                 Image.fromarray(paint(scene, domain)).save(folder / side / name)
             if part == "test":
                 Image.fromarray(labels(scene)[0]).save(folder / "truth" / name)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+            shown.advance()
     (folder / "README.txt").write_text(_readme(spec), encoding="utf-8")
 
 
 def _holds(folder: Path, spec: SeasonsSpec) -> bool:
-    """Whether this data set is there already; false where the folder is missing or empty."""
+    """Tells whether the folder holds this data set; false if it is missing or empty."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     readme = folder / "README.txt"
@@ -205,15 +192,15 @@ def _holds(folder: Path, spec: SeasonsSpec) -> bool:
     ):
         return True
     raise DataError(
-        f"{folder} is there and is not this data set: choose another folder, or remove it first"
+        f"{folder} exists and is not this data set: choose another folder, or remove it first"
     )
 
 
 def _move_into_place(temporary: Path, folder: Path, spec: SeasonsSpec) -> None:
-    """Renames; where another process was faster with the same data set, its copy stands."""
+    """Renames; if another process was faster with the same data set, keeps its copy."""
     try:
         if folder.is_dir():
-            folder.rmdir()  # an empty one is no obstacle
+            folder.rmdir()  # empty
         temporary.rename(folder)
     except OSError:
         if not _holds(folder, spec):
@@ -221,13 +208,16 @@ def _move_into_place(temporary: Path, folder: Path, spec: SeasonsSpec) -> None:
 
 
 def _contents(spec: SeasonsSpec) -> dict[str, int]:
-    """Images in each folder of a data set."""
+    """Returns the number of images in each folder of a data set."""
     train, test = spec.train, spec.test
     return {"trainA": train, "trainB": train, "testA": test, "testB": test, "truth": test}
 
 
 def _readme(spec: SeasonsSpec) -> str:
-    """What the folder holds; it also tells one data set from another."""
+    """Returns the description of the data set, which also distinguishes it from others.
+
+    Its text is part of the format: folders written before are recognised by it.
+    """
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(CLASSES))
     return f"""\
 {_FIRST_LINE}
