@@ -15,7 +15,8 @@ class FakeEngine:
         shape = (recipe.batch_size, max(recipe.pool_size, 1))
         weights = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
         self.arrays = {f"{name}.gain.weight": np.zeros((2, 2)) for name in weights}
-        self.arrays |= {f"ema.{name}": np.zeros((2, 2)) for name in list(self.arrays)[:2]}
+        if recipe.ema:
+            self.arrays |= {f"ema.{name}": np.zeros((2, 2)) for name in list(self.arrays)[:2]}
         self.arrays |= {"pool_a": np.zeros(shape), "pool_b": np.zeros(shape)}
         self.arrays["updates"] = np.array(0, np.int64)
 

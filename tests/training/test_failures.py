@@ -118,7 +118,7 @@ def test_a_second_process_on_the_folder_is_refused(fake_engine, data, tmp_path):
 
 def test_out_is_a_file(fake_engine, data, tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(RunError, match="a file stands where a folder is needed"):
+    with pytest.raises(RunError, match="a part of it is a file"):
         train(data, tmp_path / "run")
 
 
@@ -208,7 +208,7 @@ def test_a_folder_the_user_may_not_write(data, tmp_path):
     (tmp_path / "run").mkdir(mode=0o755)
     told = in_a_process(data, tmp_path / "run", "os.setgid(65534); os.setuid(65534)")
     assert told.startswith("RunError: cannot write"), told
-    assert "permission denied: choose a folder you may write" in told
+    assert "permission denied: choose a folder you can write to" in told
     assert told.count("\n") == 1
 
 
