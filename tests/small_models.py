@@ -3,7 +3,8 @@
 import numpy as np
 
 from unpaired.config import Config, Recipe, Runtime
-from unpaired.images.image import Image, write_image
+from unpaired.images.formats import write_image
+from unpaired.images.image import Image
 from unpaired.translation.model import Model
 
 SIDE = 16
@@ -24,7 +25,7 @@ class ByHand:
         self.functions = functions
         self.most = 0
 
-    def load(self, arrays):
+    def load_generators(self, arrays):
         raise AssertionError("nothing is loaded here")
 
     def translate(self, images, direction):

@@ -1,4 +1,4 @@
-"""Many images: what goes on when one fails, what stops all, and what works at the same time."""
+"""Many images: what happens when one fails, what stops all, and what works at the same time."""
 
 import errno
 import os
@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_images import assert_negative, files, put
 
-from unpaired.errors import RunError
-from unpaired.images.image import read_image, to_signed
+from small_images import assert_negative, names_in, put
+from unpaired.errors import RunError, TooLarge
+from unpaired.images.formats import read_image
+from unpaired.images.image import to_signed
 from unpaired.translation import files
 from unpaired.translation.files import translate_files
 
@@ -38,11 +39,11 @@ def test_one_bad_image_does_not_stop_the_others(model, photos, out):
     assert failed["07.png"] == "the file is empty"
     assert failed["08.tif"].startswith("has 5 bands where summer has 3")
     assert "--format" in failed["photo"]
-    assert files(out) == {f"{k:02d}.png" for k in range(12) if k not in (3, 5, 7)}
+    assert names_in(out) == {f"{k:02d}.png" for k in range(12) if k not in (3, 5, 7)}
     assert len(summary.done) == 9
 
 
-def test_a_image_beyond_the_limits_fails_alone(model, photos, out, monkeypatch):
+def test_an_image_beyond_the_limits_fails_alone(model, photos, out, monkeypatch):
     put(photos / "a.png")
     put(photos / "b.png", size=(40, 30))
     summary = translate_files(model, [photos], out, to="b", max_pixels=1000)
@@ -65,7 +66,7 @@ def test_memory_that_runs_out_in_a_batch_is_asked_of_each(inverters, model, phot
 
     def scarce(images, direction):
         if len(images) > 1 or np.array_equal(images[0], dear):
-            raise RuntimeError("CUDA out of memory")
+            raise TooLarge("the device has too little memory")
         return translate(images, direction)
 
     inverters[-1].translate = scarce
@@ -141,7 +142,7 @@ def test_few_images_are_held_at_once(model, photos, out, monkeypatch):
 def test_large_images_come_one_by_one(inverters, model, photos, out, monkeypatch):
     for k in range(3):
         put(photos / f"{k}.png", seed=k)
-    monkeypatch.setattr(files, "_HANDFUL_PIXELS", 100)
+    monkeypatch.setattr(files, "_GROUP_PIXELS", 100)
     assert len(translate_files(model, [photos], out, to="b").done) == 3
     assert [shape[0] for shape in inverters[-1].shapes] == [1, 1, 1]
 
@@ -153,7 +154,7 @@ def test_a_name_that_is_too_long_fails_alone(model, photos, out):
     for k, name in enumerate(["a.jpg", "b" * 251 + ".jpg", "c.jpg"]):
         put(photos / name, seed=k)
     summary = translate_files(model, [photos], out, to="b", format="webp", batch_size=1)
-    assert files(out) == {"a.webp", "c.webp"}
+    assert names_in(out) == {"a.webp", "c.webp"}
     assert {*summary.done} == {out / "a.webp", out / "c.webp"}
     ((path, reason),) = summary.failed
     assert path.name == "b" * 251 + ".jpg"
@@ -174,7 +175,7 @@ def test_a_full_disk_stops_at_once(inverters, model, photos, out, monkeypatch):
     monkeypatch.setattr(files, "_try_writing", lambda *a: None)
     with pytest.raises(RunError, match="the disk is full"):
         translate_files(model, [photos], out, to="b", batch_size=2)
-    assert files(out) == {"00.png", "01.png"}
+    assert names_in(out) == {"00.png", "01.png"}
     assert sum(shape[0] for shape in inverters[-1].shapes) <= 6
 
 
@@ -188,13 +189,13 @@ def test_a_full_disk_is_known_before_the_work(inverters, model, photos, out, mon
     with pytest.raises(RunError, match="the disk is full"):
         translate_files(model, [photos], out, to="b")
     assert inverters[-1].shapes == []
-    assert files(out) == set()
+    assert names_in(out) == set()
 
 
 def test_out_is_a_file(model, photos, out):
     put(photos / "a.png")
     out.write_text("")
-    with pytest.raises(RunError, match="a file stands where a folder is needed"):
+    with pytest.raises(RunError, match="a part of it is a file"):
         translate_files(model, [photos], out, to="b")
 
 
@@ -233,12 +234,12 @@ def test_an_interrupt_leaves_whole_files(model_file, photos, out):
     words = [sys.executable, "-c", INTERRUPTED, model_file(), photos, out, here]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 20
-        while not (out.is_dir() and len(files(out)) >= 4) and time.monotonic() < until:
+        while not (out.is_dir() and len(names_in(out)) >= 4) and time.monotonic() < until:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert b"KeyboardInterrupt" in errors
-    left = files(out)
+    left = names_in(out)
     assert 4 <= len(left) < 60
     for name in left:
         assert_negative(out / name, photos / name)

@@ -1,4 +1,4 @@
-"""Which images are found, where they go, and what is refused before any work."""
+"""Which images are found, where they go, and what is rejected before any work."""
 
 import errno
 import os
@@ -7,18 +7,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
-from small_images import assert_negative, files, noise, put
 
+from small_images import assert_negative, names_in, noise, put
+from unpaired.console import Progress
 from unpaired.errors import ConfigError, DataError, MissingExtra
-from unpaired.images.image import read_header, read_image
+from unpaired.images.formats import read_image
 from unpaired.translation.files import translate_files
 from unpaired.translation.model import load
 
 # ---- what is found, and where it goes -----------------------------------------------------------
 
 
-def test_a_folder_keeps_its_tree_names_and_formats(model, photos, out):
+def test_a_folder_keeps_its_tree_names_and_formats(model, photos, out, monkeypatch):
     sources = [
         put(photos / name, seed=k, size=(5 + k, 9))
         for k, name in enumerate(["a.png", "sub/B.PNG", "sub/deep/c.webp", "d.bmp", "e.tif"])
@@ -27,17 +29,18 @@ def test_a_folder_keeps_its_tree_names_and_formats(model, photos, out):
     (photos / "notes.txt").write_text("no image")
     (photos / ".hidden.png").write_text("no image")
     told = []
-    summary = translate_files(
-        model, [photos], out, to="winter", progress=lambda *counts: told.append(counts)
-    )
+    monkeypatch.setattr(Progress, "update", lambda self, done: told.append((done, self.total)))
+    summary = translate_files(model, [photos], out, to="winter")
     assert summary.failed == []
-    assert files(out) == {
+    assert names_in(out) == {
         "a.png", "sub/B.PNG", "sub/deep/c.webp", "d.bmp", "e.tif", "f.jpeg"
     }  # fmt: skip
-    assert sorted(path.relative_to(out).as_posix() for path in summary.done) == sorted(files(out))
+    assert sorted(path.relative_to(out).as_posix() for path in summary.done) == sorted(
+        names_in(out)
+    )
     for source in sources:
         assert_negative(out / source.relative_to(photos), source)
-    assert read_header(out / "f.jpeg").format == "JPEG"
+    assert PIL.Image.open(out / "f.jpeg").format == "JPEG"
     assert told[-1] == (6, 6)
     assert told == sorted(told)
 
@@ -47,10 +50,10 @@ def test_files_patterns_and_folders_together(model, photos, out, monkeypatch):
         put(photos / name) if not name.endswith("txt") else (photos / name).write_text("")
     inputs = [photos / "a.png", f"{photos}/x/**/*", str(photos / "z"), f"{photos}/[d].png"]
     assert translate_files(model, inputs, out, to="b").failed == []
-    assert files(out) == {"a.png", "1.png", "y/2.png", "c.jpg", "[d].png"}
+    assert names_in(out) == {"a.png", "1.png", "y/2.png", "c.jpg", "[d].png"}
     monkeypatch.chdir(photos)
     assert translate_files(model, ["*.png", "x/?/*"], "here", to="b").failed == []
-    assert files(photos / "here") == {"a.png", "b.png", "[d].png", "y/2.png"}
+    assert names_in(photos / "here") == {"a.png", "b.png", "[d].png", "y/2.png"}
 
 
 def test_the_same_image_given_twice_is_translated_once(model, photos, out):
@@ -67,15 +70,15 @@ def test_out_below_an_input_folder_is_not_translated_again(model, photos):
     out = photos / "results"
     for _ in range(2):
         translate_files(model, [photos, f"{photos}/**/*.png"], out, to="b", overwrite=True)
-    assert files(photos) == {"a.png", "results/a.png"}
+    assert names_in(photos) == {"a.png", "results/a.png"}
 
 
 def test_format_changes_suffixes_unless_they_mean_the_same(model, photos, out):
     for name in ("a.png", "b.JPEG", "c.d.webp"):
         put(photos / name)
     assert translate_files(model, [photos], out, to="b", format="jpg").failed == []
-    assert files(out) == {"a.jpg", "b.JPEG", "c.d.jpg"}
-    assert read_header(out / "a.jpg").format == "JPEG"
+    assert names_in(out) == {"a.jpg", "b.JPEG", "c.d.jpg"}
+    assert PIL.Image.open(out / "a.jpg").format == "JPEG"
     for name in ("png", "webp", "tiff", "bmp"):
         translate_files(model, [photos / "a.png"], out / name, to="b", format=name)
         assert_negative(out / name / f"a.{name}", photos / "a.png")
@@ -97,16 +100,16 @@ def test_transparency_and_16_bits_go_through_files(inverters, model_file, photos
     np.testing.assert_array_equal(read_image(out / "clear.png").alpha, alpha)
 
 
-# ---- refused before anything is written ---------------------------------------------------------
+# ---- rejected before anything is written ---------------------------------------------------------
 
 
-def test_nothing_found_is_refused(model, photos, out):
+def test_nothing_found_is_rejected(model, photos, out):
     photos.mkdir()
     (photos / "notes.txt").write_text("")
     for inputs, reason in (
         ([photos], r"photos: no images in it \(\.jpg"),
         ([f"{photos}/*.png"], r"photos/\*\.png: no image matches"),
-        ([photos / "a.png", photos / "b.png"], r"a\.png: not there; .*b\.png: not there"),
+        ([photos / "a.png", photos / "b.png"], r"a\.png: does not exist; .*b\.png: does not exist"),
         ([], "give files"),
     ):
         with pytest.raises(DataError, match=f"nothing to translate: .*{reason}"):
@@ -121,13 +124,13 @@ def test_what_is_missing_beside_others_is_listed(model, photos, out):
     summary = translate_files(model, [photos / "a.png", *missing], out, to="b")
     assert summary.done == [out / "a.png"]
     assert summary.failed == [
-        (missing[0], "not there"),
+        (missing[0], "does not exist"),
         (missing[1], "no images in it (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff)"),
         (Path(missing[2]), "no image matches"),
     ]
 
 
-def test_a_link_that_leads_nowhere_fails_alone(model, photos, out):
+def test_a_broken_link_fails_alone(model, photos, out):
     put(photos / "a.png")
     put(photos / "real/c.png", seed=3)
     (photos / "b.png").symlink_to(photos / "gone.png")
@@ -138,10 +141,8 @@ def test_a_link_that_leads_nowhere_fails_alone(model, photos, out):
     assert {*summary.done} == {out / "a.png", out / "real/c.png"}
     reasons = dict(summary.failed)
     assert reasons.pop(photos / "c.png") == os.strerror(errno.ELOOP).lower()
-    assert reasons == dict.fromkeys(
-        [photos / "b.png", photos / "d.png"], "a link that leads nowhere"
-    )
-    with pytest.raises(DataError, match=r"nothing to translate: .*b\.png: a link that leads no"):
+    assert reasons == dict.fromkeys([photos / "b.png", photos / "d.png"], "a broken link")
+    with pytest.raises(DataError, match=r"nothing to translate: .*b\.png: a broken link"):
         translate_files(model, [photos / "b.png"], out, to="b")
 
 
@@ -151,7 +152,7 @@ def test_a_broken_link_takes_no_target_from_a_image(model, photos, out):
     (photos / "x/a.png").symlink_to("gone.png")
     summary = translate_files(model, [photos / "x", photos / "y"], out, to="b")
     assert summary.done == [out / "a.png"]
-    assert summary.failed == [(photos / "x/a.png", "a link that leads nowhere")]
+    assert summary.failed == [(photos / "x/a.png", "a broken link")]
 
 
 def test_what_may_not_be_read_fails_alone(model, photos, out, unprivileged):
@@ -186,7 +187,7 @@ def test_names_that_no_system_has(model, photos, out):
     assert "null" in null
 
 
-def test_two_images_of_one_target_are_refused(model, photos, out):
+def test_two_images_of_one_target_are_rejected(model, photos, out):
     put(photos / "x/a.png")
     put(photos / "y/a.png")
     put(photos / "x/a.jpg")
@@ -223,7 +224,7 @@ def test_no_image_replaces_another_input(model, photos):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
-def test_a_format_that_cannot_hold_the_results_is_refused(
+def test_a_format_that_cannot_hold_the_results_is_rejected(
     inverters, model_file, photos, out, suffix
 ):
     put(photos / f"a{suffix}")
@@ -232,7 +233,7 @@ def test_a_format_that_cannot_hold_the_results_is_refused(
         with pytest.raises(ConfigError, match=rf"a {suffix} file cannot hold.*--format tiff"):
             translate_files(model, [photos], out, to="b")
         assert inverters[-1].shapes == []
-        assert files(out) == set()
+        assert names_in(out) == set()
 
 
 def test_many_bands_go_into_tiff(inverters, model_file, photos, out, monkeypatch):
@@ -246,7 +247,7 @@ def test_many_bands_go_into_tiff(inverters, model_file, photos, out, monkeypatch
         translate_files(model, [photos], out, to="b", format="tiff", overwrite=True)
 
 
-def test_values_out_of_range_are_refused(model, photos, out):
+def test_values_out_of_range_are_rejected(model, photos, out):
     put(photos / "a.png")
     with pytest.raises(ConfigError, match="--batch-size is 0"):
         translate_files(model, [photos], out, to="b", batch_size=0)
@@ -288,7 +289,7 @@ def test_links_in_out_lead_nowhere_else(model, photos, out, tmp_path):
     ((path, reason),) = summary.failed
     assert path == photos / "sub/a.png"
     assert "outside" in reason
-    assert files(elsewhere) == {"b.png"}
+    assert names_in(elsewhere) == {"b.png"}
     assert kept.read_bytes() == before
     assert not (out / "b.png").is_symlink()
     assert_negative(out / "b.png", photos / "b.png")
@@ -298,7 +299,7 @@ def test_a_pattern_with_a_step_up_stays_in_out(model, photos, out):
     put(photos / "a.png")
     put(photos / "sub/b.png")
     translate_files(model, [f"{photos}/s*/../a.png"], out / "deep", to="b")
-    assert files(out) == {"deep/a.png"}
+    assert names_in(out) == {"deep/a.png"}
 
 
 def test_a_folder_of_the_name_of_a_target(model, photos, out):

@@ -1,4 +1,4 @@
-"""The memory foretold, against what a fresh process takes; and what control groups leave."""
+"""The estimate of memory against what a fresh process takes; and what control groups leave."""
 
 import dataclasses
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 from unpaired.errors import TooLarge
 from unpaired.presets import preset
 from unpaired.translation import memory
+from unpaired.translation.sizes import Sizes
 
 RECIPE = preset("tiny", {"bands_a": 3, "bands_b": 3, "depth_a": 8, "depth_b": 8})
 
@@ -34,7 +35,7 @@ print(resident("VmHWM") - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize("upsample", ["resize", "transposed"])
-def test_a_fresh_process_takes_what_was_foretold(model_file, upsample):
+def test_a_fresh_process_takes_what_was_estimated(model_file, upsample):
     torch = pytest.importorskip("torch")
     from unpaired.engines.torch.networks import Generator
 
@@ -48,29 +49,33 @@ def test_a_fresh_process_takes_what_was_foretold(model_file, upsample):
     ran = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     measured = int(ran.stdout)
-    foretold = memory.need(dataclasses.replace(RECIPE, upsample=upsample), "ab", (640, 800))
-    assert measured <= foretold <= 2.2 * measured  # how the heap grows is chance
+    estimated = memory.need(
+        dataclasses.replace(RECIPE, upsample=upsample), "ab", Sizes.of((640, 800), None)
+    )
+    assert measured <= estimated <= 2.2 * measured  # how the heap grows is chance
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 def test_need_grows_with_all_it_depends_on(upsample, precision):
     recipe = dataclasses.replace(RECIPE, upsample=upsample, precision=precision)
-    alone = memory.need(recipe, "ab", (512, 512))
+    alone = memory.need(recipe, "ab", Sizes.of((512, 512), None))
     assert alone > 512 * 512 * 4 * 2.5 * recipe.width  # the activations of the last step up
-    assert memory.need(recipe, "ab", (512, 1024)) > 1.8 * (alone - 100e6)
-    assert memory.need(recipe, "ab", (512, 512), batch=2) > 1.8 * (alone - 100e6)
-    assert memory.need(dataclasses.replace(recipe, width=32), "ab", (512, 512)) > alone
-    assert memory.need(recipe, "ab", (512, 512), 256) < alone
-    assert memory.need(recipe, "ab", (512, 512), 1024) > alone
-    assert memory.need(recipe, "ab", (512, 512), network=False) < 0.9 * alone
+    assert memory.need(recipe, "ab", Sizes.of((512, 1024), None)) > 1.8 * (alone - 100e6)
+    assert memory.need(recipe, "ab", Sizes.of((512, 512), None), batch=2) > 1.8 * (alone - 100e6)
+    assert (
+        memory.need(dataclasses.replace(recipe, width=32), "ab", Sizes.of((512, 512), None)) > alone
+    )
+    assert memory.need(recipe, "ab", Sizes.of((512, 512), 256)) < alone
+    assert memory.need(recipe, "ab", Sizes.of((512, 512), 1024)) > alone
+    assert memory.need(recipe, "ab", Sizes.of((512, 512), None), network=False) < 0.9 * alone
 
 
 def test_both_directions_count_their_own_bands():
     recipe = dataclasses.replace(RECIPE, bands_b=30)
-    out = memory.need(recipe, "ab", (512, 512), network=False)
-    back = memory.need(recipe, "ba", (512, 512), network=False)
-    assert out > back > memory.need(RECIPE, "ab", (512, 512), network=False)
+    out = memory.need(recipe, "ab", Sizes.of((512, 512), None), network=False)
+    back = memory.need(recipe, "ba", Sizes.of((512, 512), None), network=False)
+    assert out > back > memory.need(RECIPE, "ab", Sizes.of((512, 512), None), network=False)
 
 
 def test_free_is_at_most_what_the_machine_has():
@@ -80,10 +85,10 @@ def test_free_is_at_most_what_the_machine_has():
 def test_require_has_both_figures_and_what_to_do(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 1_500_000_000)
     recipe = preset("paper", {"bands_a": 3, "bands_b": 3})
-    memory.require(recipe, "ab", (1024, 1024), name="small.png")
-    needed = memory.need(recipe, "ab", (4000, 6000)) / 1e9
+    memory.require(recipe, "ab", Sizes.of((1024, 1024), None), name="small.png")
+    needed = memory.need(recipe, "ab", Sizes.of((4000, 6000), None)) / 1e9
     with pytest.raises(TooLarge) as caught:
-        memory.require(recipe, "ab", (4000, 6000), name="large.png")
+        memory.require(recipe, "ab", Sizes.of((4000, 6000), None), name="large.png")
     line = str(caught.value)
     assert line.startswith("large.png: 6000 x 4000 pixels")
     assert f"{needed:.1f} GB" in line
@@ -93,7 +98,7 @@ def test_require_has_both_figures_and_what_to_do(monkeypatch):
 
 def test_a_modest_need_does_not_ask_the_system(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: pytest.fail("asked"))
-    memory.require(RECIPE, "ab", (64, 64), name="small.png")
+    memory.require(RECIPE, "ab", Sizes.of((64, 64), None), name="small.png")
 
 
 def write_group(folder: Path, **files: str) -> None:

@@ -8,12 +8,13 @@ import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_images import noise
 
 import unpaired
+from small_images import noise
 from unpaired import checkpoint
 from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
-from unpaired.images.image import Image, read_image
+from unpaired.images.formats import read_image
+from unpaired.images.image import Image
 from unpaired.translation import model as model_module
 from unpaired.translation.model import load
 
@@ -59,8 +60,8 @@ def test_of_a_checkpoint_without_a_mean_the_last_weights_are_taken(inverters, mo
     assert set(inverters[-1].loaded) == {"generator_ab.w"}
 
 
-def test_files_that_are_no_model_are_refused(inverters, model_file, tmp_path):
-    with pytest.raises(CheckpointError, match="is not there"):
+def test_files_that_are_no_model_are_rejected(inverters, model_file, tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load(tmp_path / "nothing.safetensors")
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         load(tmp_path)
@@ -103,12 +104,12 @@ def test_a_and_b_always_mean_the_sides(inverters, model_file):
     assert (model.direction("a"), model.direction("b")) == ("ba", "ab")
 
 
-def test_a_model_of_one_way_says_so(inverters, model_file):
+def test_a_model_of_one_direction_says_so(inverters, model_file):
     model = load(model_file(arrays={"generator_ba.w": np.zeros(1)}))
     assert model.directions == ("ba",)
     model.translate(noise(8, 8, 3), to="summer")
     with pytest.raises(
-        ConfigError, match=r"goes one way.*generator_ba alone.*summer, not to winter"
+        ConfigError, match=r"has one direction.*generator_ba translates to summer, not to winter"
     ):
         model.translate(noise(8, 8, 3), to="winter")
 
@@ -203,7 +204,7 @@ def test_translates_as_the_torch_network_does_by_hand(model_file, size):
         np.testing.assert_allclose(result / 32767.5 - 1, by_hand, atol=4e-5)
 
 
-def test_a_path_gives_a_image_of_pillow(inverters, model_file, tmp_path):
+def test_a_path_gives_a_pillow_image(inverters, model_file, tmp_path):
     pixels = noise(6, 9, 3)
     PIL.Image.fromarray(pixels).save(tmp_path / "x.png")
     model = load(model_file())
@@ -226,7 +227,7 @@ def test_a_path_is_held_to_a_limit_that_can_be_raised(inverters, model_file, tmp
     np.testing.assert_array_equal(model.translate(image, to="b", max_pixels=1), 255 - pixels)
 
 
-def test_a_image_of_pillow_gives_one(inverters, model_file):
+def test_a_pillow_image_gives_one(inverters, model_file):
     pixels = noise(6, 9, 1)[:, :, 0]
     result = load(model_file(bands_a=1, bands_b=1, depth_b=16)).translate(
         PIL.Image.fromarray(pixels), to="b"
@@ -261,7 +262,7 @@ def test_colour_becomes_grey_where_the_domain_is_grey(inverters, model_file):
     np.testing.assert_allclose(result[:, :, 0], 255 - grey, atol=1)
 
 
-def test_other_bands_are_refused(inverters, model_file):
+def test_other_bands_are_rejected(inverters, model_file):
     model = load(model_file(bands_a=5))
     with pytest.raises(ImageError, match="has 3 bands where summer has 5"):
         model.translate(noise(8, 8, 3), to="b")
@@ -275,12 +276,12 @@ def test_other_bands_are_refused(inverters, model_file):
     [np.zeros((4, 4, 3), np.float32), np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8)],
     ids=["float", "flat", "empty"],
 )
-def test_arrays_that_are_no_image_are_refused(inverters, model_file, array):
-    with pytest.raises(ImageError, match="is no image"):
+def test_arrays_that_are_not_images_are_rejected(inverters, model_file, array):
+    with pytest.raises(ImageError, match="is not an image"):
         load(model_file()).translate(array, to="b")
 
 
-def test_what_pillow_cannot_hold_is_refused_before_the_work(inverters, model_file):
+def test_what_pillow_cannot_hold_is_rejected_before_the_work(inverters, model_file):
     model = load(model_file(depth_b=16))
     with pytest.raises(ImageError, match="use the array"):
         model.translate(PIL.Image.new("RGB", (8, 8)), to="b")
@@ -375,7 +376,7 @@ def test_one_image_of_a_batch_is_what_it_is_alone(model_file):
 # ---- memory -------------------------------------------------------------------------------------
 
 
-def test_a_path_is_refused_by_its_header_alone(inverters, model_file, tmp_path, monkeypatch):
+def test_a_path_is_rejected_by_its_header_alone(inverters, model_file, tmp_path, monkeypatch):
     monkeypatch.setattr(model_module.memory, "free", lambda: 3_000_000_000)
     monkeypatch.setattr(model_module, "read_image", lambda *a, **k: pytest.fail("it was decoded"))
     PIL.Image.new("L", (9000, 6000)).save(path := tmp_path / "large.png")
@@ -395,13 +396,10 @@ def test_where_no_working_size_helps_none_is_advised(inverters, model_file, monk
         load(model_file()).check("ab", (6000, 9000), 3, name="x.png")
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")]
-)
-def test_a_device_out_of_memory_is_one_line(inverters, model_file, error):
+def test_an_engines_lack_of_memory_is_passed_on(inverters, model_file):
     model = load(model_file())
-    inverters[-1].error = error
-    with pytest.raises(TooLarge, match=r"12 x 8 pixels.*--working-size"):
+    inverters[-1].error = TooLarge("the device has too little memory")
+    with pytest.raises(TooLarge, match="the device has too little memory"):
         model.translate(noise(5, 12, 3), to="b")
 
 

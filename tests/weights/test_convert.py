@@ -151,7 +151,7 @@ def test_one_way(theirs, model, said, name, direction, way):
     with pytest.raises(ConfigError) as caught:
         loaded.translate(np.zeros((8, 8, 3), np.uint8), to=back)
     assert str(caught.value) == (
-        f"{model} goes one way: it holds generator_{way} alone and translates to {there}, not to "
+        f"{model} has one direction: its generator_{way} translates to {there}, not to "
         f"{back}: for that give a model with generator_{way[::-1]}"
     )
     if name == "G" and direction is None:
@@ -308,7 +308,7 @@ def test_names_of_domains_are_refused_before_any_work(model, tmp_path):
 def test_a_folder_that_cannot_be_written(theirs, tmp_path):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "model.safetensors"
-    assert "a file stands where a folder is needed" in refusal(
+    assert "is a file (expected a folder)" in refusal(
         RunError, paths(theirs(["G_A"])), out
     )
 

@@ -59,29 +59,3 @@ def dump_pth(arrays):  # type: ignore[no-untyped-def]
     except ModuleNotFoundError as error:
         raise MissingExtra.of(error, "torch", "writing .pth files") from error
     return dump(arrays)
-
-
-def make_features(path, device, threads):  # type: ignore[no-untyped-def]
-    purpose = "figures on features of a network"
-    try:
-        if path is not None:
-            from unpaired.features.networks import TorchFeatures
-
-            return TorchFeatures(path, device, threads)
-        from unpaired.features.fidelity import InceptionFeatures
-
-        return InceptionFeatures(device, threads)
-    except ModuleNotFoundError as error:
-        if error.name in ("torch_fidelity", "torchvision"):
-            raise MissingExtra(
-                "torch-fidelity", "fid", "figures on features of Inception"
-            ) from error
-        raise MissingExtra.of(error, "torch", purpose) from error
-
-
-def make_lpips(features, heads, device, threads):  # type: ignore[no-untyped-def]
-    try:
-        from unpaired.features.networks import Lpips
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of(error, "torch", "LPIPS") from error
-    return Lpips(features, heads, device, threads)

@@ -1,4 +1,4 @@
-"""Which images are translated, and which file each goes to: settled before any work begins."""
+"""The images to translate and the file for each, planned before any work begins."""
 
 import glob
 import os
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.data.domains import list_folder
-from unpaired.errors import ConfigError, DataError
-from unpaired.images.header import reason_of
-from unpaired.images.image import SUFFIXES
+from unpaired.errors import ConfigError, DataError, reason_of
+from unpaired.images.formats import SUFFIXES
 
 __all__ = ["Failure", "Job", "plan"]
 
-Failure = tuple[Path, str]  # an input, and why it was not translated
-Identity = tuple[int, int]  # what a file is, by whatever name: device and inode
+Failure = tuple[Path, str]  # an input, and the reason why it was not translated
+Identity = tuple[int, int]  # of a file, whatever its name: device and inode
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,18 @@ class Job:
 def plan(
     inputs: Sequence[str | Path], out: Path, *, format: str | None = None, overwrite: bool = False
 ) -> tuple[list[Job], list[Failure]]:
-    """The images among `inputs` with their targets in `out`, and the inputs that fail already.
+    """Finds the images among `inputs` with their targets in `out`, and the inputs that fail.
 
-    An input is a file, a folder with all below it, or a pattern of names (`*`, `?`, `[ ]`, and
-    `**` for folders in any depth) where no file bears its characters as a name. Below a folder,
-    and below the first part of a pattern without such characters, relative paths are kept; a file
-    keeps its name. Folders and patterns give files with an image's suffix, and nothing that lies
-    in `out` if that is inside them. With `format`, a key of SUFFIXES without its dot, names get
-    that suffix unless theirs means the same.
+    An input is a file, a folder with everything below it, or a pattern of names (`*`, `?`, `[ ]`,
+    and `**` for folders at any depth) unless it is itself the name of a file. Below a folder, and
+    below the leading parts of a pattern without such characters, relative paths are kept; a file
+    keeps its name. Folders and patterns give files with an image's suffix, except those in `out`
+    if that is inside them. With `format`, a key of SUFFIXES without its dot, names get that suffix
+    unless theirs means the same.
 
-    Failures, and no reason to refuse the rest: a missing input, one that the system gives no access
-    to, a link that leads nowhere, a target that exists already where `overwrite` is false, a target
-    that links of `out` would put elsewhere.
+    These inputs fail, without stopping the rest: a missing one, one that the system gives no access
+    to, a broken link, a target that exists already where `overwrite` is false, a target that links
+    in `out` would put elsewhere.
 
     Raises:
         ConfigError: an unknown format.
@@ -88,12 +87,12 @@ def plan(
 def _found(
     inputs: Sequence[str | Path], out: Path, failed: list[Failure]
 ) -> Iterator[tuple[Path, Path]]:
-    """Every image of the inputs with its path below `out`; what is missing goes to `failed`."""
+    """Every image of the inputs with its path below `out`; missing inputs go to `failed`."""
     for item in inputs:
         path = Path(item)
         found: list[tuple[Path, Path]] = []
         reason = ""
-        # Those of os.path, since the methods of a Path raise where the system denies access.
+        # os.path, since the methods of a Path raise where the system denies access.
         try:
             if os.path.isfile(path):
                 found = [(path, Path(path.name))]
@@ -156,7 +155,7 @@ def _obstacle(
     places: dict[Path, bool],
     overwrite: bool,
 ) -> str | None:
-    """Why this image cannot be written; `places` remembers which folders lie in `out`.
+    """The reason why this image cannot be written; `places` caches which folders are in `out`.
 
     Raises:
         DataError: the target is itself an input, and may not be replaced.
@@ -191,9 +190,9 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 def _absence(path: Path, error: Exception) -> str:
-    """Why the system has no file of that name."""
+    """The reason why the system has no file of that name."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "a link that leads nowhere" if os.path.islink(path) else "not there"
+        return "a broken link" if os.path.islink(path) else "does not exist"
     return reason_of(error)
 
 

@@ -1,55 +1,87 @@
-"""The sizes an image passes through on its way: its own, the working size, the padded one."""
+"""The sizes of an image on its way through a network, and the way there and back."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
-import PIL.Image
+from numpy.typing import NDArray
 
+from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
 from unpaired.errors import ConfigError
+from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
+from unpaired.images.resize import resize
 
-__all__ = ["pad", "padded_size_of", "require_working_size", "resize", "working_size_of"]
+__all__ = ["Sizes", "from_network", "require_working_size", "to_network"]
 
-Floats = npt.NDArray[np.float32]
+
+@dataclass(frozen=True)
+class Sizes:
+    """(height, width) in pixels of an image: its own, the one translated at, and that one padded.
+
+    >>> Sizes.of((30, 50), 25)
+    Sizes(original=(30, 50), working=(15, 25), padded=(16, 28))
+    """
+
+    original: tuple[int, int]
+    working: tuple[int, int]
+    padded: tuple[int, int]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], working_size: int | None) -> Self:
+        """The sizes of an image of `size` whose longer side is translated at `working_size`.
+
+        None is its own size. The networks need padding to multiples of 4, at least 8.
+
+        Raises:
+            ConfigError: a working size under 8.
+        """
+        require_working_size(working_size)
+        working = size
+        if working_size is not None:
+            scale = working_size / max(size)
+            working = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+        height, width = (max(-(-side // STRIDE) * STRIDE, SMALLEST_SIDE) for side in working)
+        return cls(size, working, (height, width))
 
 
 def require_working_size(longer: int | None) -> None:
-    """Refuses a working size that is under what the networks are defined for.
+    """Requires a working size for which the networks are defined.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is too small.
     """
-    if longer is not None and longer < 8:
-        raise ConfigError(f"--working-size is {longer}: it must be at least 8")
+    if longer is not None and longer < SMALLEST_SIDE:
+        raise ConfigError(f"--working-size is {longer}: it must be at least {SMALLEST_SIDE}")
 
 
-def working_size_of(size: tuple[int, int], longer: int | None) -> tuple[int, int]:
-    """`size` (height, width) scaled so that its longer side is `longer`; as it is for None."""
-    if longer is None:
-        return size
-    scale = longer / max(size)
-    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+def to_network(image: Image, sizes: Sizes, bands: int) -> NDArray[np.float32]:
+    """Converts an image to (height, width, `bands`) in [-1, 1], at the padded size.
 
-
-def padded_size_of(size: tuple[int, int]) -> tuple[int, int]:
-    """The next multiples of 4 from 8 on: what the networks are defined for."""
-    height, width = (max(-(-side // 4) * 4, 8) for side in size)
-    return height, width
-
-
-def pad(signed: Floats, size: tuple[int, int]) -> Floats:
-    """`signed` (height, width, bands) mirrored outwards, right and below, up to `size`.
-
-    The edge is not repeated; a side too short for its padding is mirrored again and again, and a
-    side of one pixel is repeated.
+    Transparency is composited over white. The padding mirrors the image to the right and below
+    without repeating its edge; a side too short for its padding is mirrored again and again, and
+    a side of one pixel is repeated.
     """
-    room = [(0, size[0] - signed.shape[0]), (0, size[1] - signed.shape[1]), (0, 0)]
-    return np.pad(signed, room, mode="reflect") if size != signed.shape[:2] else signed
+    pixels = with_bands(over_white(image), bands)
+    if sizes.working == sizes.original:
+        signed = to_signed(pixels)
+    else:  # band by band: in floating point the whole image would be four times its size
+        planes = np.split(pixels, bands, axis=2)
+        resized = [resize(to_signed(plane), sizes.working, (-1, 1)) for plane in planes]
+        signed = np.concatenate(resized, axis=2)
+    if sizes.padded == sizes.working:
+        return signed
+    (height, width), (below, right) = sizes.working, sizes.padded
+    return np.pad(signed, [(0, below - height), (0, right - width), (0, 0)], mode="reflect")
 
 
-def resize(band: Floats, size: tuple[int, int]) -> Floats:
-    """One band (height, width) in [-1, 1] at another size: bicubic, antialiased where it shrinks.
-
-    What bicubic interpolation throws beyond the range beside edges is cut off.
-    """
-    plane = PIL.Image.fromarray(np.ascontiguousarray(band))
-    resized: Floats = np.array(plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
-    return resized.clip(-1, 1, out=resized)
+def from_network(
+    signed: NDArray[np.float32], source: Image, sizes: Sizes, depth: Literal[8, 16]
+) -> Image:
+    """Converts a network's result to an image of the size and transparency of its source."""
+    height, width = sizes.working
+    signed = signed[:height, :width]
+    if sizes.working == sizes.original:
+        return Image(from_signed(signed, depth), source.alpha)
+    planes = np.split(signed, signed.shape[2], axis=2)
+    bands = [from_signed(resize(plane, sizes.original, (-1, 1)), depth) for plane in planes]
+    return Image(np.concatenate(bands, axis=2), source.alpha)

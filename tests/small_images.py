@@ -1,10 +1,11 @@
-"""Small images of noise on disk, and what an inverting translator makes of them."""
+"""Small images of noise on disk, and their negatives, for an inverting translator."""
 
 from pathlib import Path
 
 import numpy as np
 
-from unpaired.images.image import Image, read_image, write_image
+from unpaired.images.formats import read_image, write_image
+from unpaired.images.image import Image
 
 
 def noise(height: int, width: int, bands: int = 3, dtype: type = np.uint8, seed: int = 0):
@@ -18,7 +19,7 @@ def put(path: Path, *, size=(8, 8), seed=0, dtype=np.uint8, bands=3, alpha=None)
     return path
 
 
-def files(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
