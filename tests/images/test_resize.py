@@ -42,3 +42,19 @@ def test_resize_does_not_alias():
 def test_resize_leaves_the_right_size_alone():
     images = noise(0, 2, 24, 24, 3)
     np.testing.assert_array_equal(resize(images, (24, 24), (0, 255)), images)
+
+
+def test_floats_are_clipped_to_their_own_limits_and_left_alone():
+    floats = (noise(0, 20, 30, 2) // 128 * 2 - 1).astype(np.float32)
+    before = floats.copy()
+    found = resize(floats, (45, 61), (-1, 1))
+    assert found.shape == (45, 61, 2)
+    assert (found.min(), found.max()) == (-1, 1)
+    np.testing.assert_array_equal(floats, before)
+
+
+def test_a_box_is_a_part_of_the_whole():
+    pixels = noise(0, 40, 60, 3).astype(np.uint16) * 257
+    whole = resize(pixels, (20, 20), (0, 65535))
+    part = resize(pixels, (8, 10), (0, 65535), box=(2 * 3, 4 * 2, 12 * 3, 12 * 2))
+    np.testing.assert_allclose(part, whole[4:12, 2:12], atol=0.05)

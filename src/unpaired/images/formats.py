@@ -1,6 +1,7 @@
 """The table of image formats, and reading and writing by it.
 
-A new format is one entry of `FORMATS`, and a parser in `header` that the entry names.
+A new format is one entry of `FORMATS`; where Pillow cannot tell bits and bands, it names a parser
+of its own in `header`.
 
 Formats are recognised by content, not by suffix; of several frames the first is read. Nothing is
 lost on the way: 16-bit samples stay 16-bit, transparency is kept apart, the EXIF orientation is
@@ -12,7 +13,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,23 +24,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from unpaired.config import DEFAULT_MAX_PIXELS
-from unpaired.errors import ImageError, TooLarge
-from unpaired.images import header as headers
-from unpaired.images.header import ImageHeader, reason_of
+from unpaired.errors import ImageError, TooLarge, reason_of
+from unpaired.images.header import ImageHeader, decoding, parse_png, parse_tiff, parse_webp
 from unpaired.images.image import Image
 from unpaired.images.pillow import Decoder, decode, fits_pillow, to_pil
 from unpaired.images.raster import read_raster, write_raster
 from unpaired.storage import atomic_path
 
-__all__ = [
-    "FORMATS",
-    "SUFFIXES",
-    "ImageFormat",
-    "format_of",
-    "read_header",
-    "read_image",
-    "write_image",
-]
+__all__ = ["SUFFIXES", "ImageFormat", "format_of", "read_header", "read_image", "write_image"]
 
 
 @dataclass(frozen=True)
@@ -49,59 +41,30 @@ class ImageFormat:
     name: str  # as Pillow's `save` takes it, in any case
     suffixes: tuple[str, ...]  # in lower case
     magic: bytes  # a regular expression for the first 16 bytes
-    parse: Callable[[BinaryIO], ImageHeader]
-    decoder: Decoder  # of Pillow
+    decoder: Decoder  # Pillow's class
+    parse: Callable[[BinaryIO], ImageHeader] | None = None  # None: 8 bits, as the decoder says
     driver: str | None = None  # of rasterio, for 16 bits and many bands; None: 8 bits only
     many_bands: bool = False  # other band counts than 1 and 3 can be written
     alpha: bool = True  # False: transparency is dropped when writing
     longest: int = 2**31 - 1  # pixels a side
-    options: Callable[[int], dict[str, Any]] = lambda quality: {}  # of Pillow's `save`
+    lossy: bool = False  # `quality` applies
+    options: Mapping[str, Any] = field(default_factory=dict)  # of Pillow's `save`
 
 
+# fmt: off
 FORMATS = (
-    ImageFormat(
-        "JPEG",
-        (".jpg", ".jpeg"),
-        rb"\xff\xd8\xff",
-        headers.parse_jpeg,
-        JpegImageFile,
-        alpha=False,
-        longest=65500,
-        options=lambda quality: {"quality": quality, "subsampling": 0},
-    ),
-    ImageFormat(
-        "PNG",
-        (".png",),
-        rb"\x89PNG\r\n\x1a\n",
-        headers.parse_png,
-        PngImageFile,
-        driver="PNG",
-    ),
-    ImageFormat(
-        "WebP",
-        (".webp",),
-        rb"(?s)RIFF....WEBP",
-        headers.parse_webp,
-        WebPImageFile,
-        longest=16383,
-        options=lambda quality: {"lossless": True, "exact": True},
-    ),
-    ImageFormat("BMP", (".bmp",), rb"BM", headers.parse_bmp, BmpImageFile, alpha=False),
-    ImageFormat(
-        "TIFF",
-        (".tif", ".tiff"),
-        rb"II[*+]\0|MM\0[*+]",
-        headers.parse_tiff,
-        TiffImageFile,
-        driver="GTiff",
-        many_bands=True,
-        options=lambda quality: {"compression": "tiff_adobe_deflate"},
-    ),
+    ImageFormat("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", JpegImageFile, alpha=False,
+                longest=65500, lossy=True, options={"subsampling": 0}),
+    ImageFormat("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", PngImageFile, parse_png, driver="PNG"),
+    ImageFormat("WebP", (".webp",), rb"(?s)RIFF....WEBP", WebPImageFile, parse_webp,
+                longest=16383, options={"lossless": True, "exact": True}),
+    ImageFormat("BMP", (".bmp",), rb"BM", BmpImageFile, alpha=False),
+    ImageFormat("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", TiffImageFile, parse_tiff,
+                driver="GTiff", many_bands=True, options={"compression": "tiff_adobe_deflate"}),
 )
+# fmt: on
 
-SUFFIXES: Mapping[str, ImageFormat] = {
-    suffix: format for format in FORMATS for suffix in format.suffixes
-}
+SUFFIXES = {suffix: format for format in FORMATS for suffix in format.suffixes}
 """The suffixes of image files, in lower case, and the format that each is written in."""
 
 
@@ -158,8 +121,8 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
     format = SUFFIXES.get(path.suffix.lower())
     if format is None:
         raise ImageError(f"{path}: images are written as {', '.join(SUFFIXES)}")
-    held = image.depth == 8 or format.driver is not None
-    if not held or (image.bands not in (1, 3) and not format.many_bands):
+    deep, many = image.depth == 16, image.bands not in (1, 3)
+    if (deep and format.driver is None) or (many and not format.many_bands):
         raise ImageError(
             f"{path}: {format.name} cannot hold {image.bands} bands of {image.depth} bits:"
             " write .tif"
@@ -170,9 +133,10 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
         )
     if not format.alpha:
         image = Image(image.pixels)
+    quality_option = {"quality": quality} if format.lossy else {}
     with atomic_path(path) as temporary:
         if format.driver is None or fits_pillow(image):
-            to_pil(image).save(temporary, format.name, **format.options(quality))
+            to_pil(image).save(temporary, format.name, **quality_option, **format.options)
         else:
             write_raster(temporary, image, format.driver)
 
@@ -197,14 +161,19 @@ def _parse(file: BinaryIO) -> tuple[ImageFormat, ImageHeader]:
     if format is None:
         *names, last = (format.name for format in FORMATS)
         accepted = f"{', '.join(names)} and {last}"
-        raise ImageError(
-            f"not an image ({accepted} are read)" if start else "the file is empty"
-        )
+        raise ImageError(f"not an image ({accepted} are read)" if start else "the file is empty")
     file.seek(0)
-    try:
-        header = format.parse(file)
-    except (ArithmeticError, LookupError, OSError, ValueError, struct.error) as error:
-        raise ImageError(f"damaged {format.name} header ({reason_of(error)})") from error
+    damaged = f"damaged {format.name} header"
+    if format.parse is None:
+        with decoding(damaged):
+            image = format.decoder(file)
+        bands = 1 if image.mode in ("1", "L", "LA") else 3
+        header = ImageHeader(*image.size, bands, 8, alpha=image.mode in ("LA", "RGBA"))
+    else:
+        try:
+            header = format.parse(file)
+        except (ArithmeticError, LookupError, OSError, ValueError, struct.error) as error:
+            raise ImageError(f"{damaged} ({reason_of(error)})") from error
     if header.width < 1 or header.height < 1:
-        raise ImageError(f"damaged {format.name} header (no pixels)")
+        raise ImageError(f"{damaged} (no pixels)")
     return format, header

@@ -24,9 +24,9 @@ def draw_grid(
     RGB, else the first as grey.
 
     Args:
-        columns: titles and images; they may differ in size, and columns in length.
+        columns: titles and images; images may differ in size, and columns in length.
         cell: side of the cells in pixels.
-        halves: a wider gap stands in the middle.
+        halves: leave a wider gap in the middle.
     """
     gap, head = 4, 22
     rows = max(len(images) for _, images in columns)

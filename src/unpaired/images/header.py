@@ -1,4 +1,4 @@
-"""The headers of image files: format, size, bands and bits, from the first bytes alone.
+"""The headers of image files: size, bands and bits, from the first bytes alone.
 
 Nothing is decoded here: sizes are known before memory is taken for pixels, and so is what Pillow
 would drop silently: the lower bits of 16-bit colour, and bands beyond colour and transparency.
@@ -14,20 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-
 from unpaired.errors import ImageError, reason_of
 
-__all__ = [
-    "ImageHeader",
-    "decoding",
-    "parse_bmp",
-    "parse_jpeg",
-    "parse_png",
-    "parse_tiff",
-    "parse_webp",
-]
+__all__ = ["ImageHeader", "decoding", "parse_png", "parse_tiff", "parse_webp"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,6 @@ class ImageHeader:
     `width` and `height` are as stored: an EXIF orientation may still swap them.
     """
 
-    format: str
     width: int
     height: int
     bands: int  # colour bands as `read_image` returns them; transparency is not counted
@@ -45,7 +33,7 @@ class ImageHeader:
     alpha: bool = False  # a band of transparency follows the colours
     exact_in_pillow: bool = True  # False: Pillow would drop bits or bands
     orientation: int = 1  # of a TIFF, as in EXIF; of other formats it is known after decoding
-    white_is_zero: bool = False  # a TIFF with inverted samples
+    white_is_zero: bool = False  # the samples are inverted, and Pillow does not read them
 
     @property
     def depth(self) -> Literal[8, 16]:
@@ -70,21 +58,6 @@ def decoding(trouble: str = "damaged or cut off") -> Iterator[None]:
         raise ImageError(reason if of_system else f"{trouble} ({reason})") from error
 
 
-def parse_jpeg(file: BinaryIO) -> ImageHeader:
-    """Parses a JPEG header, by Pillow."""
-    with decoding("damaged JPEG header"):
-        image = JpegImageFile(file)
-    return ImageHeader("JPEG", *image.size, 1 if image.mode == "L" else 3, 8)
-
-
-def parse_bmp(file: BinaryIO) -> ImageHeader:
-    """Parses a BMP header, by Pillow."""
-    with decoding("damaged BMP header"):
-        image = BmpImageFile(file)
-    bands = 1 if image.mode in ("1", "L") else 3
-    return ImageHeader("BMP", *image.size, bands, 8, alpha=image.mode == "RGBA")
-
-
 def parse_png(file: BinaryIO) -> ImageHeader:
     """Parses a PNG header; PNG specification, 11.2.1: the IHDR chunk comes first."""
     start = file.read(26)
@@ -95,7 +68,7 @@ def parse_png(file: BinaryIO) -> ImageHeader:
         raise ValueError(f"{bits} bits a sample")
     alpha = colour in (4, 6)
     bands = 1 if colour in (0, 4) else 3
-    return ImageHeader("PNG", width, height, bands, bits, alpha, bits < 16 or colour == 0)
+    return ImageHeader(width, height, bands, bits, alpha, bits < 16 or colour == 0)
 
 
 def parse_webp(file: BinaryIO) -> ImageHeader:
@@ -104,15 +77,15 @@ def parse_webp(file: BinaryIO) -> ImageHeader:
     chunk = start[12:16]
     if chunk == b"VP8 ":
         width, height = struct.unpack("<HH", start[26:30])
-        return ImageHeader("WebP", width & 0x3FFF, height & 0x3FFF, 3, 8)
+        return ImageHeader(width & 0x3FFF, height & 0x3FFF, 3, 8)
     if chunk == b"VP8L":
         (packed,) = struct.unpack("<I", start[21:25])
         size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
-        return ImageHeader("WebP", *size, 3, 8, alpha=bool(packed >> 28 & 1))
+        return ImageHeader(*size, 3, 8, alpha=bool(packed >> 28 & 1))
     if chunk == b"VP8X":
         width = int.from_bytes(start[24:27], "little") + 1
         height = int.from_bytes(start[27:30], "little") + 1
-        return ImageHeader("WebP", width, height, 3, 8, alpha=bool(start[20] & 0x10))
+        return ImageHeader(width, height, 3, 8, alpha=bool(start[20] & 0x10))
     raise ValueError("no image chunk")
 
 
@@ -125,44 +98,33 @@ def parse_tiff(file: BinaryIO) -> ImageHeader:
     (orientation,) = tags.get(274, (1,))
     if set(kinds) != {1} or len(set(bits)) != 1 or bits[0] not in (1, 2, 4, 8, 16):
         names = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
-        held = " and ".join(
-            sorted({f"{names.get(kind, 'unknown')}{bit}" for kind in set(kinds) for bit in bits})
-        )
+        held = sorted({f"{names.get(kind, 'unknown')}{bit}" for kind in set(kinds) for bit in bits})
         raise ImageError(
-            f"holds {held} samples; images of 8- and 16-bit unsigned samples are accepted"
+            f"holds {' and '.join(held[:4])} samples; images of 8- and 16-bit unsigned samples are"
+            " accepted"
         )
     stored = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}.get(photometric)
     if stored is None:
         raise ImageError(
-            f"a TIFF of photometric kind {photometric}; grey, RGB, palette, CMYK and"
-            " YCbCr are accepted"
+            f"a TIFF of photometric kind {photometric}; grey, RGB, palette, CMYK and YCbCr are"
+            " accepted"
         )
-    # Four samples of RGB without a word on the fourth: transparency, as libtiff and Pillow hold.
+    # RGB with an unspecified fourth sample: transparency, by the convention of libtiff and Pillow.
     alpha = extras[-1:] in ((1,), (2,)) or (photometric == 2 and samples == 4 and not extras)
-    plain = samples == stored + alpha
-    if plain and (bits[0] <= 8 or (samples == 1 and photometric == 1)):
-        bands = 1 if photometric in (0, 1) else 3
-        return ImageHeader("TIFF", width, height, bands, bits[0], alpha, True, orientation)
-    if photometric > 2 or bits[0] < 8 or (alpha and extras[-1:] == (1,)):
+    exact = samples == stored + alpha and (bits[0] <= 8 or (samples == 1 and photometric == 1))
+    if not exact and (photometric > 2 or bits[0] < 8 or (alpha and extras[-1:] == (1,))):
         raise ImageError(
-            f"a TIFF of {samples} samples of {bits[0]} bits, of photometric kind"
-            f" {photometric} and extra samples {extras}, would lose something: save it as RGB"
+            f"a TIFF of {samples} samples of {bits[0]} bits, of photometric kind {photometric} and"
+            f" extra samples {extras}, cannot be read without loss: save it as RGB"
         )
-    return ImageHeader(
-        "TIFF",
-        width,
-        height,
-        samples - alpha,
-        bits[0],
-        alpha,
-        exact_in_pillow=False,
-        orientation=orientation,
-        white_is_zero=photometric == 0,
-    )
+    bands, inverted = samples - alpha, photometric == 0
+    if exact:  # Pillow inverts, and turns palettes, CMYK and YCbCr into RGB
+        bands, inverted = 1 if photometric in (0, 1) else 3, False
+    return ImageHeader(width, height, bands, bits[0], alpha, exact, orientation, inverted)
 
 
 def _tiff_tags(file: BinaryIO) -> dict[int, tuple[int, ...]]:
-    """The tags of the first directory that `parse_tiff` needs, by number."""
+    """Reads the tags that `parse_tiff` needs from the first directory, by number."""
     wanted = (256, 257, 258, 262, 274, 277, 338, 339)
     file.seek(0)
     start = file.read(16)

@@ -8,18 +8,9 @@ from numpy.typing import NDArray
 
 from unpaired.errors import ImageError
 
-__all__ = [
-    "Image",
-    "Pixels",
-    "from_signed",
-    "over_white",
-    "to_samples",
-    "to_signed",
-    "upright",
-    "with_bands",
-]
+__all__ = ["Image", "Pixels", "from_signed", "over_white", "to_signed", "upright", "with_bands"]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8 | np.uint16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +19,6 @@ class Image:
 
     `pixels` are uint8 or uint16 over their whole range; `alpha` is (height, width) uint8 with 0
     clear and 255 opaque, None for an image without transparency. Both may be read-only.
-
-    >>> image = Image(np.zeros((2, 3, 1), np.uint16))
-    >>> image.size, image.bands, image.depth
-    ((2, 3), 1, 16)
 
     Raises:
         ImageError: an array of another shape or type.
@@ -69,6 +56,14 @@ class Image:
         height, width = self.pixels.shape[:2]
         return height, width
 
+    @property
+    def samples(self) -> Pixels:
+        """Pixels and, as the last band in their depth, the transparency where there is one."""
+        if self.alpha is None:
+            return self.pixels
+        alpha = self.alpha if self.depth == 8 else self.alpha * np.uint16(257)
+        return np.dstack([self.pixels, alpha])
+
 
 def to_signed(pixels: Pixels) -> NDArray[np.float32]:
     """Maps uint8 or uint16 of any shape to float32 in [-1, 1]: 0 to -1, 255 or 65535 to 1.
@@ -83,9 +78,7 @@ def to_signed(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def from_signed(array: NDArray[np.floating[Any]], depth: Literal[8, 16]) -> Pixels:
-    """Maps [-1, 1] to uint8 or uint16, clipped and rounded half to even.
-
-    The exact inverse of `to_signed`.
+    """Maps [-1, 1] to uint8 or uint16, clipped, rounded half to even: inverts `to_signed` exactly.
 
     >>> from_signed(np.array([-1, 0, 0.5, 7]), 8).tolist()
     [0, 128, 191, 255]
@@ -110,7 +103,7 @@ def over_white(image: Image) -> Pixels:
     white = 255 if image.depth == 8 else 65535
     alpha = image.alpha[:, :, np.newaxis].astype(np.uint32)
     blend = (image.pixels * alpha + white * (255 - alpha) + 127) // 255
-    return _like(image.pixels, blend)
+    return blend.astype(image.pixels.dtype)
 
 
 def with_bands(pixels: Pixels, bands: int) -> Pixels:
@@ -128,27 +121,14 @@ def with_bands(pixels: Pixels, bands: int) -> Pixels:
     if given == bands:
         return pixels
     if (given, bands) == (1, 3):
-        return _like(pixels, np.repeat(pixels, 3, axis=-1))
+        return np.repeat(pixels, 3, axis=-1)
     if (given, bands) == (3, 1):
         weights = np.array([19595, 38470, 7471], np.uint32)  # 65536 * (0.299, 0.587, 0.114)
         luma = (pixels.astype(np.uint32) @ weights + 32768) >> 16
-        return _like(pixels, luma[..., np.newaxis])
+        return luma[..., np.newaxis].astype(pixels.dtype)
     raise ImageError(
         f"an image has {given} bands where {bands} are needed: only grey and RGB are converted"
     )
-
-
-def to_samples(image: Image) -> Pixels:
-    """Joins pixels and transparency: (height, width, bands + 1), both of the pixels' depth.
-
-    Without transparency, the pixels alone.
-    """
-    if image.alpha is None:
-        return image.pixels
-    alpha = _like(image.pixels, image.alpha)
-    if image.depth == 16:
-        alpha = alpha * np.uint16(257)
-    return _like(image.pixels, np.dstack([image.pixels, alpha]))
 
 
 def upright(pixels: Pixels, alpha: NDArray[Any] | None, orientation: int) -> Image:
@@ -164,9 +144,3 @@ def upright(pixels: Pixels, alpha: NDArray[Any] | None, orientation: int) -> Ima
         return np.ascontiguousarray(array)
 
     return Image(turn(pixels), None if alpha is None else turn(alpha))
-
-
-def _like(pixels: Pixels, samples: NDArray[Any]) -> Pixels:
-    if pixels.dtype == np.uint8:
-        return samples.astype(np.uint8, copy=False)
-    return samples.astype(np.uint16, copy=False)

@@ -12,23 +12,15 @@ from numpy.typing import NDArray
 
 from unpaired.errors import ImageError
 from unpaired.images.header import ImageHeader, decoding
-from unpaired.images.image import Image, to_samples, upright
+from unpaired.images.image import Image, upright
 
 __all__ = ["Decoder", "decode", "fits_pillow", "from_pil", "to_pil"]
 
 Decoder = Callable[[BinaryIO], PIL.ImageFile.ImageFile]
 
-# Modes that convert exactly (CMYK by Pillow's plain formula) to one that has a counterpart.
-_CONVERTED = {
-    "1": "L",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-    "RGBX": "RGB",
-    "HSV": "RGB",
-    "PA": "RGBA",
-    "RGBa": "RGBA",
-    "La": "LA",
-}
+# Modes that are converted first; CMYK by Pillow's plain formula.
+_CONVERTED = {"1": "L", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+_CONVERTED |= dict.fromkeys(("CMYK", "YCbCr", "RGBX", "HSV"), "RGB")
 
 
 def decode(file: BinaryIO, header: ImageHeader, decoder: Decoder) -> Image:
@@ -42,7 +34,7 @@ def decode(file: BinaryIO, header: ImageHeader, decoder: Decoder) -> Image:
             file.seek(0)
             image = decoder(file)
         if sorted(image.size) != sorted((header.height, header.width)):  # a TIFF may be turned
-            raise ImageError(f"damaged or cut off (a second header says {image.size})")
+            raise ImageError("damaged or cut off (its headers disagree on its size)")
         if image.mode == "L" and header.bits < 8 and "transparency" in image.info:
             # Pillow widens samples of 2 and 4 bits to 8, but not this one.
             image.info["transparency"] *= 255 // (2**header.bits - 1)
@@ -101,7 +93,7 @@ def to_pil(image: Image) -> PIL.Image.Image:
             f"Pillow has no mode for {image.bands} bands of {image.depth} bits"
             f"{'' if image.alpha is None else ' with transparency'}: use the array"
         )
-    samples = to_samples(image)
+    samples = image.samples
     return PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
 
 
@@ -134,12 +126,11 @@ def _pillow_limit_lifted(pixels: int) -> Iterator[None]:
     """
     global _lifts, _limit
     with _lock:
-        lift = _lifts > 0 or (
-            PIL.Image.MAX_IMAGE_PIXELS is not None and pixels > PIL.Image.MAX_IMAGE_PIXELS
-        )
+        if not _lifts:
+            _limit = PIL.Image.MAX_IMAGE_PIXELS
+        lift = _limit is not None and pixels > _limit
         if lift:
-            if _lifts == 0:
-                _limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+            PIL.Image.MAX_IMAGE_PIXELS = None
             _lifts += 1
     try:
         yield

@@ -11,7 +11,7 @@ import numpy as np
 
 from unpaired.errors import ImageError, MissingExtra
 from unpaired.images.header import ImageHeader, decoding
-from unpaired.images.image import Image, to_samples, upright
+from unpaired.images.image import Image, upright
 
 __all__ = ["read_raster", "write_raster"]
 
@@ -26,15 +26,14 @@ def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
         ImageError: damaged, or another image than its header describes.
     """
     rasterio = _import_rasterio(f"reading {path}, which has 16-bit colour or many bands,")
-    with decoding(), _without_georeferencing(rasterio):
+    with _without_georeferencing(rasterio), decoding():
         # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
     bands = header.bands
-    told = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
+    expected = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
     with dataset:
-        held = (dataset.count, dataset.height, dataset.width, set(dataset.dtypes))
-        if held != told:
-            raise ImageError(f"damaged or cut off (the header says {told}, the data {held})")
+        if (dataset.count, *dataset.shape, set(dataset.dtypes)) != expected:
+            raise ImageError("damaged or cut off (its headers disagree on its size)")
         with decoding():
             samples = dataset.read()
     samples = np.moveaxis(samples, 0, 2)
@@ -53,17 +52,13 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
         OSError: rasterio cannot write the file.
     """
     rasterio = _import_rasterio("writing 16-bit colour or many bands")
-    samples = to_samples(image)
+    samples = image.samples
     height, width, count = samples.shape
     options = {}
     if driver == "GTiff":
-        options = {
-            "compress": "deflate",
-            "predictor": 2,
-            "photometric": "RGB" if image.bands == 3 else "MINISBLACK",
-            "alpha": "NO",
-            "bigtiff": "IF_SAFER",
-        }
+        photometric = "RGB" if image.bands == 3 else "MINISBLACK"
+        options = {"compress": "deflate", "predictor": 2, "photometric": photometric}
+        options |= {"alpha": "NO", "bigtiff": "IF_SAFER"}
     with (
         _without_georeferencing(rasterio),
         rasterio.open(
