@@ -29,7 +29,7 @@ from unpaired.diagnostics.detect import CHECKS, detect
 from unpaired.diagnostics.finding import Finding
 from unpaired.diagnostics.history import EVALUATIONS, History
 from unpaired.diagnostics.probe import DirectionProbe, Probe, reconstruction_errors, take_probe
-from unpaired.seasons.dataset import draw, paint
+from unpaired.seasons.landscapes import draw, paint
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -74,7 +74,7 @@ def test_models_of_one_direction():
     assert set(reconstruction_errors(seen)) == {"identity_b"}
     findings = detect(seen, History(), NAMES)
     assert fired(findings) == set()
-    assert "goes one way" in of(findings, "hidden cycle", "summer -> winter").message
+    assert "model of one direction" in of(findings, "hidden cycle", "summer -> winter").message
     back = [f for f in findings if f.where == "winter -> summer"]
     assert len(back) == 7
     assert all("does not translate winter -> summer" in f.message for f in back)

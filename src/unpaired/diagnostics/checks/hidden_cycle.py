@@ -28,7 +28,7 @@ def check(seen: Evidence) -> Finding:
     """
     x, outputs = seen.real, seen.outputs
     if outputs.cycle is None or outputs.noisy_cycle is None:
-        return unchecked(NAME, seen.where, "the model goes one way, so nothing is translated back")
+        return unchecked(NAME, seen.where, "a model of one direction cannot translate back")
     clean, noisy = cycle_error(x, outputs.cycle), cycle_error(x, outputs.noisy_cycle)
     before, after = (float(np.median(i.std((1, 2, 3)))) for i in (x, outputs.generated))
     gain = min(max(before / max(after, LEVEL), LEAST_GAIN), MOST_GAIN)
