@@ -16,15 +16,7 @@ from filelock import FileLock, Timeout
 
 from unpaired.errors import RunError
 
-__all__ = [
-    "atomic_path",
-    "exclusive",
-    "explain_os_error",
-    "json_number",
-    "read_json_lines",
-    "sweep",
-    "write_text",
-]
+__all__ = ["atomic_path", "exclusive", "explain_os_error", "read_json_lines", "sweep", "write_text"]
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:

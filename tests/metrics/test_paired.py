@@ -16,7 +16,7 @@ from unpaired.metrics.paired import (
     ssim,
     within,
 )
-from unpaired.seasons.dataset import CLASSES, draw, labels, paint
+from unpaired.seasons.landscapes import CLASSES, draw, labels, paint
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

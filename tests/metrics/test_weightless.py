@@ -17,7 +17,7 @@ from unpaired.metrics.weightless import (
     spectrum_distance,
     to_cielab,
 )
-from unpaired.seasons.dataset import draw, paint
+from unpaired.seasons.landscapes import draw, paint
 
 ALL = (patch_distance, colour_distance, spectrum_distance)
 

@@ -8,20 +8,14 @@ from PIL import Image
 
 from unpaired.errors import DataError, RunError
 from unpaired.seasons.dataset import (
-    CLASSES,
-    MIXED,
     NAMED,
-    Scene,
     SeasonsSpec,
-    draw,
     find_truth,
-    labels,
-    paint,
-    palette,
     read_truth,
     scene_seed,
     write_seasons,
 )
+from unpaired.seasons.landscapes import CLASSES, MIXED, Scene, draw, labels, paint, palette
 
 LITE = {"sky", "rock", "meadow", "lake", "broadleaf", "conifer", "hill"}
 SMALL = SeasonsSpec(size=16, train=3, test=2, level="lite")

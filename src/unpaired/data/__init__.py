@@ -1,1 +1,1 @@
-"""Data sets: where they are, what they hold, batches of them."""
+"""Data sets: found by layout or name, fetched, checked, and read as the batches of a training."""

@@ -1,12 +1,11 @@
-"""`batches[step]`: a pure function of (seed, step). All randomness of a training is drawn here.
+"""`batches[step]`: a pure function of (seed, step) that draws all random numbers of a training.
 
 Order, pairing, crop, flip and the plan of the image pool come from
-`default_rng((seed, STREAM, index + 1))` with a named stream for each use, so any step can be made
-again at any time, in any thread: exact resume needs no state of a loader.
+`default_rng((seed, STREAM, index + 1))` with a named stream for each use, so any step can be
+computed again at any time, in any thread: exact resume needs no state of a loader.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,30 +14,24 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from unpaired.config import Recipe
+from unpaired.data.ahead import in_order
 from unpaired.data.domains import DataSet, Folder
+from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
 from unpaired.images.formats import read_image
 from unpaired.images.image import over_white, to_signed, with_bands
 from unpaired.images.resize import resize
 from unpaired.streams import CROP, ORDER_A, ORDER_B, POOL_A, POOL_B, stream
 
-__all__ = [
-    "Batch",
-    "Batches",
-    "PoolPlan",
-    "load_square",
-    "load_whole",
-    "pool_plan",
-    "prefetch",
-]
+__all__ = ["Batch", "Batches", "PoolPlan", "load_square", "load_whole", "pool_plan", "prefetch"]
 
 
 @dataclass(frozen=True)
 class PoolPlan:
-    """What an image pool does in one step, a value a lane (index of the batch).
+    """The actions of an image pool in one step, one value for each lane (index in the batch).
 
-    The lane's new fake is stored at `slot` where `store` is set. The discriminator sees what stood
-    in that slot where `swap` is set, and the new fake otherwise.
+    The lane's new fake is stored at `slot` if `store` is set. The discriminator sees the previous
+    content of that slot if `swap` is set, and the new fake otherwise.
     """
 
     slot: NDArray[np.int32]
@@ -48,7 +41,7 @@ class PoolPlan:
 
 @dataclass(frozen=True)
 class Batch:
-    """All a training step needs: images (N, H, W, bands) in [-1, 1], and the pools' plans."""
+    """The input of a training step: images (N, H, W, bands) in [-1, 1] and the pools' plans."""
 
     real_a: NDArray[np.float32]
     real_b: NDArray[np.float32]
@@ -57,10 +50,11 @@ class Batch:
 
 
 def pool_plan(recipe: Recipe, name: int, step: int, lanes: slice) -> PoolPlan:
-    """The plan of pool `name` (POOL_A or POOL_B) in one step.
+    """Returns the plan of pool `name` (POOL_A or POOL_B) in one step.
 
-    Each lane has a pool of its own: while it fills, the new fake is kept and shown; then with
-    probability 1/2 a random old one is shown and replaced, else the new one is shown and not kept.
+    Each lane has its own pool. While it fills, the new fake is stored and shown; afterwards, with
+    probability 1/2, a random stored one is shown and replaced, else the new one is shown and not
+    stored (Shrivastava et al., "Learning from Simulated and Unsupervised Images", 2017).
     """
     count = recipe.batch_size
     rng = stream(recipe.seed, name, step)
@@ -82,84 +76,68 @@ class Batches:
     def __init__(
         self, data: DataSet, recipe: Recipe, *, shard: tuple[int, int] = (0, 1), max_pixels: int
     ) -> None:
-        """`shard` is (index, count): this process makes one of `count` parts of every batch.
+        """`shard` is (index, count): this process computes one of `count` parts of every batch.
 
         Raises:
-            ConfigError: the batch does not divide into so many parts.
+            ConfigError: the batch size is not a multiple of `count`.
         """
         self.data = data
         self.recipe = recipe
         self.max_pixels = max_pixels
+        self.sources = {"a": (data.train_a, ORDER_A), "b": (data.train_b, ORDER_B)}
         index, count = shard
         if recipe.batch_size % count:
             raise ConfigError(
-                f"--batch-size {recipe.batch_size} does not divide among {count} processes"
+                f"--batch-size {recipe.batch_size} cannot be divided among {count} processes"
             )
         share = recipe.batch_size // count
         self.lanes = slice(index * share, (index + 1) * share)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of one step (from 0). Safe to call from several threads.
+        """Returns the batch of one step (from 0). May be called from several threads.
 
         Raises:
             ImageError: an image can no longer be read.
         """
-        recipe = self.recipe
-        # Four numbers a lane and domain: left, top, flip, and one in reserve.
-        chance = stream(recipe.seed, CROP, step).random((2, recipe.batch_size, 4))
-        lanes = range(recipe.batch_size)[self.lanes]
-        real_a = [
-            self._crop(self.data.train_a, ORDER_A, recipe.bands_a, step, lane, chance[0, lane])
-            for lane in lanes
-        ]
-        real_b = [
-            self._crop(self.data.train_b, ORDER_B, recipe.bands_b, step, lane, chance[1, lane])
-            for lane in lanes
-        ]
-        return Batch(
-            real_a=np.stack(real_a),
-            real_b=np.stack(real_b),
-            pool_a=pool_plan(recipe, POOL_A, step, self.lanes),
-            pool_b=pool_plan(recipe, POOL_B, step, self.lanes),
+        # Four numbers for each domain and lane: left, top, flip, and one in reserve.
+        chance = stream(self.recipe.seed, CROP, step).random((2, self.recipe.batch_size, 4))
+        lanes = range(self.recipe.batch_size)[self.lanes]
+        real_a, real_b = (
+            np.stack([self._image(domain, step, lane, draws[lane]) for lane in lanes])
+            for domain, draws in zip(DOMAINS, chance, strict=True)
         )
+        pool_a, pool_b = (pool_plan(self.recipe, k, step, self.lanes) for k in (POOL_A, POOL_B))
+        return Batch(real_a, real_b, pool_a, pool_b)
 
-    def _crop(
-        self,
-        folder: Folder,
-        order: int,
-        bands: int,
-        step: int,
-        lane: int,
-        chance: NDArray[np.float64],
+    def _image(
+        self, domain: Domain, step: int, lane: int, chance: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """One training image: its turn in the shuffled domain, resized, cropped, mirrored."""
+        """Returns the next training image of the shuffled domain: resized, cropped, flipped."""
         recipe = self.recipe
-        turn = step * recipe.batch_size + lane
-        passed, place = divmod(turn, len(folder))
-        name = int(_shuffled(recipe.seed, order, passed, len(folder))[place])
-        image = read_image(folder.path(name), max_pixels=self.max_pixels)
-        pixels = with_bands(over_white(image), bands)
+        folder, order = self.sources[domain]
+        passes, place = divmod(step * recipe.batch_size + lane, len(folder))
+        index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
+        image = read_image(folder.path(index), max_pixels=self.max_pixels)
+        pixels = with_bands(over_white(image), recipe.domains[domain].bands)
         room = recipe.load_size - recipe.image_size + 1
         left, top = int(chance[0] * room), int(chance[1] * room)
         square = load_square(pixels, recipe.load_size, (left, top), recipe.image_size)
-        if recipe.flip and chance[2] < 0.5:
-            square = square[:, ::-1]
-        return square
+        return square[:, ::-1] if recipe.flip and chance[2] < 0.5 else square
 
 
 @lru_cache(maxsize=8)
 def _shuffled(seed: int, order: int, passed: int, count: int) -> NDArray[np.int64]:
-    """The order of a domain in its pass of index `passed`: every image once."""
+    """Returns the order of a domain in its pass of index `passed`: every image once."""
     return stream(seed, order, passed).permutation(count)
 
 
 def load_square(
     pixels: np.ndarray, load_size: int, corner: tuple[int, int], side: int
 ) -> NDArray[np.float32]:
-    """The crop at `corner` (left, top), `side` pixels wide, of an image resized to a square.
+    """Returns the crop at `corner` (left, top), `side` pixels wide, of an image made square.
 
-    Bicubic with antialiasing, computed for the crop alone: the same as resizing the whole image
-    to (load_size, load_size) and cropping then. `pixels` (H, W, bands) are uint8 or uint16; the
+    Bicubic with antialiasing, computed for the crop alone: equal to resizing the whole image to
+    (load_size, load_size) and cropping it then. `pixels` (H, W, bands) are uint8 or uint16; the
     result (side, side, bands) is float32 in [-1, 1].
     """
     height, width, bands = pixels.shape
@@ -186,7 +164,7 @@ def load_square(
 def load_whole(
     folder: Folder, indices: Iterable[int], *, bands: int, side: int, max_pixels: int
 ) -> NDArray[np.float32]:
-    """Images for looking at: whole, resized to squares, (N, side, side, bands) in [-1, 1].
+    """Loads images for display: whole, resized to squares, (N, side, side, bands) in [-1, 1].
 
     Raises:
         ImageError: an image can no longer be read.
@@ -200,24 +178,6 @@ def load_whole(
 
 
 def prefetch(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop` in order, made ahead in `workers` threads.
-
-    Pillow decodes and resizes outside the interpreter's lock, so threads suffice.
-    """
-    ahead = 2 * workers + 1
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
-    waiting: list[Future[Batch]] = []
-    try:
-        upcoming = iter(range(start, stop))
-        for step in upcoming:
-            waiting.append(pool.submit(batches.__getitem__, step))
-            if len(waiting) == ahead:
-                break
-        while waiting:
-            batch = waiting.pop(0).result()
-            for step in upcoming:
-                waiting.append(pool.submit(batches.__getitem__, step))
-                break
-            yield batch
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """Yields the batches of steps `start` to `stop`, computed ahead in `workers` threads."""
+    steps = range(start, stop)
+    return in_order(batches.__getitem__, steps, threads=workers, ahead=2 * workers + 1)

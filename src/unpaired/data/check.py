@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -13,6 +12,7 @@ import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.console import counted, progress
+from unpaired.data.ahead import in_order
 from unpaired.data.domains import DataSet, Split
 from unpaired.errors import ImageError, MissingExtra
 from unpaired.images.formats import format_of, read_image
@@ -194,27 +194,12 @@ def check(
     ]
     looks = []
     with progress("checking images", len(tasks)) as shown:
-        for look in _look_at_all(tasks, max_pixels, threads):
+        for look in in_order(
+            lambda task: _look_at(*task, max_pixels), tasks, threads=threads, ahead=4 * threads
+        ):
             looks.append(look)
             shown.advance()
     return CheckResult._of(dataset, looks, crop)
-
-
-def _look_at_all(
-    tasks: Iterable[tuple[Split, Path]], max_pixels: int, threads: int
-) -> Iterator[_Look]:
-    """Looks at the images in several threads, a few ahead, and yields in the given order."""
-    pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[_Look]] = deque()
-    try:
-        for split, path in tasks:
-            ahead.append(pool.submit(_look_at, split, path, max_pixels))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _look_at(split: Split, path: Path, max_pixels: int) -> _Look:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from unpaired.console import counted
+from unpaired.directions import DOMAINS
 from unpaired.errors import DataError
 from unpaired.images.formats import SUFFIXES
 
@@ -125,7 +126,7 @@ def _recognise(root: Path) -> dict[str, Path]:
     for split, spellings in (("train", ("train",)), ("test", _TEST)):
         for spelling in spellings:
             inner = _subfolders(below[spelling]) if spelling in below else {}
-            for side in ("a", "b"):
+            for side in DOMAINS:
                 names = (f"{spelling}{side}", f"{spelling}_{side}", f"{spelling}-{side}")
                 places = [below[name] for name in names if name in below]
                 places += [inner[side]] if side in inner else []
@@ -134,7 +135,7 @@ def _recognise(root: Path) -> dict[str, Path]:
             if any(key.startswith(split) for key in found):
                 break
     if not found and {"a", "b"} <= below.keys():
-        for side in ("a", "b"):
+        for side in DOMAINS:
             found |= _splits(side, _subfolders(below[side]).get("images", below[side]))
     return found
 
@@ -154,7 +155,7 @@ def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) 
             _require_apart(roots[f"{split}_a"], roots[f"{split}_b"])
     found = {key: list_folder(root) for key, root in roots.items()}
     if need_train:
-        for side in ("a", "b"):
+        for side in DOMAINS:
             if f"train_{side}" not in found:
                 seen = ", ".join(f"{folder.root} ({len(folder)})" for folder in found.values())
                 raise DataError(f"no train{side.upper()} to train on; images are in: {seen}")

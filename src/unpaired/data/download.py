@@ -23,15 +23,7 @@ from unpaired.console import Progress, progress
 from unpaired.errors import DataError, RunError
 from unpaired.storage import explain_os_error, write_text
 
-__all__ = [
-    "LIMITS",
-    "Limits",
-    "Unavailable",
-    "download",
-    "forget",
-    "require_space",
-    "sha256_of",
-]
+__all__ = ["LIMITS", "Limits", "Unavailable", "download", "forget", "require_space", "sha256_of"]
 
 
 @dataclass(frozen=True)

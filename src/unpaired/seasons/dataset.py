@@ -19,34 +19,10 @@ from PIL import Image
 from unpaired.console import Progress, progress
 from unpaired.directions import Domain
 from unpaired.errors import DataError
-from unpaired.seasons.landscapes import (
-    CLASSES,
-    MIXED,
-    SMALLEST,
-    Level,
-    Scene,
-    draw,
-    labels,
-    paint,
-    palette,
-)
+from unpaired.seasons.landscapes import CLASSES, MIXED, SMALLEST, Level, draw, labels, paint
 from unpaired.storage import explain_os_error
 
-__all__ = [
-    "CLASSES",
-    "MIXED",
-    "NAMED",
-    "Scene",
-    "SeasonsSpec",
-    "draw",
-    "find_truth",
-    "labels",
-    "paint",
-    "palette",
-    "read_truth",
-    "scene_seed",
-    "write_seasons",
-]
+__all__ = ["NAMED", "SeasonsSpec", "find_truth", "read_truth", "scene_seed", "write_seasons"]
 
 Part = Literal["trainA", "trainB", "test"]
 

@@ -1,13 +1,14 @@
 """Procedural landscapes: a scene is drawn once and painted twice, as summer and as winter.
 
-A scene is a map of classes, a shade field and an exposure, drawn from a seed. Colours collide on
-purpose: in summer sky and lake, rock and road, meadow and far hill, broadleaf and conifer have one
-colour each; in winter meadow and roof are the same white, and rock, cloud and the snow on conifers
-are near it. To tell these apart takes shapes and places. (The winter colours of `lite` are all at
-least a few levels apart: there a fine colour table fitted on pairs comes far, back to summer.)
+A scene is a class map, a shade field and an exposure, drawn from a seed. Some classes share a
+colour on purpose: in summer sky and lake, rock and road, meadow and far hill, broadleaf and conifer
+have the same colour; in winter meadow and roof are the same white, and rock, cloud and the snow on
+conifers are close to it. Only shape and position tell them apart. (The winter colours of `lite`
+all differ by at least a few levels, so a fine colour table fitted on pairs does well from winter
+to summer.)
 
 Scenes are drawn at twice their size and box-averaged down. Coordinates run from 0 to 1, x to the
-right and y down; every length below is in those units.
+right and y down; all lengths below are in these units.
 """
 
 from collections.abc import Mapping
@@ -19,26 +20,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.directions import Domain
+from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import DataError
 
-__all__ = [
-    "CLASSES",
-    "MIXED",
-    "SMALLEST",
-    "Level",
-    "Scene",
-    "draw",
-    "labels",
-    "paint",
-    "palette",
-]
+__all__ = ["CLASSES", "MIXED", "SMALLEST", "Level", "Scene", "draw", "labels", "paint", "palette"]
 
 Level = Literal["lite", "full"]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Summer and winter colour of each class, RGB of 255, before shade and exposure.
+# Summer and winter colour of each class, RGB from 0 to 255, before shade and exposure.
 _COLOURS = {
     "sky": ((110, 165, 225), (184, 186, 192)),
     "cloud": ((225, 228, 232), (225, 228, 232)),
@@ -54,26 +45,26 @@ _COLOURS = {
     "hill": ((96, 150, 62), (150, 160, 170)),
 }
 _SNOW = (228, 234, 242)  # on the tops of a conifer's tiers, in winter
-_SKY_SLOPE = {"a": 60, "b": 30}  # levels by which the sky brightens over the height of an image
-_SKY_LEVEL = 0.2  # the height where the sky has its colour of the table
+_SKY_SLOPE = {"a": 60, "b": 30}  # increase of sky brightness over the image height, in levels
+_SKY_LEVEL = 0.2  # height at which the sky has the colour of the table
 
 CLASSES: tuple[str, ...] = tuple(_COLOURS)
 SKY, CLOUD, ROCK, MEADOW, LAKE, ROAD, BROADLEAF, CONIFER, TRUNK, WALL, ROOF, HILL = range(12)
 MIXED = 255
-"""Marks pixels of a class map that lie on a border between classes."""
+"""Value of class map pixels on a border between classes."""
 
 SMALLEST = 16
-"""Pixels a side of the smallest image; in less the objects vanish."""
+"""Side of the smallest image in pixels; below it the objects vanish."""
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a level of difficulty draws."""
+    """The content of a level of difficulty."""
 
     details: bool  # clouds, roads, houses and trunks
     trees: tuple[int, int]  # fewest and most
     tree_scale: float
-    nearest_horizon: float  # how far below the horizon the farthest tree may stand
+    nearest_horizon: float  # least distance of a tree from the horizon
     lake_chance: float
     lake_scale: tuple[float, float]  # across and down
     shade: float
@@ -89,22 +80,22 @@ _RULES: Mapping[Level, _Rules] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One landscape, before it is painted; its fields have n = 2 size samples a side."""
+    """One landscape before painting; its fields have n = 2 size samples along each side."""
 
     size: int
     """Side of the painted image in pixels."""
     classes: NDArray[np.uint8]
     """(n, n), indices into `CLASSES`."""
     snow: Mask
-    """(n, n), where snow lies on conifers in winter."""
+    """(n, n), true where snow covers conifers in winter."""
     shade: NDArray[np.float32]
     """(n, n), float32, relative brightness about 1, the same in both paintings."""
     exposure: float
-    """Brightness of the whole scene, .84 to .98, so that white hardly ever reaches 255."""
+    """Brightness of the whole scene, 0.84 to 0.98, so that white hardly ever reaches 255."""
 
 
 def draw(seed: int, size: int, level: Level) -> Scene:
-    """The scene of a seed; at every size it is the same scene but for its grain.
+    """Draws the scene of a seed: the same at every size, except for its grain.
 
     Args:
         seed: not negative.
@@ -138,7 +129,7 @@ def draw(seed: int, size: int, level: Level) -> Scene:
 
 
 def paint(scene: Scene, domain: Domain) -> NDArray[np.uint8]:
-    """The scene in summer (`a`) or winter (`b`): (size, size, 3) RGB."""
+    """Paints a scene in summer (`a`) or winter (`b`): (size, size, 3) RGB, 0 to 255."""
     image = palette(domain).astype(np.float32)[scene.classes]
     if domain == "b":
         image[scene.snow] = _SNOW
@@ -150,11 +141,11 @@ def paint(scene: Scene, domain: Domain) -> NDArray[np.uint8]:
 
 
 def labels(scene: Scene) -> tuple[NDArray[np.uint8], Mask]:
-    """The class of every pixel, and which pixels are purely of that class.
+    """Returns the class of every pixel, and whether the pixel is purely of that class.
 
     Returns:
         (size, size) indices into `CLASSES`, `MIXED` where a pixel is not pure; and (size, size),
-        true where all of the pixel's area is one class.
+        true where the pixel's whole area is one class.
     """
     classes = scene.classes
     first = classes[0::2, 0::2]
@@ -167,8 +158,8 @@ def labels(scene: Scene) -> tuple[NDArray[np.uint8], Mask]:
 
 
 def palette(domain: Domain) -> Floats:
-    """Colours of `CLASSES` in a domain before shade and exposure: (12, 3) RGB of 255."""
-    side = "ab".index(domain)
+    """Returns the colours of `CLASSES` before shade and exposure: (12, 3) RGB, 0 to 255."""
+    side = DOMAINS.index(domain)
     return np.array([colours[side] for colours in _COLOURS.values()], np.float64)
 
 
@@ -176,7 +167,7 @@ def palette(domain: Domain) -> Floats:
 
 
 class _Canvas:
-    """The class map while it is painted over, back to front, and the coordinates of its samples."""
+    """A class map that is painted over from back to front, and its samples' coordinates."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -192,7 +183,7 @@ def _draw_clouds(canvas: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _draw_land(canvas: _Canvas, rng: np.random.Generator, horizon: float) -> Mask:
-    """Mountains, forest hill and meadow; returns where the meadow is."""
+    """Draws mountains, forest hill and meadow; returns the mask of the meadow."""
     ridge = horizon - rng.uniform(0.10, 0.22) + 0.16 * _fractal_line(rng, canvas.n, 5, 0.55)
     hill = horizon - 0.04 + 0.07 * _fractal_line(rng, canvas.n, 3, 0.5)
     edge = horizon + 0.05 + 0.05 * _fractal_line(rng, canvas.n, 3, 0.4)
@@ -206,7 +197,7 @@ def _draw_land(canvas: _Canvas, rng: np.random.Generator, horizon: float) -> Mas
 def _draw_lake(
     canvas: _Canvas, rng: np.random.Generator, ground: Mask, scale: tuple[float, float]
 ) -> None:
-    """An ellipse with a wobbly shore."""
+    """Draws an ellipse with an irregular shore."""
     dx = canvas.x - rng.uniform(0.15, 0.85)
     dy = canvas.y - rng.uniform(0.68, 0.88)
     across = scale[0] * rng.uniform(0.16, 0.30)
@@ -216,7 +207,7 @@ def _draw_lake(
 
 
 def _draw_road(canvas: _Canvas, rng: np.random.Generator, ground: Mask, horizon: float) -> None:
-    """A strip with one bend, which narrows towards the horizon."""
+    """Draws a strip with one bend that narrows towards the horizon."""
     far, near = rng.uniform(0.1, 0.9, 2)
     bend = rng.uniform(-0.25, 0.25)
     nearness = np.clip((canvas.y - horizon - 0.05) / (1 - horizon - 0.05), 0, 1)
@@ -225,7 +216,7 @@ def _draw_road(canvas: _Canvas, rng: np.random.Generator, ground: Mask, horizon:
 
 
 def _draw_objects(canvas: _Canvas, rng: np.random.Generator, horizon: float, rules: _Rules) -> None:
-    """Trees and houses, the far ones first; `y` is the foot of an object, `scale` its nearness."""
+    """Draws trees and houses, far ones first; an object's foot is at `y`, near ones are larger."""
     fewest, most = rules.trees
     trees = rng.uniform(horizon + rules.nearest_horizon, 0.97, rng.integers(fewest, most + 1))
     houses = rng.uniform(horizon + 0.15, 0.9, rng.integers(0, 3) if rules.details else 0)
@@ -254,7 +245,7 @@ def _draw_house(canvas: _Canvas, x: float, y: float, scale: float) -> None:
 def _draw_broadleaf(
     canvas: _Canvas, rng: np.random.Generator, x: float, y: float, scale: float, trunk: bool
 ) -> None:
-    """A round crown with a rough edge."""
+    """Draws a round crown with a rough edge."""
     dx = canvas.x - x
     if trunk:
         _draw_trunk(canvas, x, y, 0.014 * scale, 0.12 * scale)
@@ -265,7 +256,7 @@ def _draw_broadleaf(
 
 
 def _draw_conifer(canvas: _Canvas, x: float, y: float, scale: float, trunk: bool) -> None:
-    """Three tiers, each wider than the one above; in winter snow lies on the top of each."""
+    """Draws three tiers, each wider than the one above; snow covers the top of each in winter."""
     if trunk:
         _draw_trunk(canvas, x, y, 0.012 * scale, 0.06 * scale)
     height = 0.30 * scale
@@ -287,14 +278,14 @@ def _draw_trunk(canvas: _Canvas, x: float, y: float, half_width: float, height: 
 
 @cache
 def _centres(n: int) -> Floats:
-    """Coordinates of n samples' centres, 0 to 1."""
+    """Returns the coordinates of the centres of n samples, 0 to 1."""
     centres = (np.arange(n) + 0.5) / n
     centres.flags.writeable = False
     return centres
 
 
 def _fractal_line(rng: np.random.Generator, n: int, octaves: int, roughness: float) -> Floats:
-    """(n,), about -1 to 1: each octave is twice as fine as the last and `roughness` as high."""
+    """Returns (n,), about -1 to 1; each octave is twice as fine and `roughness` times as high."""
     line = np.zeros(n)
     for octave in range(octaves):
         pieces = 2 ** (octave + 1)
@@ -304,7 +295,7 @@ def _fractal_line(rng: np.random.Generator, n: int, octaves: int, roughness: flo
 
 
 def _smooth_noise(rng: np.random.Generator, n: int, cells: int) -> Floats:
-    """(n, n), -1 to 1: value noise of `cells` cells a side, eased from knot to knot."""
+    """Returns (n, n), -1 to 1: value noise of `cells` x `cells` cells, eased between knots."""
     knots = rng.uniform(-1, 1, (cells + 1, cells + 1))
     weights = _easing(n, cells)
     noise: Floats = weights @ knots @ weights.T
@@ -313,7 +304,7 @@ def _smooth_noise(rng: np.random.Generator, n: int, cells: int) -> Floats:
 
 @cache
 def _easing(n: int, cells: int) -> Floats:
-    """(n, cells + 1): weight of each knot at each of n samples, by smoothstep 3 t^2 - 2 t^3."""
+    """Returns (n, cells + 1): knot weights at n samples, by smoothstep 3 t^2 - 2 t^3."""
     position = np.linspace(0, cells, n)
     nearness = np.clip(1 - np.abs(position[:, None] - np.arange(cells + 1)), 0, 1)
     weights: Floats = nearness**2 * (3 - 2 * nearness)
