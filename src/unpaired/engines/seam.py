@@ -19,9 +19,15 @@ from typing import Literal, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.config import Recipe
 from unpaired.data.batches import Batch
-from unpaired.directions import Direction, Domain
-from unpaired.engines.architecture import INIT_STD
+from unpaired.directions import DIRECTIONS, Direction, Domain, source_of, target_of
+from unpaired.engines.architecture import (
+    INIT_STD,
+    Layer,
+    discriminator_layers,
+    generator_layers,
+)
 from unpaired.errors import CheckpointError, TooLarge
 from unpaired.streams import INIT, stream
 
@@ -31,7 +37,10 @@ __all__ = [
     "Engine",
     "Images",
     "Losses",
+    "Networks",
     "Translator",
+    "discriminators_of",
+    "generators_of",
     "initial_state",
     "memory_errors",
     "require_fit",
@@ -110,6 +119,29 @@ class Engine(Networks, Protocol):
         Raises:
             CheckpointError: a name is missing or unexpected, or an array has another shape.
         """
+
+
+def generators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
+    """The layers of both generators of a recipe by their names, `generator_ab` first."""
+    return {
+        f"generator_{direction}": generator_layers(
+            recipe.domains[source_of(direction)].bands,
+            recipe.domains[target_of(direction)].bands,
+            width=recipe.width,
+            blocks=recipe.blocks,
+            upsample=recipe.upsample,
+        )
+        for direction in DIRECTIONS
+    }
+
+
+def discriminators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
+    """The layers of both discriminators of a recipe by their names, `discriminator_a` first."""
+    width, layers = recipe.discriminator_width, recipe.discriminator_layers
+    return {
+        f"discriminator_{domain}": discriminator_layers(facts.bands, width=width, layers=layers)
+        for domain, facts in recipe.domains.items()
+    }
 
 
 def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:

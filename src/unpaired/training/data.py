@@ -19,6 +19,8 @@ from unpaired.streams import VALIDATION, stream
 
 __all__ = ["DataFacts", "TrainingData", "prepare", "set_aside"]
 
+_RENAMED = {"pictures": "images", "left_out": "omitted"}  # names of version 0.1 in data.json
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -182,9 +184,7 @@ def _cached(cache: Path, listing: str) -> DataFacts | None:
         written = json.loads(cache.read_text(encoding="utf-8"))
         if written["listing"] != listing:
             return None
-        facts = written["facts"]
-        if "left_out" in facts:  # the name of version 0.1
-            facts["omitted"] = facts.pop("left_out")
+        facts = {_RENAMED.get(name, name): value for name, value in written["facts"].items()}
         return DataFacts(**facts | {"omitted": tuple(facts["omitted"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None

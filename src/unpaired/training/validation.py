@@ -19,7 +19,8 @@ from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_o
 from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError, DataError
 from unpaired.features.choice import make_features
-from unpaired.features.extract import FeatureNetwork, extract
+from unpaired.features.extract import extract
+from unpaired.features.seam import FeatureNetwork
 from unpaired.images.image import from_signed
 from unpaired.metrics.distributions import kid
 from unpaired.metrics.weightless import (

@@ -21,7 +21,7 @@ from unpaired import checkpoint
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe, Runtime
 from unpaired.directions import DIRECTIONS, Direction, direction_to, source_of, target_of
 from unpaired.engines.choice import make_translator
-from unpaired.engines.seam import Translator
+from unpaired.engines.seam import Networks, Translator
 from unpaired.errors import (
     CheckpointError,
     ConfigError,
@@ -131,7 +131,7 @@ class Model:
     step: int
     weights: Literal["ema", "last"]
     directions: tuple[Direction, ...]
-    translator: Translator
+    translator: Networks
 
     @property
     def name_a(self) -> str:
