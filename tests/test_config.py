@@ -17,6 +17,7 @@ from unpaired.config import (
     Runtime,
     check,
     differences,
+    drop_quiet,
     option,
     override,
 )
@@ -339,3 +340,13 @@ def test_every_value_has_a_flag_and_its_explanation(verb, tables, capsys, monkey
 
 def test_keywords_of_an_evaluation_are_its_options():
     assert get_type_hints(OptionKeywords) == get_type_hints(Options)
+
+
+def test_quiet_is_dropped_and_the_caller_warned():
+    def evaluate(**options):
+        return drop_quiet(options)
+
+    assert evaluate(limit=3) == {"limit": 3}
+    with pytest.warns(DeprecationWarning, match="quiet has no effect: ") as caught:
+        assert evaluate(limit=3, quiet=True) == {"limit": 3}
+    assert caught[0].filename == __file__

@@ -8,6 +8,7 @@ import difflib
 import math
 import operator
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -28,6 +29,7 @@ __all__ = [
     "check",
     "choices_of",
     "differences",
+    "drop_quiet",
     "option",
     "override",
     "unknown_name",
@@ -355,6 +357,14 @@ def unknown_name(name: str, known: Iterable[str], where: str) -> ConfigError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f": did you mean {near[0]!r}?" if near else f", which has {', '.join(known)}"
     return ConfigError(f"unknown key {name!r} in {where}{hint}")
+
+
+def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]:
+    """Keywords without `quiet`, which earlier versions took; warns the caller's caller about it."""
+    if "quiet" in values:
+        told = "quiet has no effect: nothing is shown unless unpaired.console.show() was called"
+        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
+    return {name: value for name, value in values.items() if name != "quiet"}
 
 
 def _flag(name: str) -> str:

@@ -11,8 +11,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 from unpaired.config import Recipe, Runtime, choices_of
 from unpaired.errors import DataError
 from unpaired.evaluation.options import OptionKeywords, Options
-from unpaired.keywords import RecipeKeywords, RuntimeKeywords
 from unpaired.presets import PRESETS
+from unpaired.training.keywords import RecipeKeywords, RuntimeKeywords
 
 __all__ = [
     "Data",

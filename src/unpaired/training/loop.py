@@ -18,11 +18,11 @@ from unpaired.directions import Domain
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
-from unpaired.keywords import TrainKeywords, sort_keywords
 from unpaired.presets import PresetName
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import prepare, set_aside
 from unpaired.training.journal import Journal, require_finite, write_samples
+from unpaired.training.keywords import TrainKeywords, sort_keywords
 from unpaired.training.run import (
     Request,
     Start,

@@ -3,14 +3,13 @@
 They are the fields of Recipe and Runtime that a user may set; a test holds the two together.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
-from unpaired.config import unknown_name
+from unpaired.config import drop_quiet, unknown_name
 from unpaired.errors import ConfigError
 
-__all__ = ["RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "drop_quiet", "sort_keywords"]
+__all__ = ["OWN", "RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "sort_keywords"]
 
 
 class RecipeKeywords(TypedDict, total=False):
@@ -94,11 +93,3 @@ def sort_keywords(
             raise ConfigError(f"{name} is given twice, as a keyword and in a mapping: give it once")
         table[name] = value
     return tables
-
-
-def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]:
-    """Keywords without `quiet`, which the version before took; warns the caller's caller of it."""
-    if "quiet" in values:
-        told = "quiet has no effect: nothing is shown unless unpaired.console.show() was called"
-        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
-    return {name: value for name, value in values.items() if name != "quiet"}
