@@ -64,7 +64,7 @@ def saved(image: PIL.Image.Image, format: str, **options: object) -> bytes:
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """Reads bytes as a file of any name, and checks that the header told the same."""
+    """Reads bytes as a file of any name, and checks that the header agrees."""
 
     def read_bytes(content: bytes, name: str = "image.xyz", **options: int) -> Image:
         path = tmp_path / name
@@ -603,7 +603,7 @@ def test_suffixes_and_names_of_the_formats():
 
 
 @pytest.mark.parametrize("suffix", EACH_FORMAT)
-def test_formats_are_told_by_their_first_16_bytes(suffix):
+def test_formats_are_recognised_by_their_first_16_bytes(suffix):
     assert format_of(example(suffix)[:16]) is SUFFIXES[suffix]
     assert format_of(b"") is None
     assert format_of(b"RIFF\0\0\0\0WAVEfmt ") is None

@@ -12,7 +12,7 @@ def signed(seed, height, width):
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 8), (8, 16), (16, 16)])
-def test_a_image_keeps_its_proportion_in_the_middle_of_its_cell(height, width):
+def test_an_image_keeps_its_proportion_in_the_middle_of_its_cell(height, width):
     image, samples = signed(0, height, width)
     sheet = np.array(draw_grid([("", [image])], cell=32))
     top, left = HEAD + 16 - height, GAP + 16 - width

@@ -1,1 +1,4 @@
-"""Images in memory and on disk: formats, reading, writing, resizing."""
+"""Images in memory and on disk: formats, reading, writing, resizing.
+
+A new image format is one entry of the table in `formats`.
+"""

@@ -4,7 +4,7 @@ A new format is one entry of `FORMATS`; where Pillow cannot tell bits and bands,
 of its own in `header`.
 
 Formats are recognised by content, not by suffix; of several frames the first is read. Nothing is
-lost on the way: 16-bit samples stay 16-bit, transparency is kept apart, the EXIF orientation is
+lost: 16-bit samples stay 16-bit, transparency is kept apart, the EXIF orientation is
 applied; what Pillow would cut to 8 bits or to three bands is read through rasterio (the extra
 `geo`) or rejected. Colour profiles are ignored.
 """

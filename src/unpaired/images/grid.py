@@ -18,7 +18,7 @@ def draw_grid(
     cell: int = 128,
     halves: bool = False,
 ) -> Image.Image:
-    """Columns of images (H, W, bands) in [-1, 1] under their titles, in equal cells.
+    """Draws columns of images (H, W, bands) in [-1, 1] under their titles, in equal cells.
 
     An image's longer side fills its cell. Of three or more bands the first three are shown as
     RGB, else the first as grey.
@@ -26,7 +26,7 @@ def draw_grid(
     Args:
         columns: titles and images; images may differ in size, and columns in length.
         cell: side of the cells in pixels.
-        halves: leave a wider gap in the middle.
+        halves: leaves a wider gap in the middle.
     """
     gap, head = 4, 22
     rows = max(len(images) for _, images in columns)
@@ -48,7 +48,7 @@ def draw_grid(
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """Its longer side as long as the cell; small ones are enlarged in blocks."""
+    """Scales the longer side to the length of the cell; small images are enlarged in blocks."""
     longer = max(image.size)
     width, height = (max(1, round(side * cell / longer)) for side in image.size)
     how = Image.Resampling.LANCZOS if longer > cell else Image.Resampling.NEAREST

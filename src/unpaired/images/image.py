@@ -58,7 +58,7 @@ class Image:
 
     @property
     def samples(self) -> Pixels:
-        """Pixels and, as the last band in their depth, the transparency where there is one."""
+        """Pixels and, as the last band in their depth, the transparency if there is any."""
         if self.alpha is None:
             return self.pixels
         alpha = self.alpha if self.depth == 8 else self.alpha * np.uint16(257)
