@@ -126,7 +126,7 @@ def test_rows_stand_by_their_kind():
     late = Method("late", "baseline", both(GOOD))
     found = report(both(GOOD), floor, ORACLE, WEAK, second, late).comparison
     names = ["the model", "identity", "second", "late", "oracle", "real"]
-    assert [method.name for method in found.rows] == names
+    assert [method.name for method in found.measured("ab", [PSNR, KID])] == names
     assert found.model.name == "the model"
     assert [m.name for m in found.measured("ab", [KID])] == ["real"]
     assert found.measured("ab", [FID]) == []
@@ -142,11 +142,11 @@ def test_the_best_comes_first(metric, order):
     assert " ".join(method.name for method, _ in ranked) == order
 
 
-def test_what_leads_and_whether_truth_is_known():
+def test_metrics_have_kinds_and_directions_have_names():
     found = report(both(GOOD), metrics=(PSNR, FID, KID)).comparison
     assert found.paired
-    assert found.leading == FID
+    assert found.metrics_of("set") == [FID, KID]
     assert not report(both(GOOD), metrics=(KID,)).comparison.paired
-    assert report(both(GOOD), metrics=(PSNR,)).comparison.leading is None
+    assert report(both(GOOD), metrics=(PSNR,)).comparison.metrics_of("set") == []
     assert found.domain_names("ab") == ("summer", "winter")
     assert found.domain_names("ba") == ("winter", "summer")

@@ -71,19 +71,9 @@ class Comparison:
         return self.of_kind("model")[0]
 
     @property
-    def rows(self) -> list[Method]:
-        """All methods in the order of the tables: first those without pairs, floors last."""
-        return [*self.of_kind(*UNPAIRED), *self.of_kind("oracle"), *self.of_kind("floor")]
-
-    @property
     def paired(self) -> bool:
         """Whether the true translations of the test images are known."""
-        return any(metric.kind == "paired" for metric in self.metrics)
-
-    @property
-    def leading(self) -> Metric | None:
-        """The first metric of kind "set"; without pairs the verdict rests on it."""
-        return next((metric for metric in self.metrics if metric.kind == "set"), None)
+        return bool(self.metrics_of("paired"))
 
     def of_kind(self, *kinds: MethodKind) -> list[Method]:
         """The methods of these kinds, in their order."""
@@ -105,9 +95,10 @@ class Comparison:
         )
 
     def measured(self, direction: Direction, metrics: Sequence[Metric]) -> list[Method]:
-        """The rows for which at least one of the metrics was measured, even if it is NaN."""
+        """The rows of a table: methods with one of the metrics, if only NaN; floors come last."""
+        rows = [*self.of_kind(*UNPAIRED), *self.of_kind("oracle"), *self.of_kind("floor")]
         keys = {metric.key for metric in metrics}
-        return [method for method in self.rows if keys & method.values.get(direction, {}).keys()]
+        return [method for method in rows if keys & method.values.get(direction, {}).keys()]
 
     def domain_names(self, direction: Direction) -> tuple[str, str]:
         """The names of the source and the target domain."""

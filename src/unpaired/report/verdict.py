@@ -1,7 +1,7 @@
 """The verdict: what the metrics say, in words for people who do not know the metrics.
 
 With a paired test set the truth decides: in every paired metric the model is compared with every
-baseline that uses no pairs. Without, the leading metric of image sets decides: how far generated
+baseline that uses no pairs. Without, the first metric of image sets decides: how far generated
 images are from real ones, beside untranslated images, baselines and other real images.
 """
 
@@ -29,7 +29,6 @@ _PLACES: Mapping[str, tuple[State, str]] = {
     "farther": ("bad", "not better than untranslated images"),
     "not closest": ("bad", "not closer to {real} than every baseline"),
 }
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class _Standing:
 
     place: str
     words: Mapping[str, str]
-    """The parts of the place's sentence."""
     detail: str
 
     def sentence(self, **words: str) -> str:
@@ -61,18 +59,18 @@ class _Standing:
 
 def verdict(compared: Comparison) -> Verdict:
     """Compares the first model with baselines and floors; equal is not better."""
-    metric = compared.leading
     by_set = {
         direction: _by_set(compared, direction, metric, own)
+        for metric in compared.metrics_of("set")[:1]
         for direction in compared.directions
-        if metric and (own := compared.model.value(direction, metric))
+        if (own := compared.model.value(direction, metric))
     }
     if not compared.paired:
         return _combined(compared, by_set, "No metric says how good the translations are.")
     by_truth = _combined(compared, _by_truth(compared), "No paired metric is defined here.")
     more = (
-        f"From {_to(compared, d)}, all images together: {found.sentence()}; {found.detail}"
-        for d, found in by_set.items()
+        f"{_from(compared, direction)}, all images together: {at.sentence()}; {at.detail}"
+        for direction, at in by_set.items()
     )
     return replace(by_truth, details=(*by_truth.details, *more))
 
@@ -85,43 +83,39 @@ def verdicts(compared: Comparison) -> dict[str, Verdict]:
 
 
 def ranking(compared: Comparison) -> list[str]:
-    """Which of several models is best by the first metric that decides: a line per direction."""
+    """Which of several models is best by the metric that decides: a sentence per direction."""
     lines = []
     for metric in [*compared.metrics_of("paired"), *compared.metrics_of("set")][:1]:
         for direction in compared.directions:
             ranked = compared.ranked(direction, metric, "model")
-            if len(ranked) < 2:
-                continue
-            (best, value), *rest = ranked
-            near = ", ".join(method.name for method, other in rest if _overlap(value, other))
-            doubt = f", but not distinguishable from {near}" if near else ""
-            listed = ", ".join(f"{method.name} {metric.show(v.value)}" for method, v in ranked)
-            numbers = f"{metric.name}: {listed}"
-            lines.append(
-                f"From {_to(compared, direction)}, {best.name} is best{doubt} ({numbers})."
-            )
+            if len(ranked) > 1:
+                (best, value), *rest = ranked
+                near = ", ".join(method.name for method, other in rest if _overlap(value, other))
+                doubt = f", but not distinguishable from {near}" if near else ""
+                listed = ", ".join(f"{method.name} {metric.show(v.value)}" for method, v in ranked)
+                who = f"{_from(compared, direction)}, {best.name} is best{doubt}"
+                lines.append(f"{who} ({metric.name}: {listed}).")
     return lines
 
 
 def _combined(compared: Comparison, found: Mapping[Direction, _Standing], without: str) -> Verdict:
-    """One verdict on all directions; `without` is the headline if there is nothing to say."""
+    """One verdict on all directions; `without` is the headline if nothing was found."""
     if not found:
         return Verdict("mixed", without, ())
-    general = {standing.sentence(real="real images") for standing in found.values()}
-    if len(general) == 1 and len(found) == len(compared.directions):
-        text = general.pop()
+    states = {_PLACES[at.place][0] for at in found.values()}
+    sentences = {at.sentence(real="real images") for at in found.values()}
+    if len(sentences) == 1 and len(found) == len(compared.directions):
+        text = sentences.pop()
         both = ", in either direction" if text.startswith("no") else ", in both directions"
         headline = f"{text[0].upper()}{text[1:]}{both if len(found) > 1 else ''}."
     else:
-        said = (f"From {_to(compared, d)}: {each.sentence()}." for d, each in found.items())
-        headline = " ".join(said)
-    states = {_PLACES[standing.place][0] for standing in found.values()}
-    details = (f"From {_to(compared, d)}: {standing.detail}" for d, standing in found.items())
+        headline = " ".join(f"{_from(compared, d)}: {at.sentence()}." for d, at in found.items())
+    details = (f"{_from(compared, direction)}: {at.detail}" for direction, at in found.items())
     return Verdict(states.pop() if len(states) == 1 else "mixed", headline, tuple(details))
 
 
-def _to(compared: Comparison, direction: Direction) -> str:
-    return " to ".join(compared.domain_names(direction))
+def _from(compared: Comparison, direction: Direction) -> str:
+    return f"From {' to '.join(compared.domain_names(direction))}"
 
 
 def _overlap(one: Value, other: Value) -> bool:
@@ -139,39 +133,39 @@ def _by_truth(compared: Comparison) -> dict[Direction, _Standing]:
         for metric in compared.metrics_of("paired")
         if any(compared.model.value(direction, metric) for direction in compared.directions)
     ]
-    count = _NUMBERS[len(metrics)] if len(metrics) < len(_NUMBERS) else str(len(metrics))
-    words = {"all": f"all {count} metrics" if len(metrics) > 1 else "".join(_names(metrics))}
+    words = {"all": f"all {len(metrics)} metrics" if len(metrics) > 1 else _listed(metrics)}
     found = {}
     for direction in compared.directions if metrics else ():
-        unbeaten = _unbeaten(compared, direction, metrics)
-        place = "unknown" if unbeaten is None else "not ahead" if unbeaten else "ahead"
-        found[direction] = _Standing(place, words, _margins(compared, direction, unbeaten))
+        losses = _losses(compared, direction, metrics)
+        lost = [f"{name} ({which})" for name, which in losses.items() if which]
+        place = "not ahead" if lost else "ahead" if losses else "unknown"
+        found[direction] = _Standing(place, words, _margins(compared, direction, lost))
     return found
 
 
-def _names(items: Sequence[Metric | Method]) -> list[str]:
-    return [item.name for item in items]
+def _listed(items: Sequence[Metric | Method]) -> str:
+    return ", ".join(item.name for item in items)
 
 
-def _unbeaten(
+def _losses(
     compared: Comparison, direction: Direction, metrics: Sequence[Metric]
-) -> list[str] | None:
-    """The unpaired baselines that the model does not beat; None: there are none to compare."""
-    unbeaten, pairs = [], 0
+) -> dict[str, str]:
+    """The metrics in which the model does not beat an unpaired baseline, by baseline."""
+    losses = {}
     for method in compared.of_kind("untouched", "baseline"):
-        lost = []
-        for metric in metrics:
-            own, other = compared.model.value(direction, metric), method.value(direction, metric)
-            if own and other:
-                pairs += 1
-                lost += [] if metric.is_better(own.value, other.value) else [metric]
-        if lost:
-            listed = ", ".join(_names(lost)) if len(lost) < len(metrics) else "all metrics"
-            unbeaten.append(f"{method.name} ({listed})")
-    return unbeaten if pairs else None
+        better = {
+            metric: metric.is_better(own.value, other.value)
+            for metric in metrics
+            if (own := compared.model.value(direction, metric))
+            and (other := method.value(direction, metric))
+        }
+        lost = [metric for metric in better if not better[metric]]
+        if better:
+            losses[method.name] = "all metrics" if len(lost) == len(metrics) else _listed(lost)
+    return losses
 
 
-def _margins(compared: Comparison, direction: Direction, unbeaten: Sequence[str] | None) -> str:
+def _margins(compared: Comparison, direction: Direction, lost: Sequence[str]) -> str:
     """By the first paired metric: the model's value and how far it is from the others."""
     metric = compared.metrics_of("paired")[0]
     own = compared.model.value(direction, metric)
@@ -179,25 +173,21 @@ def _margins(compared: Comparison, direction: Direction, unbeaten: Sequence[str]
         return f"{metric.name} is not defined."
 
     def shown(value: float) -> str:
-        return f"{metric.show(value)} {metric.unit}".strip()
+        return f"{metric.show(value)} {metric.unit}".rstrip()
 
     def margin(method: Method, other: Value) -> str:
         if own.value == other.value:
-            return f"equal to {method.name}"
+            return f"equal to the {method.name}"
         gap = abs(own.value - other.value)
         word = "better" if metric.is_better(own.value, other.value) else "worse"
         unsure = metric.noise is not None and gap * metric.scale < metric.noise
         doubt = " (within the variation between seeds)" if unsure else ""
-        return f"{shown(gap)} {word} than {method.name}{doubt}"
+        return f"{shown(gap)} {word} than the {method.name}{doubt}"
 
-    baselines = compared.ranked(direction, metric, "untouched", "baseline")
-    parts = [f"{metric.name} {shown(own.value)}"]
-    if unbeaten:
-        parts.append(f"not better than {', '.join(unbeaten)}")
-    else:
-        parts += [margin(*pair) for pair in baselines[:1]]
-    parts += [margin(*pair) for pair in compared.ranked(direction, metric, "oracle")]
-    return f"{', '.join(parts)}."
+    best = compared.ranked(direction, metric, "untouched", "baseline")[:1]
+    pairs = [*best, *compared.ranked(direction, metric, "oracle")]
+    told = ", ".join([f"{metric.name} {shown(own.value)}", *(margin(*pair) for pair in pairs)])
+    return f"{told}; not better than {', '.join(lost)}." if lost else f"{told}."
 
 
 # ---- by image sets ------------------------------------------------------------------------
@@ -209,11 +199,13 @@ def _by_set(compared: Comparison, direction: Direction, metric: Metric, own: Val
     baselines = compared.ranked(direction, metric, "baseline")
     untouched = _best(compared, direction, metric, "untouched")
     floor = _best(compared, direction, metric, "floor")
+    low, high = own.interval
+    n = " (with this number of images)" if low < high else ""
 
     def relation(other: Value) -> str:
         if _overlap(own, other):
             return "same"
-        return "closer" if metric.is_better(own.interval[0], other.interval[0]) else "farther"
+        return "closer" if metric.is_better(low, other.interval[0]) else "farther"
 
     beaten = all(relation(value) == "closer" for _, value in baselines)
     place = relation(untouched) if untouched else "not closest" if baselines else "unknown"
@@ -225,30 +217,27 @@ def _by_set(compared: Comparison, direction: Direction, metric: Metric, own: Val
         parts += _progress(place, real, own.value, untouched.value, floor.value if floor else 0)
     if place in ("closer", "not closest"):
         for kind, text in (("farther", "not as close as"), ("same", "not distinguishable from")):
-            names = _names([method for method, value in baselines if relation(value) == kind])
-            parts += [f"{text} {', '.join(names)}"] if names else []
-    interval = _interval(metric, own)
-    n = " (with this number of images)" if interval else ""
+            names = _listed([method for method, value in baselines if relation(value) == kind])
+            parts += [f"{text} {names}"] if names else []
     if floor:
         far = f"farther from {real} than"
         if metric.better == "lower" and floor.interval[0] > 0:
-            far = f"{_times(own.value / floor.value)} as far from {real} as"
+            far = f"{_times(own.value, floor.value)} as far from {real} as"
         beside = {"same": "not distinguishable from", "closer": f"closer to {real} than"}
         among = relation(floor)
         parts.append(f"{beside.get(among, far)} other real images{n if among == 'same' else ''}")
 
-    others = {"untranslated images": untouched, **{m.name: v for m, v in baselines[:1]}}
-    listed = ", ".join(
-        [f"{f'{metric.name} {metric.unit}'.strip()}: {metric.show(own.value)}{interval}"]
-        + [
-            f"{name} {metric.show(value.value)}"
-            for name, value in {**others, "real images": floor}.items()
-            if value
-        ]
-    )
+    first = [(method.name, value) for method, value in baselines[:1]]
+    others = [("untranslated images", untouched), *first, ("real images", floor)]
+    listed = "".join(f", {name} {metric.show(value.value)}" for name, value in others if value)
+    interval = f" ({metric.show(low)} to {metric.show(high)})" if low < high else ""
+    name = f"{metric.name} {metric.unit}".rstrip()
+    numbers = f"{name}: {metric.show(own.value)}{interval}{listed}"
+
     beats = ["untranslated images"] * bool(untouched) + ["every baseline"] * bool(baselines)
     words = {"real": real, "others": " and ".join(beats), "n": n}
-    return _Standing(place, words, f"{'; '.join(parts)}. {listed}." if parts else f"{listed}.")
+    told = f"{'; '.join(parts)}. " if parts else ""
+    return _Standing(place, words, f"{told}{numbers}.")
 
 
 def _best(
@@ -257,19 +246,15 @@ def _best(
     return next((value for _, value in compared.ranked(direction, metric, kind)), None)
 
 
-def _interval(metric: Metric, value: Value) -> str:
-    low, high = value.interval
-    return f" ({metric.show(low)} to {metric.show(high)})" if low < high else ""
-
-
 def _progress(place: str, real: str, own: float, start: float, goal: float) -> Iterator[str]:
     """The share of the distance that the model removed, or by how much it grew."""
     if place == "farther" and start > 0:
-        yield f"{_times(own / start)} as far from {real} as untranslated images"
+        yield f"{_times(own, start)} as far from {real} as untranslated images"
     elif place in ("closer", "closest") and goal <= own < start:
         share = 100 * (start - own) / (start - goal)
         yield f"removes {share:.0f} % of the distance between untranslated and real images"
 
 
-def _times(ratio: float) -> str:
+def _times(one: float, other: float) -> str:
+    ratio = one / other
     return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
