@@ -254,6 +254,21 @@ def test_a_complete_folder_is_left_untouched(tmp_path, on_progress):
     assert snapshot(tmp_path / "set") == before
 
 
+def test_a_folder_of_the_version_before_is_recognised(tmp_path):
+    write(tmp_path / "set")
+    (tmp_path / "set" / "README.txt").write_text("""\
+seasons, version 1: procedural landscapes, A is summer and B is winter.
+
+size 16, level lite, train 3 + 3, test 2 pairs
+
+trainA/ trainB/  pictures of different scenes: unpaired
+""")
+    before = snapshot(tmp_path / "set")
+    write(tmp_path / "set")
+    assert snapshot(tmp_path / "set") == before
+    assert find_truth(tmp_path / "set" / "testA", ["0000.png"]) is not None
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "set").mkdir()
     write(tmp_path / "set")

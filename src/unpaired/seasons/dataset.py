@@ -163,7 +163,7 @@ def _holds(folder: Path, spec: SeasonsSpec) -> bool:
     readme = folder / "README.txt"
     if (
         readme.is_file()
-        and readme.read_text(encoding="utf-8", errors="replace") == _readme(spec)
+        and readme.read_text(encoding="utf-8", errors="replace").startswith(_identity(spec))
         and all(len(list((folder / k).glob("*.png"))) == n for k, n in _contents(spec).items())
     ):
         return True
@@ -189,21 +189,20 @@ def _contents(spec: SeasonsSpec) -> dict[str, int]:
     return {"trainA": train, "trainB": train, "testA": test, "testB": test, "truth": test}
 
 
-def _readme(spec: SeasonsSpec) -> str:
-    """Returns the description of the data set, which also distinguishes it from others.
+def _identity(spec: SeasonsSpec) -> str:
+    """Returns the beginning of README.txt, by which a data set is recognised."""
+    numbers = f"train {spec.train} + {spec.train}, test {spec.test} pairs"
+    return f"{_FIRST_LINE}\n\nsize {spec.size}, level {spec.level}, {numbers}\n"
 
-    Its text is part of the format: folders written before are recognised by it.
-    """
+
+def _readme(spec: SeasonsSpec) -> str:
     classes = ", ".join(f"{index} {name}" for index, name in enumerate(CLASSES))
     return f"""\
-{_FIRST_LINE}
-
-size {spec.size}, level {spec.level}, train {spec.train} + {spec.train}, test {spec.test} pairs
-
+{_identity(spec)}
 trainA/ trainB/  images of different scenes: unpaired
-testA/ testB/    files of one name are two paintings of one scene
+testA/ testB/    files of the same name are two paintings of one scene
 truth/           class maps of the test scenes, 8-bit grey: {MIXED} where a pixel is of several
                  classes, else {classes}
 
-Made by unpaired; everything can be made again from the numbers above.
+Drawn by unpaired; the numbers above determine every image.
 """
