@@ -76,7 +76,7 @@ class Header:
         Raises:
             CheckpointError: a value is missing, of another type, or no configuration of ours.
         """
-        values = {name: written.get(name) for name in _TYPES}
+        values: dict[str, Any] = {name: written.get(name) for name in _TYPES}
         if written.get("format") == 1 and isinstance(values["pending"], str):
             values["pending"] = _parsed(values["pending"], path)
         for name, kind in _TYPES.items():
@@ -186,10 +186,10 @@ def prune(folder: Path, keep: int, newest: int) -> None:
 
 
 def _open(path: Path) -> safe_open:
-    if not path.is_file():
-        problem = "is not a file" if path.exists() else "does not exist"
-        raise CheckpointError(f"{path} {problem}: give a run folder or a weights file")
     try:
+        if not path.is_file():
+            problem = "is not a file" if path.exists() else "does not exist"
+            raise CheckpointError(f"{path} {problem}: give a run folder or a weights file")
         path.open("rb").close()
     except OSError as error:
         raise RunError(f"cannot read {path}: {reason_of(error)}") from error
@@ -199,7 +199,7 @@ def _open(path: Path) -> safe_open:
         raise _damaged(path, error) from error
 
 
-def _written(file: safe_open, path: Path) -> dict[str, Any]:
+def _written(file: Any, path: Path) -> dict[str, Any]:
     """The header as it stands in the file, of a format that is read here."""
     metadata = file.metadata() or {}
     if "unpaired" not in metadata:

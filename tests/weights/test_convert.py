@@ -1,4 +1,4 @@
-"""Files of the original code through `unpaired import` and back through `unpaired export`."""
+"""Files of the original code through `unpaired import`, and back through `unpaired export`."""
 
 import os
 import sys
@@ -46,8 +46,10 @@ def theirs(tmp_path):
 
 
 @pytest.fixture
-def said():
-    return []
+def said(caplog):
+    """Returns the lines logged so far."""
+    caplog.set_level("INFO", logger="unpaired")
+    return lambda: caplog.messages
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def out_of(network, images):
     return made.permute(0, 2, 3, 1).numpy()
 
 
-# ---- coming in ----------------------------------------------------------------------------
+# ---- import -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{"n_blocks": 6, "use_dropout": True}, {"n_blocks": 9}])
@@ -77,8 +79,8 @@ def test_a_run_of_theirs_translates_as_theirs_does(theirs, model, said, options)
     made = theirs(bands=(3, 1), **options)
     for network, _ in made.values():
         network.eval()
-    found = import_original(paths(made), model, name_a="photo", name_b="map", say=said.append)
-    assert said == []
+    found = import_original(paths(made), model, name_a="photo", name_b="map")
+    assert said() == []
     assert list(found) == ["generator_ab", "generator_ba", "discriminator_b", "discriminator_a"]
 
     loaded = load(model, device="cpu", threads=1)
@@ -136,9 +138,7 @@ def test_what_the_header_says(theirs, model):
 )
 def test_one_way(theirs, model, said, name, direction, way):
     made = theirs([name], bands=(3, 1))
-    import_original(
-        paths(made), model, direction=direction, name_a="summer", name_b="winter", say=said.append
-    )
+    import_original(paths(made), model, direction=direction, name_a="summer", name_b="winter")
     loaded = load(model, device="cpu", threads=1)
     ends = {"ab": (3, 1), "ba": (1, 3)}[way] if name == "G_B" else (3, 1)
     assert loaded.directions == (way,)
@@ -155,20 +155,20 @@ def test_one_way(theirs, model, said, name, direction, way):
         f"{back}: for that give a model with generator_{way[::-1]}"
     )
     if name == "G" and direction is None:
-        assert said == [
+        assert said() == [
             "latest_net_G.pth has neither G_A nor G_B in its name: taken as summer to winter; "
-            "--direction ba is the other way"
+            "--direction ba is the other direction"
         ]
     else:
-        assert said == []
+        assert said() == []
 
 
 def test_a_published_name(theirs, model, tmp_path, said):
     ((_, path),) = theirs(["G"]).values()
     path.rename(tmp_path / "summer2winter_yosemite.pth")
-    import_original([tmp_path / "summer2winter_yosemite.pth"], model, say=said.append)
+    import_original([tmp_path / "summer2winter_yosemite.pth"], model)
     assert load(model, device="cpu").directions == ("ab",)
-    assert "summer2winter_yosemite.pth has neither G_A nor G_B" in said[0]
+    assert "summer2winter_yosemite.pth has neither G_A nor G_B" in said()[0]
 
 
 def test_old_files_and_wrapped_files_give_the_same_model(theirs, model, tmp_path):
@@ -194,7 +194,7 @@ def test_a_discriminator_too_deep_for_256_pixels(theirs, model, tmp_path):
     assert (recipe.discriminator_layers, recipe.image_size) == (7, 384)
 
 
-# ---- what is refused coming in ------------------------------------------------------------
+# ---- what import rejects ------------------------------------------------------------------
 
 
 def refusal(kind, *arguments, **options):
@@ -213,14 +213,15 @@ def test_files_that_are_not_of_one_model(theirs, model, tmp_path):
     )
     nameless = theirs(["G"])["G"][1]
     assert "latest_net_G_A.pth and latest_net_G.pth are both generator_ab" in refusal(
-        CheckpointError, [*files, nameless], model, say=lambda text: None
+        CheckpointError, [*files, nameless], model
     )
     wide = theirs(["G_B"], epoch="wide", ngf=8)["G_B"][1]
-    assert "latest_net_G_A.pth has width 4 and 2 blocks, wide_net_G_B.pth width 8" in refusal(
-        CheckpointError, [files[0], wide], model
+    assert (
+        "width is 4 in latest_net_G_A.pth and 8 in wide_net_G_B.pth: they are not of one model"
+        in refusal(CheckpointError, [files[0], wide], model)
     )
     grey = theirs(["D_A"], epoch="grey", bands=(3, 1))["D_A"][1]
-    assert "latest_net_G_A.pth has 3 bands for domain b and grey_net_D_A.pth has 1" in refusal(
+    assert "bands_b is 3 in latest_net_G_A.pth and 1 in grey_net_D_A.pth" in refusal(
         CheckpointError, [*files[:2], grey], model
     )
     assert "no generator among the files" in refusal(CheckpointError, files[2:], model)
@@ -250,7 +251,7 @@ def test_files_that_hold_something_else(theirs, model, tmp_path):
     path = tmp_path / "latest_net_G_A.pth"
     state = theirs(["G"])["G"][0].state_dict()
     torch.save({"epoch": 1, "state_dict": state}, path)
-    assert "holds 'epoch', 'state_dict' where only tensors may be" in refusal(
+    assert "holds 'epoch', 'state_dict' where only plain tensors may be" in refusal(
         CheckpointError, [path], model
     )
     torch.save({f"model.{name}": tensor for name, tensor in state.items()}, path)
@@ -258,7 +259,7 @@ def test_files_that_hold_something_else(theirs, model, tmp_path):
     import_original([theirs(["G_B"])["G_B"][1]], model)
     # Some versions of PyTorch can read it, some cannot.
     assert "model.safetensors" in refusal(CheckpointError, [model], tmp_path / "x.safetensors")
-    assert f"{tmp_path / 'no.pth'} is not there" in refusal(
+    assert f"{tmp_path / 'no.pth'} does not exist" in refusal(
         CheckpointError, [tmp_path / "no.pth"], tmp_path / "x.safetensors"
     )
     assert "is a folder: give its files, such as" in refusal(
@@ -277,7 +278,7 @@ class Trap:
 def test_a_file_that_would_run_code(theirs, model, tmp_path):
     path, mark = tmp_path / "latest_net_G_A.pth", tmp_path / "mark"
     torch.save(dict(theirs(["G"])["G"][0].state_dict()) | {"model.1.weight": Trap(mark)}, path)
-    assert "names posix.mkdir, which is no tensor, and may run code" in refusal(
+    assert "names posix.mkdir, which is not a tensor, and may run code" in refusal(
         CheckpointError, [path], model
     )
     assert not mark.exists()
@@ -299,7 +300,7 @@ def test_what_exists_stays(theirs, model, tmp_path):
     assert "is a folder: name a file in it" in refusal(ConfigError, files, tmp_path)
 
 
-def test_names_of_domains_are_refused_before_any_work(model, tmp_path):
+def test_names_of_domains_are_rejected_before_any_work(model, tmp_path):
     assert "do not tell the domains apart" in refusal(
         ConfigError, [tmp_path / "no.pth"], model, name_a="x", name_b="X"
     )
@@ -308,24 +309,23 @@ def test_names_of_domains_are_refused_before_any_work(model, tmp_path):
 def test_a_folder_that_cannot_be_written(theirs, tmp_path):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "model.safetensors"
-    assert "is a file (expected a folder)" in refusal(
-        RunError, paths(theirs(["G_A"])), out
-    )
+    assert "is a file (expected a folder)" in refusal(RunError, paths(theirs(["G_A"])), out)
 
 
 def test_without_pytorch(theirs, model, monkeypatch, tmp_path):
     files = paths(theirs(["G_A"]))
     import_original(files, model)
+    monkeypatch.delattr("unpaired.weights.torch_pth")
     monkeypatch.delitem(sys.modules, "unpaired.weights.torch_pth")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert refusal(MissingExtra, files, tmp_path / "x.safetensors") == (
         "reading .pth files needs torch, which is not installed: pip install 'unpaired[torch]'"
     )
     with pytest.raises(MissingExtra, match=r"writing \.pth files needs torch"):
-        export_original(model, tmp_path / "out", say=lambda text: None)
+        export_original(model, tmp_path / "out")
 
 
-# ---- going out ----------------------------------------------------------------------------
+# ---- export -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def run(tmp_path):
             for name, a in engine.state().items()
         }
         engine.load(state | {"updates": np.array(7)})
-        save(tmp_path / "run", Config(recipe, CPU), engine, 7, "{}")
+        save(tmp_path / "run", Config(recipe, CPU), engine, 7, {})
         return tmp_path / "run", engine
 
     return make
@@ -358,11 +358,11 @@ def loaded_strictly(path, network):
 
 @pytest.mark.parametrize("ema", [0.9, 0.0])
 @pytest.mark.parametrize("given", ["run", "checkpoint"])
-def test_a_run_goes_out_as_it_translates(run, tmp_path, said, ema, given):
+def test_a_run_is_exported_as_it_translates(run, tmp_path, said, ema, given):
     folder, engine = run(ema=ema)
     source = folder if given == "run" else checkpoint.checkpoint_path(folder, 7)
     out = tmp_path / "theirs"
-    files = export_original(source, out, say=said.append)
+    files = export_original(source, out)
     assert [path.name for path in files] == [
         f"latest_net_{name}.pth" for name in ("G_A", "G_B", "D_A", "D_B")
     ]
@@ -381,8 +381,8 @@ def test_a_run_goes_out_as_it_translates(run, tmp_path, said, ema, given):
         )
         images = random_images(bands)
         assert np.abs(out_of(network, images)[..., 0] - engine.judge(images, domain)).max() < 1e-5
-    which = "the running mean (EMA) of the generators" if ema else "the last weights"
-    assert said == [
+    which = "the average (EMA) of the generators" if ema else "the last weights"
+    assert said() == [
         f"{which} at step 7, as `unpaired translate` uses them",
         "their options: --input_nc 3 --output_nc 1 --ngf 4 --norm instance --no_dropout "
         "--netD n_layers --n_layers_D 2 --ndf 2 --netG resnet_6blocks",
@@ -392,7 +392,7 @@ def test_a_run_goes_out_as_it_translates(run, tmp_path, said, ema, given):
 def test_in_and_out_again_is_the_same_but_for_the_void_biases(theirs, model, tmp_path):
     made = theirs(use_dropout=True, old=True)
     import_original(paths(made), model)
-    export_original(model, tmp_path / "out", say=lambda text: None)
+    export_original(model, tmp_path / "out")
     for name, (network, path) in made.items():
         again = torch.load(tmp_path / "out" / path.name, weights_only=True)
         parameters = {
@@ -405,40 +405,40 @@ def test_in_and_out_again_is_the_same_but_for_the_void_biases(theirs, model, tmp
         assert not any(again[key].any() for key in set(parameters) - same)
 
 
-def test_a_run_whose_checkpoint_is_gone_goes_out_without_discriminators(run, tmp_path, said):
+def test_a_run_without_its_checkpoint_is_exported_without_discriminators(run, tmp_path, said):
     folder, _ = run()
     checkpoint.checkpoint_path(folder, 7).unlink()
-    files = export_original(folder, tmp_path / "out", say=said.append)
+    files = export_original(folder, tmp_path / "out")
     assert [path.name for path in files] == ["latest_net_G_A.pth", "latest_net_G_B.pth"]
-    assert said[1].startswith("no discriminators, which are in the checkpoint of this step: ")
-    assert "--ndf" not in said[2]
+    assert said()[1].startswith("no discriminators, which are in the checkpoint of this step: ")
+    assert "--ndf" not in said()[2]
 
 
 def test_a_number_of_blocks_that_their_options_do_not_have(run, tmp_path, said):
-    export_original(run(blocks=4)[0], tmp_path / "out", say=said.append)
-    assert "6 or 9 blocks and this model has 4" in said[-1]
+    export_original(run(blocks=4)[0], tmp_path / "out")
+    assert "6 or 9 blocks and this model has 4" in said()[-1]
     loaded_strictly(
         tmp_path / "out" / "latest_net_G_A.pth", ResnetGenerator(3, 1, ngf=4, n_blocks=4)
     )
 
 
-def test_what_cannot_go_out(run, tmp_path, theirs, said):
+def test_what_cannot_be_exported(run, tmp_path, theirs, said):
     out = tmp_path / "out"
     folder, _ = run(upsample="resize")
-    with pytest.raises(ConfigError, match="goes up by resize convolutions"):
-        export_original(folder, out, say=said.append)
+    with pytest.raises(ConfigError, match="upsamples by resize convolutions"):
+        export_original(folder, out)
     assert not out.exists()
-    with pytest.raises(CheckpointError, match="nothing is not there"):
-        export_original(tmp_path / "nothing", out, say=said.append)
-    with pytest.raises(CheckpointError, match=r"theirs.model\.safetensors is not there"):
-        export_original(theirs(["G_A"])["G_A"][1].parent, out, say=said.append)
+    with pytest.raises(CheckpointError, match="nothing does not exist"):
+        export_original(tmp_path / "nothing", out)
+    with pytest.raises(CheckpointError, match=r"theirs.model\.safetensors does not exist"):
+        export_original(theirs(["G_A"])["G_A"][1].parent, out)
     with pytest.raises(CheckpointError, match="is damaged or not a weights file"):
-        export_original(theirs(["G_A"])["G_A"][1], out, say=said.append)
+        export_original(theirs(["G_A"])["G_A"][1], out)
     model = tmp_path / "none.safetensors"
     header = checkpoint.Header("model", Config(preset("paper"), CPU), 0)
     checkpoint.write(model, header, {"x": np.zeros(1, np.float32)})
     with pytest.raises(CheckpointError, match="holds no generator"):
-        export_original(model, out, say=said.append)
+        export_original(model, out)
 
 
 def test_files_of_theirs_stay_unless_overwritten(run, tmp_path, said):
@@ -447,9 +447,9 @@ def test_files_of_theirs_stay_unless_overwritten(run, tmp_path, said):
     out.mkdir()
     (out / "latest_net_D_B.pth").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"latest_net_D_B\.pth exists.*--overwrite"):
-        export_original(folder, out, say=said.append)
+        export_original(folder, out)
     assert [path.name for path in out.iterdir()] == ["latest_net_D_B.pth"]
-    export_original(folder, out, overwrite=True, say=said.append)
+    export_original(folder, out, overwrite=True)
     assert len(list(out.iterdir())) == 4
     assert (out / "latest_net_D_B.pth").read_bytes() != b"mine"
 
@@ -466,7 +466,7 @@ def test_import_and_export_through_the_command_line(theirs, model, tmp_path, cap
         "generator_ab: 3 -> 1 bands, width 4, 2 blocks (latest_net_G_A.pth)\n"
         "discriminator_a: 3 bands, width 4, 2 layers (latest_net_D_B.pth)\n"
     )
-    assert err == f"written: unpaired translate {model} PICTURES --to 'my map' --out FOLDER\n"
+    assert err == f"written: unpaired translate {model} IMAGES --to 'my map' --out FOLDER\n"
     folder = tmp_path / "out"
     assert main(["export", str(model), "--format", "original", "--out", str(folder)]) == 0
     out, err = capsys.readouterr()
@@ -479,7 +479,7 @@ def test_a_nameless_generator_through_the_command_line(theirs, model, capsys):
     assert main(["import", str(path), "--out", str(model), "--direction", "ba"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("generator_ba: ")
-    assert err == f"written: unpaired translate {model} PICTURES --to a --out FOLDER\n"
+    assert err == f"written: unpaired translate {model} IMAGES --to a --out FOLDER\n"
     assert main(["import", str(path), "--out", str(model), "--overwrite"]) == 0
     assert "neither G_A nor G_B in its name: taken as a to b" in capsys.readouterr().err
 

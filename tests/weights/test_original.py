@@ -9,12 +9,13 @@ from torch import nn
 
 from authors import NLayerDiscriminator, ResnetGenerator, randomised
 from unpaired.config import Runtime
+from unpaired.engines.architecture import discriminator_layers, generator_layers
 from unpaired.engines.choice import make_engine, make_translator
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.errors import CheckpointError, ConfigError
 from unpaired.presets import preset
-from unpaired.weights.original import Network, join, our_name, recognise, to_original
+from unpaired.weights.original import OriginalNetwork, join, our_name, recognise, to_original
 
 CPU = Runtime(device="cpu", threads=1)
 
@@ -44,7 +45,7 @@ def random_images(bands, side=32, seed=0):
 
 
 def out_of(network, images):
-    """What a network of theirs makes of NHWC images, NHWC too."""
+    """The result of a network of theirs, NHWC in and out."""
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(next(network.parameters()).dtype)
     with torch.no_grad():
         return network(tensor).permute(0, 2, 3, 1).numpy()
@@ -55,7 +56,7 @@ def test_the_restated_networks_have_the_size_of_theirs():
         assert sum(p.numel() for p in network.parameters()) == count
 
 
-# ---- coming in ----------------------------------------------------------------------------
+# ---- import -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 6, 9])
@@ -67,7 +68,7 @@ def test_a_generator_is_read_off_its_shapes(blocks, dropout):
     assert (network.bands_in, network.bands_out) == (3, 1)
     assert (network.width, network.depth) == (5, blocks)
     assert str(network) == f"3 -> 1 bands, width 5, {blocks} blocks"
-    ours = Generator(3, 1, width=5, blocks=blocks, upsample="transposed")
+    ours = Generator(generator_layers(3, 1, width=5, blocks=blocks, upsample="transposed"))
     shapes = {name: tuple(p.shape) for name, p in ours.named_parameters()}
     assert {name: array.shape for name, array in network.arrays.items()} == shapes
     assert {array.dtype for array in network.arrays.values()} == {np.dtype(np.float32)}
@@ -79,7 +80,7 @@ def test_a_discriminator_is_read_off_its_shapes(layers):
     assert (network.kind, network.bands_in, network.bands_out) == ("discriminator", 2, 1)
     assert (network.width, network.depth) == (3, layers)
     assert str(network) == f"2 bands, width 3, {layers} layers"
-    ours = Discriminator(2, width=3, layers=layers)
+    ours = Discriminator(discriminator_layers(2, width=3, layers=layers))
     shapes = {name: tuple(p.shape) for name, p in ours.named_parameters()}
     assert {name: array.shape for name, array in network.arrays.items()} == shapes
 
@@ -109,7 +110,9 @@ def test_a_generator_of_theirs_gives_the_same_images_in_ours(precision, options)
     network = recognise(state_of(theirs), "x")
     recipe = small(width=8, blocks=options["n_blocks"], bands_b=2, precision=precision)
     translator = make_translator(recipe, CPU)
-    translator.load_generators({f"generator_ab.{name}": array for name, array in network.arrays.items()})
+    translator.load_generators(
+        {f"generator_ab.{name}": array for name, array in network.arrays.items()}
+    )
     images = random_images(3)
     made = translator.translate(images, "ab")
     theirs.to(torch.float64 if precision == "fp64" else torch.float32)
@@ -122,7 +125,7 @@ def test_a_generator_of_theirs_gives_the_same_images_in_ours(precision, options)
 def test_in_fp64_only_rounding_is_between_their_generator_and_ours():
     theirs = randomised(ResnetGenerator(ngf=8, n_blocks=3), 2).double()
     network = recognise(state_of(theirs), "x")
-    ours = Generator(3, 3, width=8, blocks=3, upsample="transposed").double()
+    ours = Generator(generator_layers(3, 3, width=8, blocks=3, upsample="transposed")).double()
     ours.load_state_dict({name: torch.from_numpy(a) for name, a in network.arrays.items()})
     theirs.load_state_dict({name: p.float().double() for name, p in theirs.state_dict().items()})
     x = torch.randn(1, 3, 32, 40, dtype=torch.float64)
@@ -149,7 +152,7 @@ def test_a_discriminator_of_theirs_judges_the_same_in_ours(precision, tolerance,
     assert np.abs(engine.judge(images, "a") - expected).max() > 0.1
 
 
-# ---- going out ----------------------------------------------------------------------------
+# ---- export -------------------------------------------------------------------------------
 
 
 def ours_at_random(recipe):
@@ -163,7 +166,7 @@ def ours_at_random(recipe):
     }
 
 
-def test_what_goes_out_loads_strictly_and_gives_the_same():
+def test_what_is_exported_loads_strictly_and_gives_the_same():
     recipe = small(bands_b=1, discriminator_layers=2, pool_size=0)
     arrays = ours_at_random(recipe)
     files = to_original(arrays, recipe)
@@ -265,7 +268,9 @@ def test_a_file_named_after_two_networks():
 
 
 def network(kind="generator", source="x.pth", bands=(3, 3), width=4, depth=2):
-    return Network(kind, source, *bands, width, depth, {"head.bias": np.zeros(3, np.float32)})
+    return OriginalNetwork(
+        kind, source, *bands, width, depth, {"head.bias": np.zeros(3, np.float32)}
+    )
 
 
 def test_a_generator_alone_tells_both_domains():
@@ -281,22 +286,22 @@ def test_a_generator_alone_tells_both_domains():
         ({"discriminator_a": network("discriminator")}, "no generator among the files"),
         (
             {"generator_ab": network(), "generator_ba": network(source="y.pth", width=8)},
-            r"x\.pth has width 4 and 2 blocks, y\.pth width 8 and 2: they are not of one model",
+            r"width is 4 in x\.pth and 8 in y\.pth: they are not of one model",
         ),
         (
             {"generator_ab": network(), "generator_ba": network(source="y.pth", depth=9)},
-            r"x\.pth has width 4 and 2 blocks, y\.pth width 4 and 9",
+            r"blocks is 2 in x\.pth and 9 in y\.pth: they are not of one model",
         ),
         (
             {"generator_ab": network(bands=(3, 1)), "generator_ba": network(source="y.pth")},
-            r"x\.pth has 1 bands for domain b and y\.pth has 3: they are not of one model",
+            r"bands_b is 1 in x\.pth and 3 in y\.pth: they are not of one model",
         ),
         (
             {
                 "generator_ab": network(bands=(3, 1)),
                 "discriminator_a": network("discriminator", "D_B.pth", bands=(1, 1)),
             },
-            r"x\.pth has 3 bands for domain a and D_B\.pth has 1",
+            r"bands_a is 3 in x\.pth and 1 in D_B\.pth: they are not of one model",
         ),
         (
             {
@@ -304,7 +309,7 @@ def test_a_generator_alone_tells_both_domains():
                 "discriminator_a": network("discriminator", "D_B.pth", (3, 1), depth=3),
                 "discriminator_b": network("discriminator", "D_A.pth", (3, 1), depth=2),
             },
-            r"D_B\.pth has width 4 and 3 layers, D_A\.pth width 4 and 2",
+            r"discriminator_layers is 3 in D_B\.pth and 2 in D_A\.pth: they are not of one model",
         ),
     ],
 )
@@ -313,7 +318,7 @@ def test_networks_that_are_not_of_one_model(networks, told):
         join(networks)
 
 
-# ---- what is refused ----------------------------------------------------------------------
+# ---- what is rejected ---------------------------------------------------------------------
 
 
 def unet_state():
@@ -338,7 +343,7 @@ def without_void_biases(state, kept):
     return {name: a for name, a in state.items() if name in kept or not name.endswith("bias")}
 
 
-REFUSED = {
+REJECTED = {
     "U-Net": (unet_state, r"a U-Net \(--netG unet_128 or unet_256\)"),
     "pixel": (
         lambda: state_of(nn.ModuleDict({"net": nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())})),
@@ -365,7 +370,7 @@ REFUSED = {
     ),
     "a bias missing": (
         lambda: changed(generator_state(), model__4__bias=None),
-        r"not a ResNet generator of 2 blocks .*'model\.4\.bias' is missing",
+        r"not a ResNet generator of 2 blocks .*model\.4\.bias is missing",
     ),
     "one more": (
         lambda: changed(generator_state(), model__99__weight=np.zeros((1, 1, 1, 1))),
@@ -406,9 +411,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused(case):
-    make, told = REFUSED[case]
+@pytest.mark.parametrize("case", REJECTED)
+def test_what_is_rejected(case):
+    make, told = REJECTED[case]
     with pytest.raises(CheckpointError, match=told) as caught:
         recognise(make(), "their.pth")
     message = str(caught.value)

@@ -40,22 +40,3 @@ def _classes(
                 return JaxEngine, JaxTranslator
     except ModuleNotFoundError as error:
         raise MissingExtra.of(error, framework) from error
-
-
-# ---- to be moved to weights/ and features/ by their owner ---------------------------------
-
-
-def read_pth(path):  # type: ignore[no-untyped-def]
-    try:
-        from unpaired.weights.torch_pth import read
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of(error, "torch", "reading .pth files") from error
-    return read(path)
-
-
-def dump_pth(arrays):  # type: ignore[no-untyped-def]
-    try:
-        from unpaired.weights.torch_pth import dump
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of(error, "torch", "writing .pth files") from error
-    return dump(arrays)

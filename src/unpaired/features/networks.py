@@ -9,7 +9,7 @@ Simonyan, Zisserman, "Very deep convolutional networks...", 2015; Tan, Le, "Effi
 the authors' EfficientNet-Lite: no squeeze-and-excite, ReLU6, inputs (x - 127) / 128.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class TorchFeatures:
     def __init__(self, path: Path, device: str, threads: int) -> None:
         self.device = find_device(device, threads)
         weights = _read(path)
+        self._run: Callable[[Tensor], Tensor]
         if "_conv_stem.weight" in weights:
             layers = _folded(_take(weights, _lite_shapes(), path, torch.device("cpu")), self.device)
             name, self.width = "EfficientNet-Lite0 head", _HEAD

@@ -1,30 +1,25 @@
 """Models from and to files of the original PyTorch code: `unpaired import`, `unpaired export`."""
 
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from unpaired import checkpoint
 from unpaired.checkpoint import Header
 from unpaired.config import Config, Recipe, Runtime
+from unpaired.console import log
 from unpaired.directions import Direction
-from unpaired.engines.choice import dump_pth, read_pth
-from unpaired.errors import CheckpointError, ConfigError, RunError
-from unpaired.images.header import reason_of
+from unpaired.engines.architecture import smallest_crop
+from unpaired.errors import CheckpointError, ConfigError, MissingExtra
 from unpaired.presets import preset
 from unpaired.storage import atomic_path
 from unpaired.weights import original
+from unpaired.weights.original import OriginalNetwork
 
 __all__ = ["export_original", "import_original"]
-
-Say = Callable[[str], None]
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def import_original(
@@ -35,59 +30,58 @@ def import_original(
     name_a: str = "a",
     name_b: str = "b",
     overwrite: bool = False,
-    say: Say = _tell,
-) -> dict[str, original.Network]:
+) -> dict[str, OriginalNetwork]:
     """Writes the model file `out` from `.pth` files of the original code, one a network.
 
-    Which network a file holds is told by G_A, G_B, D_A or D_B in its name; a generator with none of
-    them goes in `direction`, "ab" where that is not given. What else there is to know is read off
-    the shapes. Returns what was found, by our names of the networks.
+    The network that a file holds is told by G_A, G_B, D_A or D_B in its name; a generator without
+    any of them has the direction `direction`, "ab" by default. Everything else is read from the
+    shapes. Returns the networks found, by our names.
 
     Raises:
         CheckpointError: a file holds another architecture or more than tensors, or the files are
             not of one model.
-        ConfigError: names or flags that cannot be, or `out` exists and `overwrite` is false.
+        ConfigError: impossible names or flags, or `out` exists and `overwrite` is false.
         MissingExtra: PyTorch is not installed.
         RunError: the system refuses to read or write.
     """
-    out, paths = Path(out), [Path(file) for file in files]
-    names = {"name_a": name_a, "name_b": name_b}
-    preset("paper", names)  # refused before any work
+    out, names = Path(out), {"name_a": name_a, "name_b": name_b}
+    preset("paper", names)  # rejected before any work
     _require_free([out], overwrite)
-    networks: dict[str, original.Network] = {}
-    for path in paths:
-        _require_file(path, out)
-        network = original.recognise(read_pth(path), path.name)
-        name = original.our_name(path.stem)
-        if name is None:
-            name = _by_direction(network, direction, name_a, name_b, say)
-        elif network.kind == "generator" and direction is not None:
-            raise ConfigError(
-                f"--direction is for a generator whose file has no G_A or G_B in its name, and "
-                f"{path.name} has: leave it away, or swap --name-a and --name-b"
+    networks: dict[str, OriginalNetwork] = {}
+    for path in map(Path, files):
+        if path.is_dir():
+            raise CheckpointError(
+                f"{path} is a folder: give its files, such as {path / 'latest_net_*.pth'}"
             )
-        if not name.startswith(network.kind):
-            raise CheckpointError(f"{path} holds a {network.kind}, and its name says otherwise")
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist: give .pth files of the original code")
+        if out.exists() and os.path.samefile(path, out):
+            raise ConfigError(f"--out {out} is one of the files to import: choose another name")
+        network = original.recognise(_torch_pth("reading .pth files").read(path), path.name)
+        name = _our_name(path, network, direction, name_a, name_b)
         if name in networks:
             raise CheckpointError(
                 f"{networks[name].source} and {path.name} are both {name}: give one file a network"
             )
         networks[name] = network
     told, arrays = original.join(networks)
+    # Nothing is known of a training. A crop must hold a patch of the discriminator in any case.
+    values = {"depth_a": 8, "depth_b": 8, "steps": 0} | told | names
+    layers = told.get("discriminator_layers", 3)
+    if smallest_crop(layers) > 256:
+        values["image_size"] = smallest_crop(layers)
     made_on = f"imported from {', '.join(network.source for network in networks.values())}"
-    header = Header("model", Config(_recipe(told | names), Runtime()), 0, made_on=made_on)
+    header = Header("model", Config(preset("paper", values), Runtime()), 0, made_on=made_on)
     checkpoint.write(out, header, arrays)
     return networks
 
 
-def export_original(
-    model: str | Path, out: str | Path, *, overwrite: bool = False, say: Say = _tell
-) -> list[Path]:
+def export_original(model: str | Path, out: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Writes `latest_net_G_A.pth` and so on into the folder `out`, as the original code reads them.
 
     `model` is a run folder, its `model.safetensors` or a checkpoint. The generators have the
-    weights that `translate` uses. Discriminators are written where there are some; those of a run
-    are in its checkpoint of the same step. Returns the files.
+    weights that `translate` uses. Discriminators are written if there are any; those of a run are
+    in its checkpoint of the same step. Returns the files.
 
     Raises:
         ConfigError: the original code has no such networks, or a file exists and `overwrite` is
@@ -97,74 +91,73 @@ def export_original(
         RunError: the system refuses to read or write.
     """
     model, out = Path(model), Path(out)
-    header, arrays = _weights(model, say)
-    recipe = header.config.recipe
+    recipe, arrays = _weights(model)
     states = original.to_original(arrays, recipe)
     if not any(name.startswith("G_") for name in states):
         raise CheckpointError(f"{model} holds no generator: give a run folder or its model")
     targets = {out / f"latest_net_{name}.pth": state for name, state in states.items()}
     _require_free(list(targets), overwrite)
-    contents = {path: dump_pth(state) for path, state in targets.items()}
-    for path, content in contents.items():
+    dump = _torch_pth("writing .pth files").dump
+    for path, content in [(path, dump(state)) for path, state in targets.items()]:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
-    say(_options(recipe, any(name.startswith("D_") for name in states)))
+    log.info(_options(recipe, any(name.startswith("D_") for name in states)))
     return list(targets)
 
 
-def _by_direction(
-    network: original.Network, direction: Direction | None, name_a: str, name_b: str, say: Say
+def _torch_pth(purpose: str) -> ModuleType:
+    try:
+        from unpaired.weights import torch_pth
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of(error, "torch", purpose) from error
+    return torch_pth
+
+
+def _our_name(
+    path: Path, network: OriginalNetwork, direction: Direction | None, name_a: str, name_b: str
 ) -> str:
-    """Our name of a network whose file's name tells nothing."""
-    if network.kind == "discriminator":
+    """Our name of a file's network, by the name of the file, else by the direction asked for."""
+    name = original.our_name(path.stem)
+    if name is None and network.kind == "discriminator":
         raise CheckpointError(
-            f"{network.source} holds a discriminator, and its name has neither D_A nor D_B: their "
+            f"{path.name} holds a discriminator, and its name has neither D_A nor D_B: their "
             "D_A judges B, their D_B judges A; rename it"
         )
-    if direction is None:
-        say(
-            f"{network.source} has neither G_A nor G_B in its name: taken as {name_a} to {name_b}; "
-            "--direction ba is the other way"
+    if name is None:
+        if direction is None:
+            log.warning(
+                f"{path.name} has neither G_A nor G_B in its name: taken as {name_a} to {name_b}; "
+                "--direction ba is the other direction"
+            )
+        return f"generator_{direction or 'ab'}"
+    if network.kind == "generator" and direction is not None:
+        raise ConfigError(
+            f"--direction is for a generator whose file has no G_A or G_B in its name, and "
+            f"{path.name} has: omit it, or swap --name-a and --name-b"
         )
-    return f"generator_{direction or 'ab'}"
+    if not name.startswith(network.kind):
+        raise CheckpointError(f"{path} holds a {network.kind}, and its name says otherwise")
+    return name
 
 
-def _recipe(told: Mapping[str, object]) -> Recipe:
-    """The recipe of 2017 with what the files tell; of a training, nothing is known."""
-    values = {"depth_a": 8, "depth_b": 8, "steps": 0, **told}
-    layers = values.get("discriminator_layers", 3)
-    # A crop has to hold a patch of the discriminator, whatever they trained on.
-    side = max(256, 3 * 2**layers) if isinstance(layers, int) else 256
-    return preset("paper", values if side == 256 else values | {"image_size": side})
-
-
-def _weights(model: Path, say: Say) -> tuple[Header, dict[str, np.ndarray]]:
-    """The tensors to export, and the header of the file of the generators."""
-    try:
-        folder = model if model.is_dir() else None
-        header, arrays = checkpoint.read(model / "model.safetensors" if folder else model)
-    except OSError as error:
-        raise RunError(f"cannot read {model}: {reason_of(error)}") from error
-    means = {name: array for name, array in arrays.items() if name.startswith("ema.generator_")}
-    generators = {name.removeprefix("ema."): array for name, array in means.items()} or {
-        name: array for name, array in arrays.items() if name.startswith("generator_")
-    }
-    averaged = bool(means) or header.weights == "ema"
-    kind = "the running mean (EMA) of the generators" if averaged else "the last weights"
-    say(f"{kind} at step {header.step}, as `unpaired translate` uses them")
-    if folder is not None:
-        path = checkpoint.checkpoint_path(folder, header.step)
+def _weights(model: Path) -> tuple[Recipe, Mapping[str, np.ndarray]]:
+    """The recipe of a model, and its tensors to export."""
+    is_run = os.path.isdir(model)
+    header, arrays = checkpoint.read(model / "model.safetensors" if is_run else model)
+    generators, weights = checkpoint.generators(header, arrays)
+    kinds = {"ema": "the average (EMA) of the generators", "last": "the last weights"}
+    log.info(f"{kinds[weights]} at step {header.step}, as `unpaired translate` uses them")
+    if is_run:
         try:
-            arrays = checkpoint.read(path)[1]
+            arrays = checkpoint.read(checkpoint.checkpoint_path(model, header.step))[1]
         except CheckpointError as error:
-            say(f"no discriminators, which are in the checkpoint of this step: {error}")
-    return header, generators | {
-        name: array for name, array in arrays.items() if name.startswith("discriminator_")
-    }
+            log.warning(f"no discriminators, which are in the checkpoint of this step: {error}")
+    discriminators = {name: a for name, a in arrays.items() if name.startswith("discriminator_")}
+    return header.config.recipe, generators | discriminators
 
 
 def _options(recipe: Recipe, discriminators: bool) -> str:
-    """What the original code has to be told of these networks."""
+    """The options that the original code needs for these networks."""
     told = (
         f"their options: --input_nc {recipe.bands_a} --output_nc {recipe.bands_b} "
         f"--ngf {recipe.width} --norm instance --no_dropout"
@@ -178,17 +171,6 @@ def _options(recipe: Recipe, discriminators: bool) -> str:
         f"{told}; their --netG has 6 or 9 blocks and this model has {recipe.blocks}: it needs "
         f"ResnetGenerator(..., n_blocks={recipe.blocks}) in their code"
     )
-
-
-def _require_file(path: Path, out: Path) -> None:
-    if path.is_dir():
-        raise CheckpointError(
-            f"{path} is a folder: give its files, such as {path / 'latest_net_*.pth'}"
-        )
-    if not path.exists():
-        raise CheckpointError(f"{path} is not there: give .pth files of the original code")
-    if out.exists() and os.path.samefile(path, out):
-        raise ConfigError(f"--out {out} is one of the files to import: choose another name")
 
 
 def _require_free(targets: Sequence[Path], overwrite: bool) -> None:

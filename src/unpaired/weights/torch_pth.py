@@ -1,7 +1,7 @@
-"""The `.pth` files of PyTorch: plain state_dicts read without running anything, and written.
+"""The `.pth` files of PyTorch: plain state_dicts read without running any code, and written.
 
-The one place of `torch.load` and `torch.save`. A file of this kind is a pickle, which can run code
-when it is read; `weights_only=True` reads tensors and plain containers and refuses all else.
+The one place of `torch.load` and `torch.save`. Such a file is a pickle, which can run code when it
+is read; `weights_only=True` reads tensors and plain containers and rejects everything else.
 """
 
 import io
@@ -16,45 +16,62 @@ import torch
 from torch import Tensor
 
 from unpaired.engines.seam import Arrays
-from unpaired.errors import CheckpointError, RunError
+from unpaired.errors import CheckpointError, RunError, reason_of
 
 __all__ = ["dump", "read", "read_pth"]
 
 
 def read_pth(path: Path) -> dict[str, Tensor]:
-    """The tensors of a plain state_dict, on the CPU, of the types they were written in.
+    """Reads the tensors of a plain state_dict, on the CPU, in the types of the file.
 
     Raises:
-        CheckpointError: damaged, no such file at all, or it holds anything besides tensors.
+        CheckpointError: damaged, not such a file, or it holds anything besides plain tensors.
         RunError: the system gives no access to it.
     """
     try:
         path.open("rb").close()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunError(f"cannot read {path}: {reason}") from error
+        raise RunError(f"cannot read {path}: {reason_of(error)}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its age and kind: what counts raises
+            warnings.simplefilter("ignore")  # of its age and kind: what matters raises
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-        _require_plain(content, path)
-        return {name: _whole(tensor) for name, tensor in content.items()}
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a strange file may cause
-        raise CheckpointError(_refusal(path, error)) from error
+    except Exception as error:  # whatever an untrusted file may cause
+        # The library's own message has many lines, and advises to read the file unsafely.
+        if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise CheckpointError(
+                f"{path} names {named[1]}, which is not a tensor, and may run code when it is "
+                "read: only plain state_dicts are read"
+            ) from error
+        raise CheckpointError(_damaged(path, error)) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}: a plain state_dict of tensors is needed"
+        )
+    others = [
+        ascii(name)[:80]
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor) and _is_plain(value))
+    ]
+    if others or not content:
+        found = ", ".join(others[:4]) + (" and more" if len(others) > 4 else "")
+        raise CheckpointError(
+            f"{path} holds {found or 'nothing'} where only plain tensors may be: a state_dict of "
+            "one network is needed, as the authors' code writes it"
+        )
+    return {name: tensor.detach() for name, tensor in content.items()}
 
 
 def read(path: Path) -> Arrays:
-    """As `read_pth`, in numpy; floating point of any kind comes as float32. Raises alike."""
+    """Reads as `read_pth`, into numpy; floating point of any kind becomes float32. Raises alike."""
     tensors = read_pth(path)
     try:
         return {
             name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous().numpy()
             for name, tensor in tensors.items()
         }
-    except (TypeError, RuntimeError) as error:  # a type of numbers that numpy has not
-        raise CheckpointError(_refusal(path, error)) from error
+    except (TypeError, RuntimeError) as error:  # a type of numbers that numpy lacks
+        raise CheckpointError(_damaged(path, error)) from error
 
 
 def dump(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -68,42 +85,14 @@ def dump(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _require_plain(content: Any, path: Path) -> None:
-    """Lets only a dict of names and tensors pass."""
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}: a plain state_dict of tensors is needed"
-        )
-    others = [
-        ascii(name)[:80]
-        for name, value in content.items()
-        if not (isinstance(name, str) and isinstance(value, Tensor))
-    ]
-    if others or not content:
-        found = ", ".join(others[:4]) + (" and more" if len(others) > 4 else "")
-        raise CheckpointError(
-            f"{path} holds {found or 'nothing'} where only tensors may be: a plain state_dict of "
-            "one network is needed, as the authors' code writes it"
-        )
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """A tensor whose content is there: no sparse, quantised or complex one, no view beyond it."""
+def _is_plain(tensor: Tensor) -> bool:
+    """Dense and real, on the CPU, and not a view that claims more than its storage holds."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise ValueError("a tensor of a special layout")
+        return False
     if tensor.is_complex() or tensor.is_neg():
-        raise ValueError("a tensor of complex numbers")
-    # A view may claim any size over a small storage.
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError("a tensor that is larger than its content")
-    return tensor.detach()
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _refusal(path: Path, error: Exception) -> str:
-    # The library's own words are many lines, and advise to read the file unsafely.
-    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return (
-            f"{path} names {found[1]}, which is no tensor, and may run code when it is read: only "
-            "plain state_dicts are read"
-        )
-    return f"{path} is damaged or no plain state_dict of PyTorch ({type(error).__name__})"
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged or not a plain state_dict of PyTorch ({type(error).__name__})"
