@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from unpaired.directions import Domain
+from unpaired.directions import DOMAINS, Domain
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
 from unpaired.errors import ConfigError
 
@@ -54,28 +54,37 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def option(
-    default: T, text: str, *, at_least: float = 0, metavar: str = "", shown: str = "", **more: Any
+    default: T,
+    text: str,
+    *,
+    at_least: float = 0,
+    at_most: float | None = None,
+    below: float | None = None,
+    multiple_of: int | None = None,
+    choices: tuple[object, ...] = (),
+    metavar: str = "",
+    shown: str = "",
 ) -> T:
-    """A dataclass field with its help, the look of its flag, and the values it may take.
+    """A dataclass field with its help, the values it may take, and the look of its flag.
 
     Args:
         default: its default.
         text: its explanation: the help of the flag and the comment in `config.toml`.
-        at_least: the least value of a number.
-        metavar: how the help shows its value, where the type does not tell.
-        shown: how the help shows its default, where the value does not tell.
-        more: other bounds of a number (`at_most`, `below`, `multiple_of`), and `choices`, the
-            values it may take (those of a `Literal` are known without).
+        at_least, at_most, below, multiple_of: bounds of a number.
+        choices: the values it may take; a `Literal` needs none.
+        metavar: how the help shows its value, where the type is not enough.
+        shown: how the help shows its default, where the value is not enough.
     """
-    about = {"help": text, "at_least": at_least, "metavar": metavar, "shown": shown, **more}
-    made: T = field(default=default, metadata=about)
-    return made
+    bounds = {"at_least": at_least, "at_most": at_most, "below": below, "multiple_of": multiple_of}
+    about = {"help": text, "choices": choices, "metavar": metavar, "shown": shown}
+    item: T = field(default=default, metadata=about | bounds)
+    return item
 
 
 def choices_of(item: "dataclasses.Field[Any]") -> tuple[object, ...]:
     """The values that a field made by `option` may take; empty: any."""
     known = get_args(item.type) if get_origin(item.type) is Literal else ()
-    return known or item.metadata.get("choices", ())
+    return known or tuple(item.metadata["choices"])
 
 
 def check(table: Any) -> None:
@@ -93,7 +102,7 @@ def check(table: Any) -> None:
             wrong = "it must be a number"
         elif isinstance(value, int | float):
             for name, (words, holds) in _BOUNDS.items():
-                bound = item.metadata.get(name)
+                bound = item.metadata[name]
                 if bound is not None and not holds(value, bound):
                     wrong = wrong or f"it must be {words} {bound}"
         if wrong:
@@ -232,12 +241,7 @@ class Recipe:
 
 # Settled by the data or the clock when a run is created: compared only where given by name.
 SETTLED = (
-    "name_a",
-    "name_b",
-    "bands_a",
-    "bands_b",
-    "depth_a",
-    "depth_b",
+    *(f"{fact.name}_{domain}" for fact in dataclasses.fields(DomainFacts) for domain in DOMAINS),
     "epoch_steps",
     "data_fingerprint",
 )

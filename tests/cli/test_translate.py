@@ -66,7 +66,7 @@ def test_existing_results_stay_unless_overwritten(fake_run, data, tmp_path, said
     assert (tmp_path / "out" / "00.png").read_bytes() != b"mine"
 
 
-def test_translate_refuses_in_one_line(fake_run, data, tmp_path, rejected):
+def test_translate_rejects_in_one_line(fake_run, data, tmp_path, rejected):
     rest = ["--to", "b", "--out", tmp_path / "out"]
     assert "no domain 'winter'" in rejected(
         "translate", fake_run, data / "testA", "--to", "winter", "--out", tmp_path / "out"

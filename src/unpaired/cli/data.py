@@ -61,7 +61,7 @@ def check(
 if TYPE_CHECKING:
     DataVerb: TypeAlias = Verb
 else:
-    DataVerb = verbs({"list": list_, "make": make, "fetch": fetch, "check": check})
+    DataVerb = verbs(list_, make, fetch, check)
 
 
 def data(verb: DataVerb) -> None:

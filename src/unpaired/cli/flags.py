@@ -1,7 +1,7 @@
 """The flags of the command line, made of the fields of Recipe, Runtime and Options."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
@@ -35,11 +35,12 @@ Verb: TypeAlias = Callable[[], None]
 """A verb with its arguments, parsed and not yet called."""
 
 
-def verbs(functions: Mapping[str, Callable[..., None]]) -> Any:
-    """The type of a parameter that is one of several verbs."""
+def verbs(*functions: Callable[..., None]) -> Any:
+    """The type of a parameter that is one of several verbs, each named like its function."""
     options = []
-    for name, function in functions.items():
+    for function in functions:
         bound = update_wrapper(partial(partial, function), function)  # binds arguments, calls not
+        name = function.__name__.rstrip("_")
         about = subcommand(name, constructor=bound, description=function.__doc__)
         options.append(Annotated[Any, about])
     return Annotated[Union[tuple(options)], arg(name="")]  # noqa: UP007

@@ -30,18 +30,7 @@ ABOUT = (
 if TYPE_CHECKING:
     AnyVerb: TypeAlias = Verb
 else:
-    AnyVerb = verbs(
-        {
-            "demo": demo,
-            "train": train,
-            "translate": translate,
-            "evaluate": evaluate,
-            "compare": compare,
-            "import": import_,
-            "export": export,
-            "data": data,
-        }
-    )
+    AnyVerb = verbs(demo, train, translate, evaluate, compare, import_, export, data)
 
 
 @dataclass(frozen=True)
