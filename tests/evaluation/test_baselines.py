@@ -17,7 +17,8 @@ from unpaired.metrics import image_set
 from unpaired.metrics.catalogue import metrics_for
 from unpaired.metrics.image_set import ImageSet
 from unpaired.metrics.metric import measure
-from unpaired.seasons.dataset import CLASSES, NAMED, draw, labels, paint, scene_seed
+from unpaired.seasons.dataset import NAMED, scene_seed
+from unpaired.seasons.landscapes import CLASSES, draw, labels, paint
 
 IDENTITY, REINHARD, HISTOGRAMS, MEAN, ORACLE = (baseline.name for baseline in BASELINES)
 

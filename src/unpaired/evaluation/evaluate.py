@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+from unpaired.config import drop_quiet
 from unpaired.data.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.diagnostics.probe import Judge
@@ -24,7 +25,7 @@ from unpaired.features.choice import make_features, make_lpips
 from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.metrics.catalogue import CYCLES, metrics_for
 from unpaired.report.report import Report
-from unpaired.seasons.dataset import CLASSES, palette
+from unpaired.seasons.landscapes import CLASSES, palette
 from unpaired.translation.model import Model, load
 
 __all__ = ["compare", "evaluate", "evaluate_models"]
@@ -42,7 +43,7 @@ def evaluate(model: Model | str | Path, data: Source, **options: Unpack[OptionKe
     Raises:
         ConfigError, DataError, CheckpointError, MissingExtra, RunError: rejected.
     """
-    chosen = Options(**options)
+    chosen = Options(**drop_quiet(options))
     if not isinstance(model, Model):
         model = load(model, engine=chosen.engine, device=chosen.device, threads=chosen.threads)
     return evaluate_models({"the model": model}, data, chosen)
@@ -57,7 +58,7 @@ def compare(
         ConfigError: fewer than two models, two of one name, or of different domains; besides, as
             `evaluate`.
     """
-    chosen = Options(**options)
+    chosen = Options(**drop_quiet(options))
     loaded = {
         name: load(path, engine=chosen.engine, device=chosen.device, threads=chosen.threads)
         for name, path in _names(models).items()

@@ -16,7 +16,8 @@ from unpaired.images.disk_array import disk_array
 from unpaired.images.image import from_signed
 from unpaired.metrics.catalogue import ClassMaps
 from unpaired.metrics.image_set import ImageSet
-from unpaired.seasons.dataset import CLASSES, find_truth
+from unpaired.seasons.dataset import find_truth
+from unpaired.seasons.landscapes import CLASSES
 from unpaired.streams import SAMPLE, stream
 
 __all__ = ["REFERENCE", "TestSet", "gather", "is_paired"]

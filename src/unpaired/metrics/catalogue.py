@@ -123,53 +123,28 @@ def _has_band_metrics(bands: int) -> bool:
     return bands != 3
 
 
+# fmt: off
 PSNR = Metric(
-    "psnr",
-    "PSNR",
-    "peak signal-to-noise ratio in dB, mean over the images",
-    "paired",
-    "higher",
-    2,
-    full=30,
-    unit="dB",
-    noise=2.0,
-    compute=_per_image(psnr),
-    applies=_is_photograph,
+    "psnr", "PSNR", "peak signal-to-noise ratio in dB, mean over the images",
+    "paired", "higher", 2, full=30, unit="dB", noise=2.0,
+    compute=_per_image(psnr), applies=_is_photograph,
 )
 SSIM = Metric(
-    "ssim",
-    "SSIM",
-    "structural similarity in windows of 7 × 7, mean over the images",
-    "paired",
-    "higher",
-    3,
-    full=1,
-    compute=_per_image(ssim),
-    applies=_is_photograph,
+    "ssim", "SSIM", "structural similarity in windows of 7 × 7, mean over the images",
+    "paired", "higher", 3, full=1, compute=_per_image(ssim), applies=_is_photograph,
 )
 RMSE = Metric(
-    "rmse",
-    "RMSE",
-    "root mean square error, levels of 255",
-    "paired",
-    "lower",
-    1,
-    compute=_per_image(squared_error, _root_mean),
-    applies=_is_photograph,
+    "rmse", "RMSE", "root mean square error, levels of 255", "paired", "lower", 1,
+    compute=_per_image(squared_error, _root_mean), applies=_is_photograph,
 )
 
 
 def _accuracy(levels: int) -> Metric:
     return Metric(
-        f"acc{levels}",
-        f"acc{levels}",
+        f"acc{levels}", f"acc{levels}",
         f"share of pixels with every band within {levels} levels of the truth",
-        "paired",
-        "higher",
-        3,
-        full=1,
+        "paired", "higher", 3, full=1, applies=_is_photograph,
         compute=_per_image(lambda x, y: within(x, y, levels).mean(axis=(1, 2))),
-        applies=_is_photograph,
     )
 
 
@@ -186,89 +161,54 @@ def _macro_accuracy(classes: ClassMaps) -> Metric:
         shares = class_accuracy(correct, labels, pure, names)
         return Value(_defined_mean(np.array(list(shares.values()))), parts=shares)
 
-    meaning = "mean over classes of acc16 on the pixels of one class only"
     return Metric(
-        "macro16",
-        "macro16",
-        meaning,
-        "paired",
-        "higher",
-        3,
-        full=1,
-        compute=compute,
-        applies=_is_photograph,
+        "macro16", "macro16", "mean over classes of acc16 on the pixels of one class only",
+        "paired", "higher", 3, full=1, compute=compute, applies=_is_photograph,
     )
 
 
 def _lpips(network: PairDistance) -> Metric:
-    """A grey image is shown to it as RGB."""
+    """LPIPS; it sees a grey image as RGB."""
     return Metric(
-        "lpips",
-        "LPIPS",
-        "learned distance to the truth, mean over the images",
-        "paired",
-        "lower",
-        3,
-        compute=_per_image(network.distance),
-        applies=_is_photograph,
+        "lpips", "LPIPS", "learned distance to the truth, mean over the images",
+        "paired", "lower", 3, compute=_per_image(network.distance), applies=_is_photograph,
     )
 
 
 SAM = Metric(
-    "sam",
-    "SAM",
-    "mean angle between generated and true spectra, degrees",
-    "paired",
-    "lower",
-    2,
+    "sam", "SAM", "mean angle between generated and true spectra, degrees", "paired", "lower", 2,
     compute=_per_image(_one_by_one(spectral_angle), _defined_mean, _as_it_is),
     applies=lambda bands: _has_band_metrics(bands) and bands > 1,
 )
 ERGAS = Metric(
-    "ergas",
-    "ERGAS",
-    "relative error over the bands, per cent, mean over the images where it is defined; for "
-    "quantities with a true zero",
-    "paired",
-    "lower",
-    1,
-    compute=_per_image(_one_by_one(ergas), _defined_mean, _as_it_is),
-    applies=_has_band_metrics,
+    "ergas", "ERGAS", "relative error over the bands, per cent, mean over the images where it is "
+    "defined; for quantities with a true zero", "paired", "lower", 1,
+    compute=_per_image(_one_by_one(ergas), _defined_mean, _as_it_is), applies=_has_band_metrics,
 )
 
 
-def _of_band(band: int) -> list[Metric]:
+def _of_band(band: int) -> tuple[Metric, Metric]:
     """Error and bias of one band (from 1), over all pixels of all images together."""
     one = slice(band - 1, band)
+    error = _one_by_one(lambda x, y: float(band_rmse(x[..., one], y[..., one])[0]) ** 2)
+    bias = _one_by_one(lambda x, y: float(band_bias(x[..., one], y[..., one])[0]))
 
-    def error(x: Samples, y: Samples) -> float:
-        return float(band_rmse(x[..., one], y[..., one])[0]) ** 2
+    def applies(bands: int) -> bool:
+        return _has_band_metrics(bands) and bands >= band
 
-    def bias(x: Samples, y: Samples) -> float:
-        return float(band_bias(x[..., one], y[..., one])[0])
-
-    return [
+    return (
         Metric(
-            f"{key}{band}",
-            f"{name} of band {band}",
-            f"{meaning}, in its own units",
-            "paired",
-            "lower",
-            1,
-            compute=_per_image(_one_by_one(compare), pool, _as_it_is),
-            applies=lambda bands: _has_band_metrics(bands) and bands >= band,
-        )
-        for key, name, meaning, compare, pool in (
-            ("rmse", "RMSE", "root mean square error of the band", error, _root_mean),
-            (
-                "bias",
-                "|bias|",
-                "absolute difference of the band's mean from the true mean",
-                bias,
-                lambda values: abs(_mean(values)),
-            ),
-        )
-    ]
+            f"rmse{band}", f"RMSE of band {band}",
+            "root mean square error of the band, in its own units", "paired", "lower", 1,
+            compute=_per_image(error, _root_mean, _as_it_is), applies=applies,
+        ),
+        Metric(
+            f"bias{band}", f"|bias| of band {band}",
+            "absolute difference of the band's mean from the true mean, in its own units",
+            "paired", "lower", 1, applies=applies,
+            compute=_per_image(bias, lambda values: abs(_mean(values)), _as_it_is),
+        ),
+    )
 
 
 # ---- all generated images against all real ones; the first that is available leads ----------
@@ -280,89 +220,50 @@ def _kid(network: FeatureNetwork) -> Metric:
         return Value(found.value, found.low, found.high)
 
     return Metric(
-        "kid",
-        "KID × 1000",
-        "distance between the features of generated and of real images, over all pairs of images; "
-        "unbiased, so about 0 where there is none, and below 0 at times; with its 95 % interval",
-        "set",
-        "lower",
-        1,
-        scale=1000,
-        compute=compute,
+        "kid", "KID × 1000", "distance between the features of generated and of real images, over "
+        "all pairs of images; unbiased, so about 0 where there is none, and below 0 at times; with "
+        "its 95 % interval", "set", "lower", 1, scale=1000, compute=compute,
     )
 
 
 def _fid(network: FeatureNetwork, count: int) -> Metric:
-    """FID depends on the number of images, so that is part of its name."""
+    """FID; it depends on the number of images, so that is part of its name."""
     return Metric(
-        "fid",
-        f"FID (n = {count})",
-        f"Fréchet distance of the features; it falls as n grows: compare it at n = {count} only",
-        "set",
-        "lower",
-        1,
+        "fid", f"FID (n = {count})", "Fréchet distance of the features; it falls as n grows: "
+        f"compare it at n = {count} only", "set", "lower", 1,
         compute=lambda x, y: Value(fid(x.features(network), y.features(network))),
     )
 
 
 COLOURS = Metric(
-    "colours",
-    "colours",
-    "distance of the colours of all pixels from those of real images (sliced Wasserstein, CIELAB; "
-    "levels, if not three bands)",
-    "set",
-    "lower",
-    2,
+    "colours", "colours", "distance of the colours of all pixels from those of real images (sliced "
+    "Wasserstein, CIELAB; levels, if not three bands)", "set", "lower", 2,
     compute=lambda x, y: Value(colour_distance(x.description, y.description)),
 )
 PATCHES = Metric(
-    "patches",
-    "patches",
-    "distance of textures: patches of 7 × 7 at several scales, normalised to one contrast (sliced "
-    "Wasserstein)",
-    "set",
-    "lower",
-    3,
+    "patches", "patches", "distance of textures: patches of 7 × 7 at several scales, normalised to "
+    "one contrast (sliced Wasserstein)", "set", "lower", 3,
     compute=lambda x, y: Value(patch_distance(x.description, y.description)),
 )
 SPECTRUM = Metric(
-    "spectrum",
-    "spectrum",
-    "difference of the mean power spectra, dB",
-    "set",
-    "lower",
-    2,
+    "spectrum", "spectrum", "difference of the mean power spectra, dB", "set", "lower", 2,
     compute=lambda x, y: Value(spectrum_distance(x.description, y.description)),
 )
 
-# ---- measured on the networks of a model: evaluation.diagnose -------------------------------
+# ---- measured on the networks of a model, by evaluation.diagnose ----------------------------
 
 CYCLES = (
     Metric(
-        "cycle",
-        "cycle error",
-        "mean absolute difference, in levels of 255, between an image and its cycle: translated "
-        "and translated back",
-        "cycle",
-        "lower",
-        2,
+        "cycle", "cycle error", "mean absolute difference, in levels of 255, between an image and "
+        "its cycle: translated and translated back", "cycle", "lower", 2,
     ),
     Metric(
-        "noisy_cycle",
-        "with noise",
-        "cycle error where the translation is rounded to 8 bits and has noise of 5 levels; far "
-        "larger where the generator hides the source in it",
-        "cycle",
-        "lower",
-        2,
+        "noisy_cycle", "with noise", "cycle error where the translation is rounded to 8 bits and "
+        "has noise of 5 levels; far larger where the generator hides the source in it",
+        "cycle", "lower", 2,
     ),
     Metric(
-        "identity",
-        "identity error",
-        "mean absolute difference, in levels of 255, between an image of the target domain and "
-        "what the generator makes of it",
-        "cycle",
-        "lower",
-        2,
+        "identity", "identity error", "mean absolute difference, in levels of 255, between an "
+        "image of the target domain and what the generator makes of it", "cycle", "lower", 2,
     ),
 )
