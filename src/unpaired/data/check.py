@@ -41,7 +41,6 @@ ProblemKind = Literal[
 ]
 """The kinds of problems, the most serious first. The first three stop a training."""
 
-_STOPPING: tuple[ProblemKind, ...] = ("unreadable", "not an image", "mixed bands")
 _MEANING: dict[ProblemKind, str] = {
     "unreadable": "cannot be decoded; stops a training",
     "not an image": "the suffix of an image but other content; stops a training",
@@ -103,12 +102,10 @@ class CheckResult:
     @property
     def stopping(self) -> tuple[Problem, ...]:
         """The problems that prevent a training."""
-        return tuple(problem for problem in self.problems if problem.kind in _STOPPING)
+        return tuple(p for p in self.problems if p.kind in get_args(ProblemKind)[:3])
 
     def without(self, paths: Iterable[Path]) -> Self:
-        """Returns the result that a check of the data set without these images would have.
-
-        Nothing is decoded again.
+        """Returns the result of a check without these images; decodes nothing again.
 
         Raises:
             DataError: no image would be left to train on.

@@ -74,17 +74,14 @@ class DataSet:
             DataError: no image of a domain would remain to train on.
         """
         rest = {
-            split: replace(
-                folder, names=tuple(n for n in folder.names if folder.root / n not in paths)
-            )
-            for split, folder in self.folders.items()
+            split: replace(f, names=tuple(n for n in f.names if f.root / n not in paths))
+            for split, f in self.folders.items()
         }
-        train_a, train_b = rest["train_a"], rest["train_b"]
-        for before, after in ((self.train_a, train_a), (self.train_b, train_b)):
-            if before and not after:
-                raise DataError(f"{after.root}: no image remains to train on")
-        test_a, test_b = rest.get("test_a") or None, rest.get("test_b") or None
-        return DataSet(self.name_a, self.name_b, train_a, train_b, test_a, test_b)
+        for folder in (self.train_a, self.train_b):
+            if folder and all(folder.root / name in paths for name in folder.names):
+                raise DataError(f"{folder.root}: no image remains to train on")
+        tests = rest.get("test_a") or None, rest.get("test_b") or None
+        return DataSet(self.name_a, self.name_b, rest["train_a"], rest["train_b"], *tests)
 
 
 def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> DataSet:

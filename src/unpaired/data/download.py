@@ -71,21 +71,19 @@ def download(url: str, part: Path, *, expected: int | None = None, limits: Limit
         raise Unavailable(f"cannot fetch {url}: give an address that begins with https://")
     failures = 0
     with progress(f"fetching {part.stem}", unit="bytes") as shown:
-        meter = _Meter(shown)
         while True:
-            furthest = meter.furthest
+            furthest = shown.done
             try:
-                return _receive(url, part, expected, limits, meter)
+                return _receive(url, part, expected, limits, shown)
             except _Broken as broken:
-                failures = failures + 1 if meter.furthest <= furthest else 1
+                failures = failures + 1 if shown.done == furthest else 1
                 if failures >= limits.failures:
-                    if meter.furthest <= 0:
-                        raise Unavailable(
-                            f"cannot fetch {url}: {broken} (is there a network?)"
-                        ) from None
+                    said = f"{url}: {broken}"
+                    if not shown.done:
+                        raise Unavailable(f"cannot fetch {said} (is there a network?)") from None
                     raise DataError(
-                        f"cannot fetch all of {url}: {broken}, {failures} times in a row; the "
-                        f"received part is kept: start again to resume"
+                        f"cannot fetch all of {said}, {failures} times in a row; the received "
+                        f"part is kept: start again to resume"
                     ) from None
             time.sleep(limits.pause * 2 ** (failures - 1))
 
@@ -116,21 +114,6 @@ class _Broken(Exception):
     """A connection failed in a way that may pass."""
 
 
-@dataclass
-class _Meter:
-    """Shows progress that never decreases, even if a download starts over."""
-
-    shown: Progress
-    furthest: int = -1
-
-    def reach(self, size: int, total: int | None) -> None:
-        if self.furthest < 0:
-            self.shown.first = size  # what a previous call received does not count for the rate
-        if size > self.furthest:
-            self.furthest = size
-            self.shown.update(size, total)
-
-
 @dataclass(frozen=True)
 class _Origin:
     """The file whose beginning is in a `.part` file."""
@@ -141,19 +124,19 @@ class _Origin:
     total: int | None
 
 
-def _receive(url: str, part: Path, expected: int | None, limits: Limits, meter: _Meter) -> None:
+def _receive(url: str, part: Path, expected: int | None, limits: Limits, shown: Progress) -> None:
     """Makes one request: for the whole file, or for the rest if `part` holds its beginning."""
     origin = _read_origin(part)
     have = part.stat().st_size if origin and origin.url == url and part.is_file() else 0
     if origin and have and have == origin.total:
-        return meter.reach(have, have)
+        return shown.update(have, have)
     headers = {"User-Agent": "unpaired"}
     if origin and origin.validator and have:
         headers |= {"Range": f"bytes={have}-", "If-Range": origin.validator}
     with _ask(url, headers, limits.timeout) as response:
         answer = _Origin(url, _validator(response.headers), _total(url, response) or expected)
         if response.status == 416 and have and answer.total == have:
-            return meter.reach(have, have)
+            return shown.update(have, have)
         if response.status == 206 and "Range" in headers:
             if not origin or _start(response) != have or not _same_file(answer, origin):
                 forget(part)
@@ -168,7 +151,7 @@ def _receive(url: str, part: Path, expected: int | None, limits: Limits, meter: 
             if have == 0:
                 forget(part)
                 write_text(_origin_file(part), json.dumps(asdict(answer)))
-            _store(response, answer, part, have, limits, meter)
+            _store(response, answer, part, have, limits, shown)
         except OSError as error:
             raise explain_os_error(error, part) from error
 
@@ -262,18 +245,20 @@ def _require_acceptable(
 
 
 def _store(
-    response: HTTPResponse, answer: _Origin, part: Path, have: int, limits: Limits, meter: _Meter
+    response: HTTPResponse, answer: _Origin, part: Path, have: int, limits: Limits, shown: Progress
 ) -> None:
     """Appends the body to `part`; a disk failure is an OSError, a lost connection `_Broken`."""
     ceiling = min(limits.download_bytes, answer.total or limits.download_bytes)
+    if not shown.done:
+        shown.first = have  # what a previous call received does not count towards the rate
     with part.open("ab") as file:
-        meter.reach(have, answer.total)
+        shown.update(max(have, shown.done), answer.total)
         for block in _body(response):
             have += len(block)
             if have > ceiling:
                 break
             file.write(block)
-            meter.reach(have, answer.total)
+            shown.update(max(have, shown.done), answer.total)  # never falls, even after a restart
     if have > ceiling:
         forget(part)
         raise DataError(f"cannot fetch {answer.url}: it sends more than {ceiling} bytes")
