@@ -65,7 +65,7 @@ def obtain(name: str, *, home: Path | None = None) -> Path:
 
     Raises:
         DataError: no such name; damaged; not fetched yet.
-        RunError: the system refuses to write.
+        RunError: the folder cannot be written.
     """
     known = entry(name)
     home = home or data_home()

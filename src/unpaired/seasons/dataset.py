@@ -74,7 +74,7 @@ def write_seasons(folder: Path, spec: SeasonsSpec) -> None:
 
     Raises:
         DataError: the folder holds something else, or a number of `spec` is out of range.
-        RunError: the system refuses to write.
+        RunError: the folder cannot be written.
     """
     if spec.size < SMALLEST or spec.train < 0 or spec.test < 0:
         raise DataError(
