@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,8 +37,7 @@ def loads(monkeypatch, tmp_path):
 
     def load(path, **options):
         found = model(tmp_path, **kinds[path.name])
-        found.path = path / "model.safetensors"
-        return found
+        return replace(found, path=path / "model.safetensors")
 
     monkeypatch.setattr("unpaired.evaluation.evaluate.load", load)
 
