@@ -48,13 +48,13 @@ def test_only_losses_that_were_logged_have_a_diagram():
     assert draw_curves([{"step": 0, "extended_from": 0}, {"step": 4, "findings": []}]) == ""
 
 
-def test_the_criterion_of_the_evaluations_has_a_diagram():
+def test_the_validation_criterion_has_a_diagram():
     journal = [
         {"step": step, "validation": {"criterion": value, "measure": "KID", "ab": {}}}
         for step, value in ((10, 4.0), (20, -1.0), (30, 2.0))
     ]
     svg = draw_curves(journal)
-    assert names_of(svg) == ["criterion on the validation part"]
+    assert names_of(svg) == ["validation criterion"]
     ((_, high), (_, low), (_, middle)) = points_of(svg)[0]
     assert high == pytest.approx(26)  # at the top
     assert low == pytest.approx(150)  # under 0, at the bottom

@@ -106,7 +106,7 @@ def test_nothing_to_compare_is_no_pass():
     assert found.state == "mixed"
     assert found.headline == (
         "From summer to winter: better than every unpaired baseline in all 4 metrics. "
-        "From winter to summer: no baseline to compare the translations with."
+        "From winter to summer: nothing to compare the translations with."
     )
     undefined = scores(*[math.nan] * 4)
     assert verdict(report(both(undefined), WEAK)).state == "mixed"
@@ -252,7 +252,7 @@ def test_without_untranslated_images_the_baselines_decide():
     assert behind.state == "bad"
     alone = verdict(report(both(MODEL), FLOOR, metrics=[KID]))
     assert alone.state == "mixed"
-    assert alone.headline.startswith("No baseline to compare the translations with")
+    assert alone.headline.startswith("Nothing to compare the translations with")
 
 
 def test_a_direction_without_the_metric_is_not_judged():

@@ -8,19 +8,19 @@ from unpaired.engines.seam import LOSSES
 
 __all__ = ["draw_curves"]
 
-_POINTS = 320  # of a curve: about one a pixel
+_POINTS = 320  # of a curve, at most: about one per pixel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 352, 26, 150
-_EVEN = 0.25  # of a least-squares discriminator that cannot tell, and of what it judges
+_EVEN = 0.25  # loss of an undecided least-squares discriminator, and adversarial loss against it
 
 Journal = Sequence[Mapping[str, object]]
 Curve = Sequence[tuple[float, float]]
 
 
 def draw_curves(journal: Journal) -> str:
-    """SVGs, one for each kind of loss that the lines of metrics.jsonl hold, both sides in it.
+    """SVG diagrams of the losses in metrics.jsonl, each with both directions or domains.
 
-    A last one has the criterion of the evaluations, where there were some. "" where nothing was
-    logged. Of long curves means over neighbouring lines are drawn.
+    The last one shows the validation criterion, if there were validations. Long curves are reduced
+    to means over neighbouring lines. Returns "" if nothing was logged.
     """
     diagrams = []
     for sides in zip(LOSSES[::2], LOSSES[1::2], strict=True):
@@ -34,12 +34,12 @@ def draw_curves(journal: Journal) -> str:
         if isinstance(found := line.get("validation"), dict)
     ]
     if criterion := _curve(evaluated, "criterion"):
-        diagrams.append(_diagram({"criterion on the validation part": criterion}, None))
+        diagrams.append(_diagram({"validation criterion": criterion}, None))
     return "".join(diagrams)
 
 
 def _curve(lines: Journal, name: str) -> Curve:
-    """(step, value) of the lines that have both, finite, thinned out."""
+    """(step, value) of the lines in which both are finite numbers, thinned out."""
     points = []
     for line in lines:
         step, value = line.get("step"), line.get(name)
@@ -58,7 +58,7 @@ def _curve(lines: Journal, name: str) -> Curve:
 
 
 def _diagram(curves: Mapping[str, Curve], even: float | None) -> str:
-    """An SVG of curves over the steps, both axes from 0, or from the lowest value if it is less."""
+    """An SVG of curves by step; both axes start at 0, or at the lowest value if it is negative."""
     last = max(step for curve in curves.values() for step, _ in curve) or 1
     values = [value for curve in curves.values() for _, value in curve]
     highest = max(even or 0.0, *values, 0.0) or 1

@@ -43,7 +43,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "number": _number}
+    environment.filters |= {"prose": _prose, "number": _number, "arrow": _arrow}
     compared = report.comparison
     values = [
         value for row in report.methods for by in row.values.values() for value in by.values()
@@ -77,6 +77,10 @@ def _prose(text: str) -> Markup:
     """Text as HTML in which units stay with their numbers and flags are code."""
     whole = re.sub(r" (?=(dB|%)(\W|$))", "&nbsp;", str(escape(text)))
     return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"<code>\g<0></code>", whole))
+
+
+def _arrow(where: str) -> str:
+    return where.replace("->", "→")
 
 
 def _number(value: float) -> str:

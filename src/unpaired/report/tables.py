@@ -49,7 +49,7 @@ def class_table(report: Report, direction: Direction) -> Plain:
         cells = [_cell() if share is None else _cell(f"{share:.3f}", share) for share in best]
         colours = report.swatches.get(name, ())[:: 1 if source_of(direction) == "a" else -1]
         rows.append({"name": name, "note": "", "swatches": colours, "style": "", "cells": cells})
-    heads = ["model", "best unpaired baseline", "oracle"]
+    heads = ["model", "best baseline", "oracle"]
     return {"title": compared.arrow(direction), "heads": heads, "rows": rows}
 
 

@@ -22,7 +22,7 @@ State = Literal["good", "mixed", "bad"]
 _PLACES: Mapping[str, tuple[State, str]] = {
     "ahead": ("good", "better than every unpaired baseline in {all}"),
     "not ahead": ("bad", "not better than every unpaired baseline"),
-    "unknown": ("mixed", "no baseline to compare the translations with"),
+    "unknown": ("mixed", "nothing to compare the translations with"),
     "closest": ("good", "closer to {real} than {others}"),
     "closer": ("mixed", "closer to {real} than untranslated images, but not than every baseline"),
     "same": ("mixed", "not distinguishable from untranslated images{n}"),
