@@ -4,7 +4,7 @@ python -m bench.detectors [--images 8] [--every 500] [--rounds 5] [--steps 10] [
     [--preset small] [--identity] [--device cpu]
 
 In every round some training steps, the networks' part of a probe and its numpy part are timed one
-after the other, so that a drift of the machine affects all of them.
+after the other, so that drift of the machine affects all of them alike.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Pairs of 256-px JPEGs made into batches: threads over `batches[step]` against grain.
+"""Loading pairs of 256-px JPEGs as batches: threads over `batches[step]` against grain.
 
 python -m bench.loader DATA [--steps 400]        (grain is optional: pip install grain)
 
-Processor time a pair is what a core gives; wall time shows what two loader threads bring.
+Processor time per pair is the cost on one core; wall time shows the gain of two loader threads.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 if number:
                     print(
-                        f"{name:8} {workers} workers: {cpu / count * 1e3:.2f} ms of a core a pair, "
+                        f"{name:8} {workers} workers: {cpu / count * 1e3:.2f} ms of a core each, "
                         f"{count / wall:.0f} pairs/s"
                     )
 

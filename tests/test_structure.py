@@ -211,6 +211,10 @@ def test_import_is_quick():
     assert not {"torch", "jax", "PIL", "numpy", "tyro", "rich", "safetensors"} & set(loaded)
 
 
+def test_the_console_is_imported_at_its_first_use():
+    assert in_a_fresh_process("import unpaired; unpaired.console.show(); print('\"shown\"')")
+
+
 def test_training_and_translation_are_imported_without_a_framework():
     loaded = in_a_fresh_process(f"import unpaired; unpaired.train, unpaired.load\n{LOADED}")
     assert "PIL" in loaded
@@ -233,7 +237,8 @@ print(json.dumps("done"))
 
 def test_public_names():
     assert unpaired.__all__ == [
-        "Config", "Model", "Report", "Run", "compare", "errors", "evaluate", "load", "train",
+        "Config", "Model", "Report", "Run", "compare", "console", "errors", "evaluate", "load",
+        "train",
     ]  # fmt: skip
     for name in unpaired.__all__:
         assert getattr(unpaired, name).__name__.split(".")[-1] == name

@@ -6,13 +6,25 @@ from typing import TYPE_CHECKING
 from unpaired import errors
 
 if TYPE_CHECKING:
+    from unpaired import console
     from unpaired.config import Config
     from unpaired.evaluation.evaluate import compare, evaluate
     from unpaired.report.report import Report
     from unpaired.training.loop import Run, train
     from unpaired.translation.model import Model, load
 
-__all__ = ["Config", "Model", "Report", "Run", "compare", "errors", "evaluate", "load", "train"]
+__all__ = [
+    "Config",
+    "Model",
+    "Report",
+    "Run",
+    "compare",
+    "console",
+    "errors",
+    "evaluate",
+    "load",
+    "train",
+]
 
 _MODULES = {
     "Config": "unpaired.config",
@@ -20,6 +32,7 @@ _MODULES = {
     "Report": "unpaired.report.report",
     "Run": "unpaired.training.loop",
     "compare": "unpaired.evaluation.evaluate",
+    "console": "unpaired.console",
     "evaluate": "unpaired.evaluation.evaluate",
     "load": "unpaired.translation.model",
     "train": "unpaired.training.loop",
@@ -30,4 +43,5 @@ def __getattr__(name: str) -> object:
     """Imports a public name at its first use, so that `import unpaired` is quick."""
     if name not in _MODULES:
         raise AttributeError(f"module 'unpaired' has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    module = import_module(_MODULES[name])
+    return module if name == "console" else getattr(module, name)
