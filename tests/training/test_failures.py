@@ -1,4 +1,4 @@
-"""What goes wrong on real machines: one clear line each, and nothing is lost."""
+"""Failures on real machines: one clear line each, and nothing is lost."""
 
 import ctypes
 import os
@@ -159,7 +159,8 @@ def test_the_cache_of_version_0_1_is_read(fake_engine, data, tmp_path, monkeypat
     (data / "trainA" / "broken.png").write_bytes(b"nothing")
     train(data, tmp_path / "run", skip_unreadable=True)
     cache = tmp_path / "run" / "data.json"
-    assert '"omitted": ["' in (written := cache.read_text())
+    written = cache.read_text()
+    assert '"omitted": ["' in written
     cache.write_text(written.replace('"omitted"', '"left_out"').replace('"images"', '"pictures"'))
     monkeypatch.setattr("unpaired.training.data.check", None)
     assert train(data, tmp_path / "run", extend=4).step == 24
@@ -234,7 +235,7 @@ def little_disk(tmp_path):
 
 
 def test_a_full_disk(data, tmp_path, little_disk, monkeypatch):
-    """Then room is made, and the run goes on to the same end."""
+    """After space is freed, the run resumes and ends with the same weights."""
     monkeypatch.setattr(loop, "make_engine", FakeEngine)
     filler = little_disk / "filler"
     filler.write_bytes(b"x" * 24_000)

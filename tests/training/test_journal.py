@@ -1,4 +1,4 @@
-"""What a training writes for people: lines, grids of samples, TensorBoard."""
+"""The record of a training: lines, sample grids, TensorBoard."""
 
 import json
 import math

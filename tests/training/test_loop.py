@@ -20,7 +20,7 @@ from unpaired.streams import POOL_A, POOL_B
 
 
 class Recorder(FakeEngine):
-    """Keeps what it is given in lists that are made anew for each test."""
+    """Records its input in lists that are new for each test."""
 
     factors: list
     batches: list
@@ -203,7 +203,7 @@ def test_the_model_is_written_before_its_checkpoint(fake_engine, data, tmp_path,
     assert written == [one for pair in expected for one in pair]
 
 
-# What people are told, and may ask for
+# What is logged, and limits
 
 
 def test_the_library_is_silent_unless_asked(fake_engine, data, tmp_path, capsys):

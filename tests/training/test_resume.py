@@ -1,4 +1,4 @@
-"""Stop and go on: the same run, bit for bit. With the fake engine, PyTorch and JAX."""
+"""Interrupted and resumed: the same run, bit for bit. With the fake engine, PyTorch and JAX."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What is seen, said and kept on the way: by the fake engine, and by engines that go wrong."""
+"""Checks, warnings, best checkpoint and early stopping, with the fake engine and failing ones."""
 
 import json
 
@@ -248,7 +248,7 @@ def test_what_stopped_early_goes_on_from_where_it_stands(data, tmp_path, monkeyp
     engine_that(nearest_at_step_8, monkeypatch)
     train(data, tmp_path / "run", runtime={"patience": 2})
     run = train(data, tmp_path / "run", runtime={"patience": 3}, extend=8)
-    assert (run.config.recipe.steps, run.step) == (20, 18)  # its patience begins anew
+    assert (run.config.recipe.steps, run.step) == (20, 18)  # its patience starts again
     assert {"step": 12, "extended_from": 12, "extended_to": 20} in log_of(tmp_path / "run")
     engine_that(lambda images, steps: nearest_at_step_8(images, steps % 12), monkeypatch)
     run = train(data, tmp_path / "run", runtime={"patience": 0}, extend=4)

@@ -36,7 +36,7 @@ class Journal:
 
     Raises:
         MissingExtra: TensorBoard is not installed.
-        RunError: the system refuses to write.
+        RunError: a file cannot be written.
     """
 
     def __init__(

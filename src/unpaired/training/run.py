@@ -137,7 +137,7 @@ def save(
 
     Raises:
         Diverged: the state holds NaN or infinity; nothing is written.
-        RunError: the system refuses to write; earlier checkpoints are kept.
+        RunError: a file cannot be written; earlier checkpoints are kept.
     """
     state = _finite_state(folder, engine, step)
     _write_model(folder / "model.safetensors", config, engine, step, state)

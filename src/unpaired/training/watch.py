@@ -154,7 +154,7 @@ class Watch:
         Raises:
             Diverged: the networks generate NaN or infinity.
             ImageError: a validation image can no longer be read.
-            RunError: the system refuses to write.
+            RunError: a file cannot be written.
         """
         before = self.remembered
         findings, history = self._check(journal)
