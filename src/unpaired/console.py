@@ -172,10 +172,3 @@ def _by_kind(losses: Mapping[str, float]) -> str:
         kind = name.rsplit("_", 1)[0]
         kinds[kind] = kinds.get(kind, 0.0) + value / 2
     return ", ".join(f"{kind} {value:.3f}" for kind, value in kinds.items())
-
-
-class Meter(Progress):  # TEMPORARY, until nothing imports it
-    def __init__(self, title: str, *, unit: str = "images", first: int = 0, quiet: bool = False):
-        super().__init__(title, None, unit, first)
-
-    show = Progress.update

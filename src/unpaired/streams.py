@@ -1,4 +1,4 @@
-"""Random streams: every draw of the program is a pure function of (seed, stream, index)."""
+"""Random streams: what training and evaluation draw is a pure function of (seed, stream, index)."""
 
 import numpy as np
 

@@ -11,7 +11,7 @@ from unpaired.metrics.distributions import least_like
 from unpaired.metrics.image_set import to_rgb
 from unpaired.metrics.metric import Measurement
 from unpaired.report.report import Example
-from unpaired.streams import EXAMPLES
+from unpaired.streams import EXAMPLES, stream
 from unpaired.translation.model import Model
 
 __all__ = ["choose_examples"]
@@ -36,7 +36,7 @@ def choose_examples(
     known by the features of `network`. Each has its cycle where the model translates both ways.
     """
     count = len(candidate.images)
-    drawn = np.random.default_rng((seed, EXAMPLES, 1)).permutation(count)[:RANDOM]
+    drawn = stream(seed, EXAMPLES, 0).permutation(count)[:RANDOM]
     choices = {"at random" if alone else f"{candidate.name}, at random": sorted(drawn.tolist())}
     psnrs = measured.per_image.get("psnr")
     if alone and psnrs is not None:

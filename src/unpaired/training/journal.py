@@ -137,17 +137,17 @@ def require_finite(means: Mapping[str, float], step: int, last_good: Path | None
 def write_samples(
     path: Path, engine: Engine, recipe: Recipe, images: tuple[Images, Images]
 ) -> None:
-    """Writes a grid of fixed images: real | fake | cycle, both directions side by side."""
+    """Writes a grid of fixed images: real | generated | cycle, both directions side by side."""
     a, b = images
     fake_b, fake_a = engine.translate(a, "ab"), engine.translate(b, "ba")
     cycle_a, cycle_b = engine.translate(fake_b, "ba"), engine.translate(fake_a, "ab")
     name_a, name_b = recipe.name_a, recipe.name_b
     columns = [
         (f"real {name_a}", a),
-        (f"fake {name_b}", fake_b),
+        (f"generated {name_b}", fake_b),
         (f"cycle {name_a}", cycle_a),
         (f"real {name_b}", b),
-        (f"fake {name_a}", fake_a),
+        (f"generated {name_a}", fake_a),
         (f"cycle {name_b}", cycle_b),
     ]
     with atomic_path(path) as temporary:
