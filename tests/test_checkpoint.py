@@ -147,7 +147,7 @@ def test_writing_does_not_change_what_is_written(tmp_path):
 # ---- rejected -----------------------------------------------------------------------------
 
 
-def refusal(path):
+def rejection(path):
     with pytest.raises(CheckpointError) as error:
         read(path)
     assert str(path) in str(error.value)
@@ -167,7 +167,7 @@ def test_any_flipped_bit_is_found(tmp_path):
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        refusal(path)
+        rejection(path)
 
 
 def test_any_cut_is_found(tmp_path):
@@ -176,16 +176,16 @@ def test_any_cut_is_found(tmp_path):
     content = path.read_bytes()
     for length in [*range(0, len(content), 61), len(content) - 1]:
         path.write_bytes(content[:length])
-        refusal(path)
+        rejection(path)
     path.write_bytes(content + b"\0")
-    refusal(path)
+    rejection(path)
 
 
 @pytest.mark.parametrize("format", [3, 0, "1", None])
 def test_an_unknown_format_is_rejected(tmp_path, format):
     path = tmp_path / "x.safetensors"
     foreign(path, HEADER.to_json() | {"format": format})
-    assert f"has format {format}, this version reads formats 1 and 2: use" in refusal(path)
+    assert f"has format {format}, this version reads formats 1 and 2: use" in rejection(path)
     with pytest.raises(CheckpointError, match="has format"):
         read_header(path)
 
@@ -200,7 +200,7 @@ def test_a_header_that_lacks_a_value_is_rejected(tmp_path, missing):
     path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
     header = {k: v for k, v in HEADER.to_json().items() if k != missing}
     foreign(path, header if missing == "checksum" else signed(header, arrays), arrays)
-    refusal(path)
+    rejection(path)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_header_that_lacks_a_value_is_rejected(tmp_path, missing):
 def test_a_header_with_a_value_that_cannot_be_is_rejected(tmp_path, name, value):
     path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
     foreign(path, signed(HEADER.to_json() | {name: value}, arrays), arrays)
-    assert "is damaged or not a weights file" in refusal(path)
+    assert "is damaged or not a weights file" in rejection(path)
     with pytest.raises(CheckpointError):
         read_header(path)
 
@@ -242,7 +242,7 @@ def test_pending_of_format_1_that_cannot_be_is_rejected(tmp_path, pending):
     if pending == {}:
         assert read(path)[0].pending == {}
     else:
-        refusal(path)
+        rejection(path)
 
 
 # ---- errors of ours stay what they are ----------------------------------------------------
@@ -292,17 +292,17 @@ def test_without_an_average_the_header_tells_what_the_generators_are(weights):
 )  # fmt: skip
 def test_a_strange_header_is_rejected(tmp_path, header):
     foreign(tmp_path / "x.safetensors", header)
-    refusal(tmp_path / "x.safetensors")
+    rejection(tmp_path / "x.safetensors")
 
 
 def test_other_files_and_none_are_rejected(tmp_path):
     path = tmp_path / "x.safetensors"
-    assert "does not exist: give a run folder" in refusal(path)
-    assert "is not a file: give a run folder" in refusal(tmp_path)
+    assert "does not exist: give a run folder" in rejection(path)
+    assert "is not a file: give a run folder" in rejection(tmp_path)
     save_file({"x": np.zeros(3)}, path)
-    assert "has no header of unpaired" in refusal(path)
+    assert "has no header of unpaired" in rejection(path)
     path.write_text("no weights")
-    assert "damaged or not a weights file" in refusal(path)
+    assert "damaged or not a weights file" in rejection(path)
 
 
 def test_an_array_exchanged_between_two_files_is_found(tmp_path):
@@ -316,7 +316,7 @@ def test_an_array_exchanged_between_two_files_is_found(tmp_path):
     for arrays in ({"x": np.ones(3)}, {"y": np.zeros(3)}, {"x": np.zeros((3, 1))},
                    {"x": np.zeros(3, np.int64)}, {"x": np.zeros(3), "y": np.zeros(0)}):  # fmt: skip
         foreign(path, header, arrays)
-        assert "its content does not match its checksum" in refusal(path)
+        assert "its content does not match its checksum" in rejection(path)
 
 
 def test_the_checksum_in_words(tmp_path):

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 FORMAT = 2
-"""The format written. Format 1, of version 0.1, is read too: its `pending` is a text of JSON."""
+"""The format written. Format 1, of version 0.1, is read too: its `pending` is a string of JSON."""
 
 _TYPES = {"kind": str, "config": str, "step": int, "weights": str, "pending": dict, "made_on": str}
 
@@ -59,15 +59,8 @@ class Header:
 
     def to_json(self) -> dict[str, object]:
         """The header as plain data, as it is written."""
-        return {
-            "format": FORMAT,
-            "kind": self.kind,
-            "config": self.config.to_toml(),
-            "step": self.step,
-            "weights": self.weights,
-            "pending": dict(self.pending),
-            "made_on": self.made_on,
-        }
+        values = {name: getattr(self, name) for name in _TYPES}
+        return {"format": FORMAT} | values | {"config": self.config.to_toml()}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any], path: Path) -> "Header":

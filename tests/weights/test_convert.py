@@ -89,13 +89,13 @@ def test_a_run_of_theirs_translates_as_theirs_does(theirs, model, said, options)
     recipe, arrays = loaded.config.recipe, checkpoint.read(model)[1]
     translator = make_translator(recipe, CPU)
     translator.load_generators(arrays)
-    for name, way, to in (("G_A", "ab", "map"), ("G_B", "ba", "a")):
-        bands = 3 if way == "ab" else 1
+    for name, direction, to in (("G_A", "ab", "map"), ("G_B", "ba", "a")):
+        bands = 3 if direction == "ab" else 1
         images = random_images(bands, seed=5)
         expected = out_of(made[name][0], images)
         assert expected.std() > 0.1
-        assert np.abs(translator.translate(images, way) - expected).max() < 1e-5
-        # And as images: 8 bits, at most a level apart where rounding falls the other way.
+        assert np.abs(translator.translate(images, direction) - expected).max() < 1e-5
+        # And as images: 8 bits, at most a level apart where rounding differs.
         pixels = np.random.default_rng(1).integers(0, 256, (24, 36, bands), np.uint8)
         signed = (pixels[np.newaxis] / 127.5 - 1).astype(np.float32)
         levels = (out_of(made[name][0], signed)[0] + 1) * 127.5
@@ -133,28 +133,29 @@ def test_what_the_header_says(theirs, model):
 
 
 @pytest.mark.parametrize(
-    ("name", "direction", "way"),
+    ("name", "asked", "direction"),
     [("G_A", None, "ab"), ("G_B", None, "ba"), ("G", None, "ab"), ("G", "ba", "ba")],
 )
-def test_one_way(theirs, model, said, name, direction, way):
+def test_one_direction(theirs, model, said, name, asked, direction):
     made = theirs([name], bands=(3, 1))
-    import_original(paths(made), model, direction=direction, name_a="summer", name_b="winter")
+    import_original(paths(made), model, direction=asked, name_a="summer", name_b="winter")
     loaded = load(model, device="cpu", threads=1)
-    ends = {"ab": (3, 1), "ba": (1, 3)}[way] if name == "G_B" else (3, 1)
-    assert loaded.directions == (way,)
+    ends = {"ab": (3, 1), "ba": (1, 3)}[direction] if name == "G_B" else (3, 1)
+    assert loaded.directions == (direction,)
     recipe = loaded.config.recipe
     bands = {"a": recipe.bands_a, "b": recipe.bands_b}
-    assert (bands[way[0]], bands[way[1]]) == ends
+    assert (bands[direction[0]], bands[direction[1]]) == ends
     assert (recipe.discriminator_width, recipe.discriminator_layers) == (64, 3)
-    assert loaded.translate(np.zeros((8, 8, ends[0]), np.uint8), to=way[1]).shape[:2] == (8, 8)
-    there, back = ("winter", "summer") if way == "ab" else ("summer", "winter")
+    black = np.zeros((8, 8, ends[0]), np.uint8)
+    assert loaded.translate(black, to=direction[1]).shape[:2] == (8, 8)
+    there, back = ("winter", "summer") if direction == "ab" else ("summer", "winter")
     with pytest.raises(ConfigError) as caught:
         loaded.translate(np.zeros((8, 8, 3), np.uint8), to=back)
     assert str(caught.value) == (
-        f"{model} has one direction: its generator_{way} translates to {there}, not to "
-        f"{back}: for that give a model with generator_{way[::-1]}"
+        f"{model} has one direction: its generator_{direction} translates to {there}, not to "
+        f"{back}: for that give a model with generator_{direction[::-1]}"
     )
-    if name == "G" and direction is None:
+    if name == "G" and asked is None:
         assert said() == [
             "latest_net_G.pth has neither G_A nor G_B in its name: taken as summer to winter; "
             "--direction ba is the other direction"
@@ -197,7 +198,7 @@ def test_a_discriminator_too_deep_for_256_pixels(theirs, model, tmp_path):
 # ---- what import rejects ------------------------------------------------------------------
 
 
-def refusal(kind, *arguments, **options):
+def rejection(kind, *arguments, **options):
     with pytest.raises(kind) as caught:
         import_original(*arguments, **options)
     assert "\n" not in str(caught.value)
@@ -208,24 +209,24 @@ def test_files_that_are_not_of_one_model(theirs, model, tmp_path):
     made = theirs()
     files = paths(made)
     again = theirs(["G_A"], epoch=200)["G_A"][1]
-    assert "latest_net_G_A.pth and 200_net_G_A.pth are both generator_ab" in refusal(
+    assert "latest_net_G_A.pth and 200_net_G_A.pth are both generator_ab" in rejection(
         CheckpointError, [*files, again], model
     )
     nameless = theirs(["G"])["G"][1]
-    assert "latest_net_G_A.pth and latest_net_G.pth are both generator_ab" in refusal(
+    assert "latest_net_G_A.pth and latest_net_G.pth are both generator_ab" in rejection(
         CheckpointError, [*files, nameless], model
     )
     wide = theirs(["G_B"], epoch="wide", ngf=8)["G_B"][1]
     assert (
         "width is 4 in latest_net_G_A.pth and 8 in wide_net_G_B.pth: they are not of one model"
-        in refusal(CheckpointError, [files[0], wide], model)
+        in rejection(CheckpointError, [files[0], wide], model)
     )
     grey = theirs(["D_A"], epoch="grey", bands=(3, 1))["D_A"][1]
-    assert "bands_b is 3 in latest_net_G_A.pth and 1 in grey_net_D_A.pth" in refusal(
+    assert "bands_b is 3 in latest_net_G_A.pth and 1 in grey_net_D_A.pth" in rejection(
         CheckpointError, [*files[:2], grey], model
     )
-    assert "no generator among the files" in refusal(CheckpointError, files[2:], model)
-    assert "no generator among the files" in refusal(CheckpointError, [], model)
+    assert "no generator among the files" in rejection(CheckpointError, files[2:], model)
+    assert "no generator among the files" in rejection(CheckpointError, [], model)
     assert not model.exists()
 
 
@@ -235,14 +236,14 @@ def test_names_and_contents_that_disagree(theirs, model, tmp_path):
         path = tmp_path / f"{name}.pth"
         path.write_bytes(made[other][1].read_bytes())
         kind = "discriminator" if other == "D_B" else "generator"
-        assert f"holds a {kind}, and its name says otherwise" in refusal(
+        assert f"holds a {kind}, and its name says otherwise" in rejection(
             CheckpointError, [path], model
         )
     path = made["D_A"][1].rename(tmp_path / "latest_net_D.pth")
-    assert "has neither D_A nor D_B: their D_A judges B" in refusal(
+    assert "has neither D_A nor D_B: their D_A judges B" in rejection(
         CheckpointError, [made["G_A"][1], path], model
     )
-    assert "swap --name-a and --name-b" in refusal(
+    assert "swap --name-a and --name-b" in rejection(
         ConfigError, [made["G_A"][1]], model, direction="ba"
     )
 
@@ -251,18 +252,18 @@ def test_files_that_hold_something_else(theirs, model, tmp_path):
     path = tmp_path / "latest_net_G_A.pth"
     state = theirs(["G"])["G"][0].state_dict()
     torch.save({"epoch": 1, "state_dict": state}, path)
-    assert "holds 'epoch', 'state_dict' where only plain tensors may be" in refusal(
+    assert "holds 'epoch', 'state_dict' where only plain tensors may be" in rejection(
         CheckpointError, [path], model
     )
     torch.save({f"model.{name}": tensor for name, tensor in state.items()}, path)
-    assert "neither a ResNet generator nor" in refusal(CheckpointError, [path], model)
+    assert "neither a ResNet generator nor" in rejection(CheckpointError, [path], model)
     import_original([theirs(["G_B"])["G_B"][1]], model)
     # Some versions of PyTorch can read it, some cannot.
-    assert "model.safetensors" in refusal(CheckpointError, [model], tmp_path / "x.safetensors")
-    assert f"{tmp_path / 'no.pth'} does not exist" in refusal(
+    assert "model.safetensors" in rejection(CheckpointError, [model], tmp_path / "x.safetensors")
+    assert f"{tmp_path / 'no.pth'} does not exist" in rejection(
         CheckpointError, [tmp_path / "no.pth"], tmp_path / "x.safetensors"
     )
-    assert "is a folder: give its files, such as" in refusal(
+    assert "is a folder: give its files, such as" in rejection(
         CheckpointError, [tmp_path], tmp_path / "x.safetensors"
     )
 
@@ -278,7 +279,7 @@ class Trap:
 def test_a_file_that_would_run_code(theirs, model, tmp_path):
     path, mark = tmp_path / "latest_net_G_A.pth", tmp_path / "mark"
     torch.save(dict(theirs(["G"])["G"][0].state_dict()) | {"model.1.weight": Trap(mark)}, path)
-    assert "names posix.mkdir, which is not a tensor, and may run code" in refusal(
+    assert "names posix.mkdir, which is not a tensor, and may run code" in rejection(
         CheckpointError, [path], model
     )
     assert not mark.exists()
@@ -288,20 +289,22 @@ def test_a_file_that_would_run_code(theirs, model, tmp_path):
 def test_what_exists_stays(theirs, model, tmp_path):
     files = paths(theirs(["G_A"]))
     model.write_bytes(b"mine")
-    assert "exists: choose another --out, or replace it by --overwrite" in refusal(
+    assert "exists: choose another --out, or replace it by --overwrite" in rejection(
         ConfigError, files, model
     )
     assert model.read_bytes() == b"mine"
     import_original(files, model, overwrite=True)
     assert load(model, device="cpu").directions == ("ab",)
     before = files[0].read_bytes()
-    assert "is one of the files to import" in refusal(ConfigError, files, files[0], overwrite=True)
+    assert "is one of the files to import" in rejection(
+        ConfigError, files, files[0], overwrite=True
+    )
     assert files[0].read_bytes() == before
-    assert "is a folder: name a file in it" in refusal(ConfigError, files, tmp_path)
+    assert "is a folder: name a file in it" in rejection(ConfigError, files, tmp_path)
 
 
 def test_names_of_domains_are_rejected_before_any_work(model, tmp_path):
-    assert "do not tell the domains apart" in refusal(
+    assert "do not tell the domains apart" in rejection(
         ConfigError, [tmp_path / "no.pth"], model, name_a="x", name_b="X"
     )
 
@@ -309,7 +312,7 @@ def test_names_of_domains_are_rejected_before_any_work(model, tmp_path):
 def test_a_folder_that_cannot_be_written(theirs, tmp_path):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "model.safetensors"
-    assert "is a file (expected a folder)" in refusal(RunError, paths(theirs(["G_A"])), out)
+    assert "is a file (expected a folder)" in rejection(RunError, paths(theirs(["G_A"])), out)
 
 
 def test_without_pytorch(theirs, model, monkeypatch, tmp_path):
@@ -318,7 +321,7 @@ def test_without_pytorch(theirs, model, monkeypatch, tmp_path):
     monkeypatch.delattr("unpaired.weights.torch_pth")
     monkeypatch.delitem(sys.modules, "unpaired.weights.torch_pth")
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert refusal(MissingExtra, files, tmp_path / "x.safetensors") == (
+    assert rejection(MissingExtra, files, tmp_path / "x.safetensors") == (
         "reading .pth files needs torch, which is not installed: pip install 'unpaired[torch]'"
     )
     with pytest.raises(MissingExtra, match=r"writing \.pth files needs torch"):
@@ -367,12 +370,12 @@ def test_a_run_is_exported_as_it_translates(run, tmp_path, said, ema, given):
         f"latest_net_{name}.pth" for name in ("G_A", "G_B", "D_A", "D_B")
     ]
     assert sorted(out.iterdir()) == sorted(files)  # and no temporary file
-    for name, way, bands in (("G_A", "ab", (3, 1)), ("G_B", "ba", (1, 3))):
+    for name, direction, bands in (("G_A", "ab", (3, 1)), ("G_B", "ba", (1, 3))):
         network = loaded_strictly(
             out / f"latest_net_{name}.pth", ResnetGenerator(*bands, ngf=4, n_blocks=6)
         )
         images = random_images(bands[0])
-        expected = engine.translate(images, way)  # with the EMA weights where EMA is on
+        expected = engine.translate(images, direction)  # with the EMA weights where EMA is on
         assert expected.std() > 0.1
         assert np.abs(out_of(network, images) - expected).max() < 1e-5
     for name, domain, bands in (("D_A", "b", 1), ("D_B", "a", 3)):
@@ -484,7 +487,7 @@ def test_a_nameless_generator_through_the_command_line(theirs, model, capsys):
     assert "neither G_A nor G_B in its name: taken as a to b" in capsys.readouterr().err
 
 
-def test_refusals_are_one_line(model, capsys, tmp_path):
+def test_rejections_are_one_line(model, capsys, tmp_path):
     assert main(["import", str(tmp_path / "no.pth"), "--out", str(model)]) == 2
     assert main(["import", "--out", str(model)]) == 2
     assert main(["export", str(model), "--format", "original", "--out", str(tmp_path)]) == 2

@@ -114,12 +114,12 @@ def test_a_generator_of_theirs_gives_the_same_images_in_ours(precision, options)
         {f"generator_ab.{name}": array for name, array in network.arrays.items()}
     )
     images = random_images(3)
-    made = translator.translate(images, "ab")
+    generated = translator.translate(images, "ab")
     theirs.to(torch.float64 if precision == "fp64" else torch.float32)
     expected = out_of(theirs, images)
     assert expected.std() > 0.1
     # What we give is fp32 in any case: half a unit in the last place of numbers up to 1.
-    assert np.abs(made - expected).max() < (1e-5 if precision == "fp32" else 2**-24)
+    assert np.abs(generated - expected).max() < (1e-5 if precision == "fp32" else 2**-24)
 
 
 def test_in_fp64_only_rounding_is_between_their_generator_and_ours():
@@ -175,7 +175,7 @@ def test_what_is_exported_loads_strictly_and_gives_the_same():
     sides = {"G_A": (3, 1, "ab"), "G_B": (1, 3, "ba"), "D_A": (1, "b"), "D_B": (3, "a")}
     assert list(files) == list(sides)
     for name, state in files.items():
-        *bands, way = sides[name]
+        *bands, place = sides[name]
         if name.startswith("G"):
             theirs = ResnetGenerator(*bands, ngf=4, n_blocks=2)
         else:
@@ -186,9 +186,9 @@ def test_what_is_exported_loads_strictly_and_gives_the_same():
         expected = out_of(theirs, images)
         assert expected.std() > 0.05
         found = (
-            engine.translate(images, way)
+            engine.translate(images, place)
             if name.startswith("G")
-            else engine.judge(images, way)[..., np.newaxis]
+            else engine.judge(images, place)[..., np.newaxis]
         )
         assert np.abs(found - expected).max() < 1e-5
 
@@ -234,8 +234,8 @@ def test_what_cannot_go_out():
         to_original(arrays, replace(recipe, blocks=3))
     with pytest.raises(CheckpointError, match=r"generator_ab\.stem\.weight has shape \(4, 3, 7"):
         to_original(arrays, replace(recipe, width=5))
-    one_way = {name: a for name, a in arrays.items() if name.startswith("generator_ba.")}
-    assert list(to_original(one_way, recipe)) == ["G_B"]
+    one_direction = {name: a for name, a in arrays.items() if name.startswith("generator_ba.")}
+    assert list(to_original(one_direction, recipe)) == ["G_B"]
 
 
 # ---- which is which -----------------------------------------------------------------------
@@ -402,7 +402,7 @@ REJECTED = {
     ),
     "whole numbers": (
         lambda: changed(generator_state(), model__19__bias=np.zeros(3, np.int64)),
-        r"model\.19\.bias holds NaN, infinity or no fractions",
+        r"model\.19\.bias holds NaN, infinity or no floating-point",
     ),
     "a name that breaks lines": (
         lambda: {"a\nb\x1b[31m" + "c" * 1000: np.zeros(3)},

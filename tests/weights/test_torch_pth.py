@@ -16,7 +16,7 @@ from unpaired.weights.torch_pth import dump, read, read_pth
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.count": torch.tensor(7)}
 
 
-def refusal(path):
+def rejection(path):
     with pytest.raises(CheckpointError) as caught:
         read(path)
     message = str(caught.value)
@@ -104,7 +104,7 @@ def test_a_file_that_would_run_code_is_rejected_and_nothing_runs(tmp_path, trap,
         path.write_bytes(pickle.dumps(content["more"], protocol=int(write[-1])))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=write != "old")
-    message = refusal(path)
+    message = rejection(path)
     assert not mark.exists()
     if write != "pickle 4":  # of which the reader does not even know the words
         assert re.match(r"names (posix\.mkdir|\S*eval), which is not a tensor", message)
@@ -118,7 +118,7 @@ def test_a_file_that_would_run_code_is_rejected_and_nothing_runs(tmp_path, trap,
 
 def test_a_module_saved_whole_is_rejected(tmp_path):
     torch.save(torch.nn.Sequential(torch.nn.ReLU()), tmp_path / "x.pth")
-    assert "names torch.nn.modules" in refusal(tmp_path / "x.pth")
+    assert "names torch.nn.modules" in rejection(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_a_module_saved_whole_is_rejected(tmp_path):
 )  # fmt: skip
 def test_what_is_not_a_plain_state_dict(tmp_path, content, told):
     torch.save(content, tmp_path / "x.pth")
-    assert told.replace("\\\\", "\\") in refusal(tmp_path / "x.pth")
+    assert told.replace("\\\\", "\\") in rejection(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 and on", b"\x80\x02}q\x00."])
 def test_what_is_not_a_file_of_pytorch(tmp_path, content):
     (tmp_path / "x.pth").write_bytes(content)
-    assert "is damaged or not a plain state_dict of PyTorch" in refusal(tmp_path / "x.pth")
+    assert "is damaged or not a plain state_dict of PyTorch" in rejection(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
@@ -158,14 +158,14 @@ def test_a_file_cut_short(tmp_path, share, zipped):
     torch.save({"w": torch.randn(1000)}, tmp_path / "x", _use_new_zipfile_serialization=zipped)
     content = (tmp_path / "x").read_bytes()
     (tmp_path / "x.pth").write_bytes(content[: int(len(content) * share)])
-    assert "is damaged" in refusal(tmp_path / "x.pth")
+    assert "is damaged" in rejection(tmp_path / "x.pth")
 
 
 def test_torchscript_and_other_archives(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("code/x.py", "print(1)")
         archive.writestr("x/constants.pkl", b"\x80\x02)\x81.")
-    assert "is damaged or not a plain state_dict" in refusal(tmp_path / "x.pth")
+    assert "is damaged or not a plain state_dict" in rejection(tmp_path / "x.pth")
 
 
 def test_a_file_that_may_not_be_read(tmp_path):

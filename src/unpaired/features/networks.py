@@ -130,7 +130,7 @@ def normalised(images: Tensor, shift: Sequence[float], scale: Sequence[float]) -
 
 
 @dataclass(frozen=True)
-class Convolution:
+class PlainLayer:
     """One convolution of a plain network, and the pooling before it.
 
     `index` is its place in torchvision's `features`; `pool` is the window of the max pool of
@@ -147,19 +147,19 @@ class Convolution:
 
 
 ALEXNET = (
-    Convolution(0, 3, 64, 11, stride=4, padding=2),
-    Convolution(3, 64, 192, 5, padding=2, pool=3),
-    Convolution(6, 192, 384, 3, pool=3),
-    Convolution(8, 384, 256, 3),
-    Convolution(10, 256, 256, 3),
+    PlainLayer(0, 3, 64, 11, stride=4, padding=2),
+    PlainLayer(3, 64, 192, 5, padding=2, pool=3),
+    PlainLayer(6, 192, 384, 3, pool=3),
+    PlainLayer(8, 384, 256, 3),
+    PlainLayer(10, 256, 256, 3),
 )
 
 
-def _vgg16() -> Iterator[Convolution]:
+def _vgg16() -> Iterator[PlainLayer]:
     index, inputs = 0, 3
     for stage, (count, outputs) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]):
         for k in range(count):
-            yield Convolution(index, inputs, outputs, 3, pool=0 if k or not stage else 2)
+            yield PlainLayer(index, inputs, outputs, 3, pool=0 if k or not stage else 2)
             index, inputs = index + 2, outputs  # after its ReLU
         index += 1  # after the pool
 
@@ -167,7 +167,7 @@ def _vgg16() -> Iterator[Convolution]:
 VGG16 = tuple(_vgg16())
 
 
-def plain_shapes(network: Sequence[Convolution]) -> Shapes:
+def plain_shapes(network: Sequence[PlainLayer]) -> Shapes:
     """The names and shapes of the tensors of AlexNet or VGG16."""
     shapes: dict[str, tuple[int, ...]] = {}
     for c in network:
@@ -176,7 +176,7 @@ def plain_shapes(network: Sequence[Convolution]) -> Shapes:
     return shapes
 
 
-def plain_activations(x: Tensor, network: Sequence[Convolution], weights: Weights) -> list[Tensor]:
+def plain_activations(x: Tensor, network: Sequence[PlainLayer], weights: Weights) -> list[Tensor]:
     """The results of all convolutions after their ReLU, from a normalised NCHW batch."""
     activations = []
     for c in network:
@@ -188,7 +188,7 @@ def plain_activations(x: Tensor, network: Sequence[Convolution], weights: Weight
     return activations
 
 
-def _plain_network(weights: Weights, path: Path) -> tuple[str, Sequence[Convolution]]:
+def _plain_network(weights: Weights, path: Path) -> tuple[str, Sequence[PlainLayer]]:
     names = {name for name in weights if name.startswith("features.")}
     for name, network in (("AlexNet conv5", ALEXNET), ("VGG16 conv5_3", VGG16)):
         if names == set(plain_shapes(network)):

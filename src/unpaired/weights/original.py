@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from unpaired.config import Recipe
-from unpaired.engines.architecture import Layer, discriminator_layers, generator_layers
+from unpaired.engines.architecture import discriminator_layers, generator_layers
 from unpaired.engines.seam import Arrays
 from unpaired.errors import CheckpointError, ConfigError
 
@@ -27,7 +27,12 @@ _OURS = {
     "D_B": "discriminator_a",
 }
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-# Names of tensors that give away another network of theirs.
+# The recipe's names of the width and depth of each kind of network.
+_SIZES = {
+    "generator": ("width", "blocks"),
+    "discriminator": ("discriminator_width", "discriminator_layers"),
+}
+# Names of tensors that identify another network of theirs.
 _OTHERS = {
     r"model\.model\.\d+\.model\.": "a U-Net (--netG unet_128 or unet_256): only ResNet generators",
     r"net\.\d+\.": "a pixel discriminator (--netD pixel): only PatchGAN discriminators",
@@ -99,18 +104,16 @@ def recognise(state: Mapping[str, np.ndarray], source: str) -> OriginalNetwork:
             "(--norm batch): only instance norm without weights is read"
         )
     kind: Literal["generator", "discriminator"] = "generator"
+    dropout = "model.10.conv_block.6.weight" in found
     if "model.1.weight" in found:
         depth = len({name.split(".")[1] for name in found if ".conv_block." in name})
         width, bands_in = _kernel(found, "model.1.weight", source)[:2]
         bands_out = _kernel(found, f"model.{17 + depth}.weight", source)[0]
-        dropout = "model.10.conv_block.6.weight" in found
-        tensors = _generator(bands_in, bands_out, width, depth, dropout=dropout)
         expected = f"a ResNet generator of {depth} blocks"
     elif "model.0.weight" in found:
         kind, bands_out = "discriminator", 1
         depth = max(sum(name.endswith(".weight") for name in found) - 2, 1)
         width, bands_in = _kernel(found, "model.0.weight", source)[:2]
-        tensors = _discriminator(bands_in, width, depth)
         expected = f"a PatchGAN discriminator of {depth} layers"
     else:
         seen = ", ".join(_shown(name) for name in list(found)[:3]) or "nothing"
@@ -118,6 +121,7 @@ def recognise(state: Mapping[str, np.ndarray], source: str) -> OriginalNetwork:
             f"{source} holds neither a ResNet generator nor a PatchGAN discriminator of the "
             f"authors' code: it has {seen}"
         )
+    tensors = _tensors(kind, (bands_in, bands_out), width, depth, dropout=dropout)
     arrays = _to_ours(found, tensors, f"{source} is not {expected} as the authors' code has it")
     return OriginalNetwork(kind, source, bands_in, bands_out, width, depth, arrays)
 
@@ -133,7 +137,10 @@ def join(networks: Mapping[str, OriginalNetwork]) -> tuple[dict[str, int], Array
         raise CheckpointError("no generator among the files: give that of G_A, of G_B, or both")
     told: dict[str, tuple[int, str]] = {}
     for name, network in networks.items():
-        for key, value in _recipe_values(name, network).items():
+        kind, _, domains = name.partition("_")
+        keys = (*_SIZES[kind], *(f"bands_{domain}" for domain in domains))
+        values = (network.width, network.depth, network.bands_in, network.bands_out)
+        for key, value in zip(keys, values, strict=False):
             other, source = told.setdefault(key, (value, network.source))
             if other != value:
                 raise CheckpointError(
@@ -166,14 +173,9 @@ def to_original(arrays: Mapping[str, np.ndarray], recipe: Recipe) -> dict[str, A
         if not any(name.startswith(f"{ours}.") for name in arrays):
             continue
         kind, _, domains = ours.partition("_")
-        counts = [bands[domain] for domain in domains]
-        if kind == "generator":
-            tensors = _generator(counts[0], counts[1], recipe.width, recipe.blocks)
-        else:
-            width, depth = recipe.discriminator_width, recipe.discriminator_layers
-            tensors = _discriminator(counts[0], width, depth)
+        width, depth = (getattr(recipe, name) for name in _SIZES[kind])
         files[theirs] = {}
-        for name, (our, shape) in tensors.items():
+        for name, (our, shape) in _tensors(kind, [bands[d] for d in domains], width, depth).items():
             if our is None:
                 files[theirs][name] = np.zeros(shape, np.float32)
                 continue
@@ -183,24 +185,18 @@ def to_original(arrays: Mapping[str, np.ndarray], recipe: Recipe) -> dict[str, A
     return files
 
 
-def _generator(
-    bands_in: int, bands_out: int, width: int, blocks: int, *, dropout: bool = False
+def _tensors(
+    kind: str, bands: Sequence[int], width: int, depth: int, *, dropout: bool = False
 ) -> Tensors:
-    second = 6 if dropout else 5  # a dropout has a place before the second convolution of a block
-    places = ["1", "4", "7"]
-    places += [f"{10 + k}.conv_block.{place}" for k in range(blocks) for place in (1, second)]
-    places += [str(10 + blocks + k) for k in (0, 3, 7)]
-    ours = generator_layers(bands_in, bands_out, width=width, blocks=blocks, upsample="transposed")
-    return _tensors(places, ours)
-
-
-def _discriminator(bands: int, width: int, depth: int) -> Tensors:
-    places = [str(k) for k in (0, *range(2, 3 * depth + 3, 3))]
-    return _tensors(places, discriminator_layers(bands, width=width, layers=depth))
-
-
-def _tensors(places: Sequence[str], layers: Sequence[Layer]) -> Tensors:
-    """The tensors of `layers`, at these places of their `model`."""
+    if kind == "generator":
+        second = 6 if dropout else 5  # place of a block's second convolution: after the dropout
+        places = ["1", "4", "7"]
+        places += [f"{10 + k}.conv_block.{place}" for k in range(depth) for place in (1, second)]
+        places += [str(10 + depth + k) for k in (0, 3, 7)]
+        layers = generator_layers(*bands, width=width, blocks=depth, upsample="transposed")
+    else:
+        places = [str(k) for k in (0, *range(2, 3 * depth + 3, 3))]
+        layers = discriminator_layers(bands[0], width=width, layers=depth)
     tensors: dict[str, tuple[str | None, tuple[int, ...]]] = {}
     for place, layer in zip(places, layers, strict=True):
         bias = f"{layer.name}.bias" if layer.bias else None
@@ -228,7 +224,8 @@ def _to_ours(found: Arrays, tensors: Tensors, problem: str) -> Arrays:
     unexpected = [name for name in found if name not in tensors]
     if not unexpected and missing == [name for name, (ours, _) in tensors.items() if ours is None]:
         raise CheckpointError(
-            f"{problem}: it has no biases in front of its norms, as with --norm none"
+            f"{problem}: it has no biases in front of its norms, as with --norm none, and only "
+            "instance norm is read"
         )
     if unexpected:
         raise CheckpointError(f"{problem}: {_shown(unexpected[0])} is unexpected")
@@ -239,7 +236,9 @@ def _to_ours(found: Arrays, tensors: Tensors, problem: str) -> Arrays:
         if ours is None:
             continue
         if found[name].dtype.kind != "f" or not np.isfinite(found[name]).all():
-            raise CheckpointError(f"{problem}: {name} holds NaN, infinity or no fractions")
+            raise CheckpointError(
+                f"{problem}: {name} holds NaN, infinity or no floating-point numbers"
+            )
         arrays[ours] = found[name].astype(np.float32)
     return arrays
 
@@ -261,17 +260,6 @@ def _kernel(tensors: Arrays, name: str, source: str) -> tuple[int, ...]:
             f"{source} is not a network of the authors' code: {name} {found}, a kernel is needed"
         )
     return shape
-
-
-def _recipe_values(name: str, network: OriginalNetwork) -> dict[str, int]:
-    """The values of the recipe that a network under our `name` tells."""
-    kind, _, domains = name.partition("_")
-    width, depth = "width", "blocks"
-    if kind == "discriminator":
-        width, depth = "discriminator_width", "discriminator_layers"
-    bands = zip(domains, (network.bands_in, network.bands_out), strict=False)
-    counts = {f"bands_{domain}": count for domain, count in bands}
-    return {width: network.width, depth: network.depth} | counts
 
 
 def _shown(name: str) -> str:
