@@ -158,7 +158,9 @@ def test_text_has_the_table_and_the_verdict():
         "  oracle *          23.00    0.500    0.500    0.500",
     ]
     assert "  * uses pairs" in lines
-    assert lines[-3].startswith("Better than every unpaired baseline in all 4 metrics, in both d")
+    assert lines[-3].startswith(
+        "Better than every unpaired baseline in all four metrics, in both d"
+    )
     assert lines[-2].startswith("  From summer to winter: PSNR 20.00 dB")
 
 

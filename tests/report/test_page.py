@@ -93,7 +93,7 @@ def test_the_page_stands_alone():
 
 def test_the_verdict_is_first():
     page = Page(render(report(both(GOOD))))
-    verdict = page.text.index("Better than every unpaired baseline in all 4 metrics")
+    verdict = page.text.index("Better than every unpaired baseline in all four metrics")
     assert verdict < page.text.index("Metrics") < page.text.index("Images")
     assert (
         "From summer to winter: PSNR 20.00\N{NO-BREAK SPACE}dB, 11.00\N{NO-BREAK SPACE}dB better"

@@ -33,7 +33,7 @@ def test_better_in_all_is_a_pass_with_its_margins():
     assert found.passed
     assert (
         found.headline
-        == "Better than every unpaired baseline in all 4 metrics, in both directions."
+        == "Better than every unpaired baseline in all four metrics, in both directions."
     )
     assert found.details == (
         "From summer to winter: PSNR 20.00 dB, 11.00 dB better than the identity, "
@@ -57,7 +57,7 @@ def test_equal_or_below_in_one_metric_is_not_better(metric, gap):
     found = verdict(report(both(scores(**values)), WEAK, rival, ORACLE))
     assert found.state == "mixed"
     assert found.headline == (
-        "From summer to winter: better than every unpaired baseline in all 4 metrics. "
+        "From summer to winter: better than every unpaired baseline in all four metrics. "
         "From winter to summer: not better than every unpaired baseline."
     )
     name = {"psnr": "PSNR", "ssim": "SSIM"}.get(metric, metric)
@@ -89,7 +89,7 @@ def test_a_metric_that_is_not_defined_does_not_count():
     model, weak = scores(20, 0.8, 0.7, math.nan), scores(9, 0.2, 0.1, math.nan)
     found = verdict(report(both(model), Method("identity", "untouched", both(weak))))
     assert found.passed
-    assert "in all 3 metrics" in found.headline
+    assert "in all three metrics" in found.headline
 
 
 def test_exact_images_are_above_and_equal_ones_equal():
@@ -105,7 +105,7 @@ def test_nothing_to_compare_is_no_pass():
     found = verdict(report(both(GOOD), one_way))
     assert found.state == "mixed"
     assert found.headline == (
-        "From summer to winter: better than every unpaired baseline in all 4 metrics. "
+        "From summer to winter: better than every unpaired baseline in all four metrics. "
         "From winter to summer: nothing to compare the translations with."
     )
     undefined = scores(*[math.nan] * 4)
@@ -125,7 +125,7 @@ def test_errors_are_better_where_they_are_lower():
 def test_a_model_of_one_direction_is_judged_by_it():
     found = verdict(report({"ab": GOOD}, directions=("ab",)))
     assert found.passed
-    assert found.headline == "Better than every unpaired baseline in all 4 metrics."
+    assert found.headline == "Better than every unpaired baseline in all four metrics."
     assert len(found.details) == 1
     poor = verdict(report({"ab": scores(1, 0, 0, 0)}, directions=("ab",)))
     assert (poor.state, poor.headline) == ("bad", "Not better than every unpaired baseline.")

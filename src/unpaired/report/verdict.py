@@ -29,6 +29,7 @@ _PLACES: Mapping[str, tuple[State, str]] = {
     "farther": ("bad", "not better than untranslated images"),
     "not closest": ("bad", "not closer to {real} than every baseline"),
 }
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _by_truth(compared: Comparison) -> dict[Direction, _Standing]:
         for metric in compared.metrics_of("paired")
         if any(compared.model.value(direction, metric) for direction in compared.directions)
     ]
-    words = {"all": f"all {len(metrics)} metrics" if len(metrics) > 1 else _listed(metrics)}
+    count = _NUMBERS[len(metrics)] if len(metrics) < len(_NUMBERS) else str(len(metrics))
+    words = {"all": f"all {count} metrics" if len(metrics) > 1 else _listed(metrics)}
     found = {}
     for direction in compared.directions if metrics else ():
         losses = _losses(compared, direction, metrics)
