@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from unpaired.config import Config
+from unpaired.console import log
 from unpaired.errors import CheckpointError, ConfigError, RunError, reason_of
 from unpaired.storage import atomic_path
 
@@ -96,6 +97,7 @@ def write(path: Path, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
     content = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+    log.debug("wrote %s, step %d, %.1f MB", path, header.step, len(content) / 1e6)
 
 
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
@@ -109,7 +111,9 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
         written, arrays = _written(file, path), _arrays(file, path)
     if _checksum(written, arrays) != written.pop("checksum", None):
         raise _damaged(path, "its content does not match its checksum")
-    return Header.from_json(written, path), arrays
+    header = Header.from_json(written, path)
+    log.debug("read %s: %s, step %d, made on %s", path, header.kind, header.step, header.made_on)
+    return header, arrays
 
 
 def read_header(path: Path) -> Header:

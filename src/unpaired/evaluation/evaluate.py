@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from unpaired.config import drop_quiet
+from unpaired.console import log
 from unpaired.data.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.diagnostics.probe import Judge
@@ -95,6 +96,7 @@ def evaluate_models(
         seed=options.seed,
         max_pixels=options.max_pixels,
     )
+    log.debug("%d and %d test images, paired: %s", *map(len, tests.test.values()), tests.paired)
     metrics = metrics_for(
         bands=[tests.reference(direction).bands for direction in directions],
         count=min(map(len, tests.test.values())),

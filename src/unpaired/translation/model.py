@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unpaired import checkpoint
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe, Runtime
+from unpaired.console import log
 from unpaired.directions import DIRECTIONS, Direction, direction_to, source_of, target_of
 from unpaired.engines.choice import make_translator
 from unpaired.engines.seam import Networks, Translator
@@ -31,6 +32,7 @@ from unpaired.errors import (
     reason_of,
 )
 from unpaired.images.formats import read_header, read_image
+from unpaired.images.header import ImageHeader
 from unpaired.images.image import Image, from_signed
 from unpaired.images.pillow import from_pil, to_pil
 from unpaired.translation import memory
@@ -84,6 +86,7 @@ def load(
         runtime = dataclasses.replace(runtime, engine=engine)
         translator = make_translator(recipe, runtime)
     translator.load_generators(generators)
+    log.debug("translating with %s on %s, %s weights", runtime.engine, runtime.device, weights)
     return Model(
         path=path,
         config=Config(recipe, runtime),
@@ -221,9 +224,7 @@ class Model:
         if isinstance(image, PIL.Image.Image):
             value = from_pil(image)
         else:
-            header = read_header(image)
-            size = header.height, header.width
-            self.check(direction, size, header.bands, working_size=working_size, name=str(image))
+            self.check_file(image, direction, working_size)
             value = read_image(image, max_pixels=max_pixels)
         # What Pillow cannot hold is rejected before the work: one pixel of it is tried.
         bands, depth = self.result_kind(direction)
@@ -299,6 +300,15 @@ class Model:
             )
         memory.require(self.config.recipe, direction, sizes, network=self._on_cpu, name=name)
         return sizes
+
+    def check_file(
+        self, path: str | Path, direction: Direction, working_size: int | None
+    ) -> ImageHeader:
+        """Checks an image file by its header, which is returned. Raises as `check`."""
+        header = read_header(path)
+        size = header.height, header.width
+        self.check(direction, size, header.bands, working_size=working_size, name=str(path))
+        return header
 
     @property
     def _on_cpu(self) -> bool:
