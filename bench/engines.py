@@ -1,9 +1,9 @@
-"""Steps a second of the engines, PyTorch against JAX, in one process and in turn; fp32 by default.
+"""Steps per second of the engines, PyTorch against JAX, in turn in one process; fp32 by default.
 
 python -m bench.engines [--size 64] [--width 32] [--blocks 6] [--batch 1] [--rounds 15]
 
-Also tells how long the first step took, which in JAX compiles. Both engines begin with the same
-state and get the same batches; their losses after the timed steps stand beside the times.
+Also prints the time of the first step, which compiles in JAX. Both engines start from the same
+state and get the same batches; their losses after the timed steps are printed beside the times.
 """
 
 import argparse
@@ -76,10 +76,10 @@ def main():
             times[name].append(seconds)
     ratios = [torch / jax for torch, jax in zip(times["torch"], times["jax"], strict=True)]
     for name in engines:
-        told = ", ".join(
+        shown = ", ".join(
             f"{loss} {losses[name][loss]:.4f}" for loss in ("cycle_a", "discriminator_b")
         )
-        print(f"{name:6} {1 / statistics.median(times[name]):.2f} steps a second ({told})")
+        print(f"{name:6} {1 / statistics.median(times[name]):.2f} steps per second ({shown})")
     print(
         f"jax is {statistics.median(ratios):.2f} times as fast as torch "
         f"(rounds {min(ratios):.2f} to {max(ratios):.2f})"

@@ -2,8 +2,8 @@
 
 python -m bench.training_step [--size 128] [--rounds 5] [--threads N] [--device cpu]
 
-The plain step (tests/plain.py) is fp32, contiguous, a forward for each input, Adam as it comes.
-All are timed in turn, round by round, so that a drift of the machine meets all alike.
+The plain step (tests/plain.py) is fp32, contiguous, one forward for each input, Adam with its
+defaults. All are timed in turn, round by round, so that a drift of the machine affects all alike.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main():
         counted = all_times[1:]  # the first round warms up
         ratios = [slow / quick for slow, quick in zip(reference, counted, strict=True)]
         print(
-            f"{name:14}  {statistics.median(counted):.3f} s a step, "
+            f"{name:14}  {statistics.median(counted):.3f} s per step, "
             f"{statistics.median(ratios):.2f} times as fast as plain "
             f"(rounds {min(ratios):.2f} to {max(ratios):.2f})"
         )

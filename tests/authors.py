@@ -1,4 +1,4 @@
-"""The networks of the authors' PyTorch code restated, so that files of theirs can be made here.
+"""The networks of the authors' PyTorch code restated, to make files like theirs.
 
 Written from their layout in recipe.md: names and shapes of tensors are theirs. Nothing of
 `unpaired` is used here.

@@ -1,4 +1,4 @@
-"""An engine without a framework: enough arithmetic that any lost or repeated state would show."""
+"""An engine without a framework: enough arithmetic to reveal any lost or repeated state."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """The 2017 training step restated plainly in PyTorch, as a reference for tests and bench.
 
-Written from the paper and recipe.md alone: standard modules, contiguous layout, a forward for each
-input, a list as image pool, Adam as it comes. Nothing of `unpaired` is used here.
+Written from the paper and recipe.md alone: standard modules, contiguous layout, one forward for
+each input, a list as image pool, Adam with its defaults. Nothing of `unpaired` is used here.
 """
 
 import torch
@@ -62,7 +62,7 @@ class Discriminator(nn.Sequential):
 
 
 class Step:
-    """One training step; the image pool keeps at most 50 fakes and is told what to do."""
+    """One training step; the image pool keeps at most 50 fakes and follows instructions."""
 
     def __init__(self, width=64, blocks=9, discriminator_width=64, rate=2e-4, identity=0.5):
         self.g_ab, self.g_ba = (Generator(width=width, blocks=blocks) for _ in range(2))

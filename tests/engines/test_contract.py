@@ -1,4 +1,4 @@
-"""What every engine must keep to, the fake one included: the seam's words as tests."""
+"""The contract of every engine, the fake one included: the seam as tests."""
 
 import re
 import sys
@@ -51,15 +51,15 @@ def recipe_of(**changes):
     return preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3, "pool_size": 2} | changes)
 
 
-def newborn(make, recipe):
+def initialised(make, recipe):
     engine = make(recipe)
     engine.load(initial_state(engine.state(), recipe.seed))
     return engine
 
 
 def trained(make, recipe, steps=4):
-    """An engine with nothing left at 0: past the filling of the pools."""
-    engine = newborn(make, recipe)
+    """An engine with nothing left at 0: the pools have filled."""
+    engine = initialised(make, recipe)
     for step in range(steps):
         engine.train_step(batch_of(recipe, step), 1.0)
     return engine
@@ -95,7 +95,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.0, "upsample": "transposed", "bands_b": 1}])
 def test_names_are_canonical_and_stay(make, changes):
     recipe = recipe_of(**changes)
-    engine = newborn(make, recipe)
+    engine = initialised(make, recipe)
     state = engine.state()
     assert [name for name in state if not NAME.fullmatch(name)] == []
     assert {"updates", "pool_a", "pool_b"} <= state.keys()
@@ -109,7 +109,7 @@ def test_names_are_canonical_and_stay(make, changes):
 
 
 def test_every_part_of_the_state_moves(make):
-    """Else a resume could lose it unseen."""
+    """Otherwise a resume could lose it unnoticed."""
     before, after = (trained(make, recipe_of(), steps).state() for steps in (3, 6))
     still = [name for name, array in before.items() if array.tobytes() == after[name].tobytes()]
     assert still == []
@@ -148,8 +148,8 @@ def test_loading_its_own_state_changes_nothing(make):
     assert_same(engine.state(), state)
 
 
-def test_a_state_carries_all_there_is(make):
-    """A fresh engine with the state of another goes on as that one does."""
+def test_a_state_holds_everything(make):
+    """A fresh engine with the state of another continues as that one does."""
     recipe = recipe_of()
     one = trained(make, recipe, 3)
     other = trained(make, recipe, 2)  # it has a past of its own
@@ -220,7 +220,7 @@ def test_initial_state_takes_the_type_of_its_shapes():
 )
 def test_losses(make, changes, has_identity):
     recipe = recipe_of(**changes)
-    losses = newborn(make, recipe).train_step(batch_of(recipe, 0), 1.0)
+    losses = initialised(make, recipe).train_step(batch_of(recipe, 0), 1.0)
     expected = [name for name in LOSSES if has_identity or not name.startswith("identity")]
     assert list(losses) == expected
     values = [float(loss) for loss in losses.values()]
@@ -231,7 +231,7 @@ def test_losses(make, changes, has_identity):
 def test_losses_keep_until_they_are_asked_for(make):
     """They are converted when a line is logged, many steps later."""
     recipe = recipe_of()
-    engine = newborn(make, recipe)
+    engine = initialised(make, recipe)
     kept, asked = [], []
     for step in range(5):
         kept.append(engine.train_step(batch_of(recipe, step), 1.0))
@@ -277,7 +277,7 @@ def test_recipes_at_their_limits_train(make, changes):
     assert all(np.isfinite(x).all() for x in trained(make, recipe).state().values())
 
 
-# ---- what the networks say ----------------------------------------------------------------
+# ---- translations and judgements ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -348,11 +348,11 @@ def test_a_translator_needs_the_generators_alone(make, translator):
     for direction, bands in (("ab", 3), ("ba", 1)):
         expected = engine.translate(random_images(bands), direction)
         assert lone.translate(random_images(bands), direction).tobytes() == expected.tobytes()
-        one_way = translator(recipe)
-        one_way.load_generators(
+        single = translator(recipe)
+        single.load_generators(
             {n: x for n, x in state.items() if n.startswith(f"generator_{direction}.")}
         )
-        assert one_way.translate(random_images(bands), direction).tobytes() == expected.tobytes()
+        assert single.translate(random_images(bands), direction).tobytes() == expected.tobytes()
 
 
 # ---- the rest -----------------------------------------------------------------------------
@@ -375,7 +375,9 @@ def test_shard_and_signature(make):
 def test_a_missing_framework_is_one_clear_line(factory, engine, package, monkeypatch):
     for module in [m for m in sys.modules if m.startswith(f"unpaired.engines.{engine}.")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, package, None)  # how Python says: not to be imported
+    monkeypatch.setitem(
+        sys.modules, package, None
+    )  # how Python marks a module that cannot be imported
     with pytest.raises(MissingExtra) as error:
         factory(recipe_of(), replace(CPU, engine=engine))
     assert str(error.value) == (

@@ -1,4 +1,4 @@
-"""What is JAX's own: one jitted step, donated state, transfers, promotion, devices side by side."""
+"""What only JAX has: one jitted step, donated state, transfers, promotion, several devices."""
 
 from dataclasses import replace
 
@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from conftest import SMALL
 from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
+from unpaired.engines.jax import device
+from unpaired.engines.jax import engine as engine_module
 from unpaired.engines.jax.device import find_devices
 from unpaired.engines.jax.engine import JaxEngine, JaxTranslator
 from unpaired.engines.jax.step import exchange, make_state, train_step
 from unpaired.engines.seam import initial_state
-from unpaired.errors import CheckpointError, ConfigError
+from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
@@ -29,7 +31,7 @@ def recipe_of(**changes):
     return preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3, "pool_size": 2} | changes)
 
 
-def newborn(recipe, runtime=ONE):
+def initialised(recipe, runtime=ONE):
     engine = JaxEngine(recipe, runtime)
     engine.load(initial_state(engine.state(), recipe.seed))
     return engine
@@ -52,7 +54,7 @@ def batch_of(recipe, step):
 @pytest.mark.parametrize("runtime", [ONE, BOTH], ids=["one device", "two devices"])
 def test_a_step_is_compiled_once(runtime):
     recipe = recipe_of(seed=77)
-    engine = newborn(recipe, runtime)
+    engine = initialised(recipe, runtime)
     before = train_step._cache_size()
     for step in range(4):
         engine.train_step(batch_of(recipe, step), 1.0 - step / 10)
@@ -62,7 +64,7 @@ def test_a_step_is_compiled_once(runtime):
 def test_the_state_is_donated():
     """A step needs no second copy of weights, moments and pools."""
     recipe = recipe_of()
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     before = engine._state
     engine.train_step(batch_of(recipe, 0), 1.0)
     kept = [x for x in jax.tree.leaves(before) if not x.is_deleted()]
@@ -71,9 +73,9 @@ def test_the_state_is_donated():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_no_hidden_transfer_and_no_promotion(precision):
-    """All that goes to the device is sent on purpose; no type or rank is guessed."""
+    """Everything is sent to the device explicitly; no type or rank is guessed."""
     recipe = recipe_of(precision=precision)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     with (
         jax.transfer_guard("disallow"),
         jax.numpy_dtype_promotion("strict"),
@@ -94,15 +96,15 @@ def test_the_guard_sees_a_transfer():
         jax.jit(lambda x: x + 1)(np.ones(3, np.float32))
 
 
-def test_float64_is_switched_on_for_the_engine_alone():
+def test_float64_is_enabled_for_the_engine_alone():
     recipe = recipe_of(precision="fp64")
-    newborn(recipe).train_step(batch_of(recipe, 0), 1.0)
+    initialised(recipe).train_step(batch_of(recipe, 0), 1.0)
     assert jnp.zeros(3).dtype == np.float32
 
 
 @pytest.mark.parametrize("slots", [0, 1, 3])
 def test_exchange_against_a_list(slots):
-    """Each lane has a pool of its own; told plainly, with lists."""
+    """Each lane has a pool of its own; restated plainly, with lists."""
     lanes, rng = 3, np.random.default_rng(slots + 1)
     pools = rng.normal(size=(lanes, slots, 2, 2, 1)).astype(np.float32)
     plain = [[x.copy() for x in pool] for pool in pools]
@@ -140,7 +142,7 @@ def test_sizes_of_the_networks_of_2017():
 def test_two_devices_with_half_the_batch_each_are_one_with_the_whole():
     """Losses, weights, moments and pools after four steps, in fp64."""
     recipe = recipe_of(precision="fp64")
-    one, both = newborn(recipe, ONE), newborn(recipe, BOTH)
+    one, both = initialised(recipe, ONE), initialised(recipe, BOTH)
     assert (len(one.machine.devices), len(both.machine.devices)) == (1, 2)
     for step in range(4):
         ours, theirs = (e.train_step(batch_of(recipe, step), 0.9) for e in (one, both))
@@ -153,10 +155,10 @@ def test_two_devices_with_half_the_batch_each_are_one_with_the_whole():
         assert np.abs(array - states[1][name]).max(initial=0) <= 1e-9 * scale, name
 
 
-def test_the_work_is_shared_out():
+def test_the_work_is_divided():
     """A device holds its lanes of the pools and a copy of the weights."""
     recipe = recipe_of(seed=77)
-    engine = newborn(recipe, BOTH)
+    engine = initialised(recipe, BOTH)
     engine.train_step(batch_of(recipe, 0), 1.0)
     pool = engine._state.pools["pool_a"]
     assert [shard.data.shape[0] for shard in pool.addressable_shards] == [1, 1]
@@ -171,20 +173,20 @@ def test_the_work_is_shared_out():
         recipe=recipe, one_by_one=False,
     ).compile().as_text()  # fmt: skip
     assert "all-reduce" in text  # of the gradients
-    assert "all-gather" not in text  # nothing else goes round
+    assert "all-gather" not in text  # nothing else is exchanged
 
 
 def test_a_batch_that_does_not_divide_takes_fewer_devices():
     recipe = recipe_of(batch_size=3, blocks=0, identity=0.0)
-    engine = newborn(recipe, BOTH)
+    engine = initialised(recipe, BOTH)
     assert len(engine.machine.devices) == 1
     engine.train_step(batch_of(recipe, 0), 1.0)
 
 
-def test_images_that_do_not_divide_are_translated_all_the_same():
+def test_images_that_do_not_divide_are_still_translated():
     recipe = recipe_of()
     one, both = (JaxTranslator(recipe, runtime) for runtime in (ONE, BOTH))
-    weights = {n: x for n, x in newborn(recipe).state().items() if n.startswith("generator_")}
+    weights = {n: x for n, x in initialised(recipe).state().items() if n.startswith("generator_")}
     for translator in (one, both):
         translator.load_generators(weights)
     for count in (1, 2, 3):
@@ -195,7 +197,7 @@ def test_images_that_do_not_divide_are_translated_all_the_same():
 
 
 @pytest.mark.parametrize("name", ["cuda", "cpu:7", "cpu:x", "mps", "toaster"])
-def test_a_device_that_is_not_there(name):
+def test_a_device_that_is_not_available(name):
     with pytest.raises(ConfigError) as error:
         find_devices(name)
     assert str(error.value) == (
@@ -209,11 +211,49 @@ def test_signature_names_what_equality_depends_on():
     assert both.signature() == f"jax {jax.__version__}, 2 x cpu, 1 threads"
 
 
+# ---- memory -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_lack_of_memory_is_one_line_that_says_what_to_do(real, monkeypatch):
+    recipe = recipe_of()
+    engine, lone, batch = initialised(recipe), JaxTranslator(recipe, ONE), batch_of(recipe, 0)
+
+    def run(*_, **__):
+        if real:
+            return jnp.zeros(2**50, np.float32).block_until_ready()
+        raise MemoryError
+
+    monkeypatch.setattr(device, "forward", run)
+    monkeypatch.setattr(engine_module, "train_step", run)
+    for each in (engine, lone):
+        with pytest.raises(TooLarge) as caught:
+            each.translate(np.zeros((1, 8, 12, 3), np.float32), "ab")
+        assert str(caught.value) == (
+            "the device has too little memory to translate an image of 12 x 8 pixels: "
+            "use a smaller --working-size"
+        )
+    with pytest.raises(TooLarge, match="to judge 2 images of 8 x 8 pixels: use smaller images"):
+        engine.judge(np.zeros((2, 8, 8, 3), np.float32), "a")
+    with pytest.raises(TooLarge, match=r"to train on 2 images of 8 x 8 pixels: .*--batch-size"):
+        engine.train_step(batch, 1.0)
+
+
+def test_other_errors_keep_their_own_kind(monkeypatch):
+    def run(*_, **__):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a memory space is wrong")
+
+    engine = initialised(recipe_of())
+    monkeypatch.setattr(device, "forward", run)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="memory space"):
+        engine.translate(np.zeros((1, 8, 8, 3), np.float32), "ab")
+
+
 # ---- the state ----------------------------------------------------------------------------
 
 
-def test_a_state_that_does_not_fit_is_refused():
-    engine = newborn(recipe_of())
+def test_a_state_that_does_not_fit_is_rejected():
+    engine = initialised(recipe_of())
     state = engine.state()
     with pytest.raises(CheckpointError, match=r"does not fit the recipe: extra is unexpected"):
         engine.load(state | {"extra": np.zeros(1)})

@@ -21,7 +21,7 @@ from unpaired.streams import POOL_A, POOL_B
 BOUND = 1e-9
 ENGINES = ("torch", "jax")
 COMMON = {"bands_a": 3, "bands_b": 3, "precision": "fp64", "steps": 12, "epoch_steps": 2}
-# As in 2017, and all that may be otherwise.
+# As in 2017, and with everything that may differ.
 RECIPES = {
     "paper": preset("paper", COMMON | {
         "load_size": 24, "image_size": 24, "width": 4, "blocks": 2, "discriminator_width": 4,
@@ -43,8 +43,8 @@ def runtime_of(engine):
     return Runtime(engine=engine, device="cpu" if engine == "torch" else "cpu:0", threads=1)
 
 
-def born(recipe):
-    """Both engines with the same first weights; biases are drawn too, so that they count."""
+def initialised(recipe):
+    """Both engines with the same initial weights; biases are drawn too, so that they count."""
     engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
     state = initial_state(engines[0].state(), recipe.seed)
     for index, name in enumerate(sorted(state)):
@@ -99,7 +99,7 @@ def run(engine, recipe, first, last):
 
 def test_forward_of_all_networks(recipe):
     """Through `translate` and `judge`, whose results are fp32: equal to the last bit but one."""
-    one, other = born(recipe)
+    one, other = initialised(recipe)
     batch = batch_of(recipe, 0)
     for direction, images in (("ab", batch.real_a), ("ba", batch.real_b)):
         made = [engine.translate(images, direction) for engine in (one, other)]
@@ -110,8 +110,8 @@ def test_forward_of_all_networks(recipe):
 
 
 def test_forward_in_float64(recipe):
-    """The pools hold what the generators made, in float64."""
-    one, other = born(recipe)
+    """The pools hold the generators' results, in float64."""
+    one, other = initialised(recipe)
     batch = batch_of(recipe, 0)
     for engine in (one, other):
         engine.train_step(batch, 0.0)
@@ -122,7 +122,7 @@ def test_forward_in_float64(recipe):
 
 
 def test_losses(recipe):
-    one, other = born(recipe)
+    one, other = initialised(recipe)
     ours, theirs = (run(engine, recipe, 0, 1)[0] for engine in (one, other))
     assert list(ours) == list(theirs)
     assert ours == pytest.approx(theirs, rel=BOUND, abs=0)
@@ -130,7 +130,7 @@ def test_losses(recipe):
 
 def test_gradients(recipe):
     """Moments begin at 0, so after a step the first is (1 - beta1) times the gradient."""
-    one, other = born(recipe)
+    one, other = initialised(recipe)
     for engine in (one, other):
         engine.train_step(batch_of(recipe, 0), 1.0)
     states = one.state(), other.state()
@@ -142,8 +142,8 @@ def test_gradients(recipe):
 
 
 def test_ten_steps(recipe):
-    """Weights, moments, running means, pools and losses, while the rate falls."""
-    one, other = born(recipe)
+    """Weights, moments, running means, pools and losses, while the learning rate decays."""
+    one, other = initialised(recipe)
     factors = {recipe.rate_factor(step) for step in range(10)}
     assert len(factors) > 3
     swaps = [pool_plan(recipe, POOL_A, step, slice(None)).swap.any() for step in range(10)]
@@ -154,22 +154,22 @@ def test_ten_steps(recipe):
     assert_alike(one.state(), other.state())
 
 
-def test_a_run_goes_on_in_the_other_engine_and_back(recipe):
+def test_a_run_continues_in_the_other_engine_and_back(recipe):
     """Four steps in PyTorch, three in JAX, three in PyTorch: as ten in PyTorch alone."""
-    one, other = born(recipe)
-    wanderer = born(recipe)[0]
+    one, other = initialised(recipe)
+    moving = initialised(recipe)[0]
     run(one, recipe, 0, 10)
-    run(wanderer, recipe, 0, 4)
-    other.load(wanderer.state())
+    run(moving, recipe, 0, 4)
+    other.load(moving.state())
     run(other, recipe, 4, 7)
-    wanderer.load(other.state())
-    run(wanderer, recipe, 7, 10)
-    assert_alike(one.state(), wanderer.state())
+    moving.load(other.state())
+    run(moving, recipe, 7, 10)
+    assert_alike(one.state(), moving.state())
 
 
-def test_the_bound_sees_a_small_change(recipe):
-    """A rate that is off by a millionth is far beyond it."""
-    one, other = born(recipe)
+def test_the_bound_detects_a_small_change(recipe):
+    """A learning rate off by a millionth is far beyond it."""
+    one, other = initialised(recipe)
     run(one, recipe, 0, 2)
     for step in range(2):
         other.train_step(batch_of(recipe, step), recipe.rate_factor(step) * (1 + 1e-6))
@@ -181,7 +181,7 @@ def test_the_bound_sees_a_small_change(recipe):
 
 
 def generators_of(recipe):
-    """Both engines' generators, with weights of a size at which images are not all grey."""
+    """Both engines' generators, with weights large enough that images are not all grey."""
     translators = [make_translator(recipe, runtime_of(name)) for name in ENGINES]
     engine = make_engine(replace(recipe, image_size=32, pool_size=0), runtime_of("torch"))
     state = initial_state(engine.state(), 1)
@@ -195,7 +195,7 @@ def levels(signed):
     return np.rint((signed + 1) * 127.5)
 
 
-def test_a_image_in_fp32_at_paper_size():
+def test_an_image_in_fp32_at_paper_size():
     """At most one level of 255 on any pixel, 256 px, width 64, nine blocks."""
     recipe = preset("paper", {"bands_a": 3, "bands_b": 3})
     rng = np.random.default_rng(5)
@@ -207,7 +207,7 @@ def test_a_image_in_fp32_at_paper_size():
     assert np.abs(levels(one) - levels(other)).max() <= 1
 
 
-def test_a_image_in_bf16():
+def test_an_image_in_bf16():
     """Arithmetic of 8 bits' precision: alike, and not the same as fp32."""
     recipe = preset("small", {"bands_a": 3, "bands_b": 3, "width": 16, "blocks": 2})
     image = np.random.default_rng(5).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)

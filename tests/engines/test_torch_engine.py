@@ -10,9 +10,10 @@ import plain
 from unpaired.config import Runtime
 from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
+from unpaired.engines.torch import engine as engine_module
 from unpaired.engines.torch.device import find_device
 from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange
-from unpaired.errors import CheckpointError, ConfigError
+from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
@@ -27,7 +28,7 @@ def little(**changes):
     return preset("paper", LITTLE | changes)
 
 
-def newborn(recipe):
+def initialised(recipe):
     engine = TorchEngine(recipe, CPU)
     engine.load(initial_state(engine.state(), recipe.seed))
     return engine
@@ -45,7 +46,7 @@ def batch_of(recipe, step):
 
 
 def twin_of(engine, identity):
-    """The plain step with the same first weights."""
+    """The plain step with the same initial weights."""
     step = plain.Step(width=4, blocks=2, discriminator_width=4, identity=identity)
     for name, network in (
         ("generator_ab", step.g_ab), ("generator_ba", step.g_ba),
@@ -67,7 +68,7 @@ def to_torch(images):
 def test_sixty_steps_equal_the_plain_ones(identity):
     """Past the filling of the pool, so that its swaps count: losses and weights in fp64."""
     recipe = little(identity=identity)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     twin = twin_of(engine, identity)
     for step in range(60):
         batch = batch_of(recipe, step)
@@ -108,21 +109,21 @@ def test_losses_of_constant_networks_by_hand():
     )
 
 
-def test_first_adam_step_is_the_rate_in_size():
+def test_the_first_adam_step_has_the_size_of_the_rate():
     """Bias-corrected Adam moves every weight with a gradient by the rate at its first step."""
     recipe = little()
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     before = engine.state()
     engine.train_step(batch_of(recipe, 0), 0.5)
     moved = np.abs(engine.state()["generator_ab.stem.weight"] - before["generator_ab.stem.weight"])
     assert np.median(moved) == pytest.approx(1e-4, rel=1e-3)
 
 
-def test_discriminators_train_on_fakes_made_before_the_generators_moved():
-    """Update order: with the discriminators' rate 0 the generators move all the same, and the
-    pool holds what the old generators made."""
+def test_discriminators_train_on_fakes_from_before_the_generators_moved():
+    """Update order: with the discriminators' rate 0 the generators still move, and the pool holds
+    results of the old generators."""
     recipe = little(discriminator_rate=0.0)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     batch = batch_of(recipe, 0)
     before = engine.state()
     fake_b = engine.translate(batch.real_a, "ab")
@@ -137,7 +138,7 @@ def test_discriminators_train_on_fakes_made_before_the_generators_moved():
 
 def test_generators_get_no_gradient_from_the_discriminators_loss():
     recipe = little()
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     update = engine._update_discriminators
 
     def gradients():
@@ -173,11 +174,11 @@ def test_pool_by_hand():
     assert show(1, 0, True, False) == 1  # fills
     assert show(2, 1, True, False) == 2
     assert show(3, 0, True, True) == 1  # the old one is shown, the new one stays
-    assert show(4, 1, False, False) == 4  # the new one is shown and goes
+    assert show(4, 1, False, False) == 4  # the new one is shown and not kept
     assert pool.flatten().tolist() == [3, 2]
 
 
-def test_lanes_of_the_pool_keep_apart():
+def test_lanes_of_the_pool_are_separate():
     pool = torch.zeros(2, 1, 1, 1, 1)
     plan = PoolPlan(np.array([0, 0]), np.array([True, False]), np.array([False, False]))
     exchange(pool, torch.tensor([5.0, 6.0]).view(2, 1, 1, 1), plan)
@@ -186,7 +187,7 @@ def test_lanes_of_the_pool_keep_apart():
 
 def test_ema_by_hand():
     recipe = little(ema=0.9)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     expected = engine.state()["generator_ab.head.bias"]
     name = "generator_ab.head.bias"
     for step in range(30):
@@ -196,9 +197,9 @@ def test_ema_by_hand():
     np.testing.assert_allclose(engine.state()["ema." + name], expected, rtol=1e-10)
 
 
-def test_translate_uses_the_ema_and_leaves_training_alone():
+def test_translate_uses_the_ema_and_does_not_change_training():
     recipe = little(ema=0.9)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     for step in range(3):
         engine.train_step(batch_of(recipe, step), 1.0)
     images = batch_of(recipe, 0).real_a
@@ -218,9 +219,9 @@ def test_translate_uses_the_ema_and_leaves_training_alone():
 @pytest.mark.parametrize(("bands_a", "bands_b"), [(1, 3), (2, 13), (4, 1)])
 def test_any_bands(bands_a, bands_b):
     recipe = little(bands_a=bands_a, bands_b=bands_b)
-    engine = newborn(recipe)
+    engine = initialised(recipe)
     losses = engine.train_step(batch_of(recipe, 0), 1.0)
-    assert "identity_a" not in losses  # off by itself where bands differ
+    assert "identity_a" not in losses  # off by default where bands differ
     made = engine.translate(np.zeros((2, 24, 28, bands_a), np.float32), "ab")
     assert made.shape == (2, 24, 28, bands_b)
 
@@ -230,7 +231,7 @@ def test_bf16_is_near_fp32_and_keeps_its_state_in_fp32():
     made = {}
     for precision in ("fp32", "bf16"):
         recipe = little(precision=precision)
-        engine = newborn(recipe)
+        engine = initialised(recipe)
         batch = batch_of(recipe, 0)
         single = {"real_a": batch.real_a.astype("f4"), "real_b": batch.real_b.astype("f4")}
         engine.train_step(dataclasses.replace(batch, **single), 1.0)
@@ -242,8 +243,8 @@ def test_bf16_is_near_fp32_and_keeps_its_state_in_fp32():
     assert 0 < difference.max() < 0.1
 
 
-def test_newborn_weights_have_the_right_spread_and_differ():
-    state = newborn(preset("paper", LITTLE | {"width": 16})).state()
+def test_initial_weights_have_the_right_deviation_and_differ():
+    state = initialised(preset("paper", LITTLE | {"width": 16})).state()
     a, b = state["generator_ab.blocks.0.conv1.weight"], state["generator_ba.blocks.0.conv1.weight"]
     assert a.std() == pytest.approx(0.02, rel=0.02)
     assert abs(a.mean()) < 0.001
@@ -252,8 +253,8 @@ def test_newborn_weights_have_the_right_spread_and_differ():
     assert not any(state[name].any() for name in state if name.startswith(("moment", "pool")))
 
 
-def test_a_state_that_does_not_fit_is_refused():
-    engine = newborn(little())
+def test_a_state_that_does_not_fit_is_rejected():
+    engine = initialised(little())
     state = engine.state()
     with pytest.raises(CheckpointError, match=r"generator_ab\.stem\.weight has shape"):
         engine.load(state | {"generator_ab.stem.weight": np.zeros((1, 2))})
@@ -262,6 +263,62 @@ def test_a_state_that_does_not_fit_is_refused():
     del state["pool_a"]
     with pytest.raises(CheckpointError, match="pool_a is missing"):
         engine.load(state)
+
+
+# ---- memory -------------------------------------------------------------------------------
+
+
+def no_memory(*_):
+    """PyTorch's own allocator error."""
+    return torch.empty(2**60)
+
+
+def raising(error):
+    def run(*_):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        no_memory,
+        raising(MemoryError()),
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+        raising(RuntimeError("MPS backend out of memory (allocated: 4 GB)")),
+        raising(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")),
+    ],
+    ids=["real", "Python", "CUDA", "MPS", "cuBLAS"],
+)
+def test_a_lack_of_memory_is_one_line_that_says_what_to_do(run, monkeypatch):
+    recipe = little(ema=0.9)
+    engine, lone, batch = initialised(recipe), TorchTranslator(recipe, CPU), batch_of(recipe, 0)
+    monkeypatch.setattr(engine_module.Generator, "forward", run)
+    monkeypatch.setattr(engine_module.Discriminator, "forward", run)
+    for each in (engine, lone):
+        with pytest.raises(TooLarge) as caught:
+            each.translate(np.zeros((1, 8, 12, 3), np.float32), "ab")
+        assert str(caught.value) == (
+            "the device has too little memory to translate an image of 12 x 8 pixels: "
+            "use a smaller --working-size"
+        )
+    with pytest.raises(TooLarge, match="to judge 2 images of 24 x 24 pixels: use smaller images"):
+        engine.judge(np.zeros((2, 24, 24, 3), np.float32), "a")
+    with pytest.raises(TooLarge, match=r"to train on an image of 24 x 24 pixels: .*--batch-size"):
+        engine.train_step(batch, 1.0)
+
+
+def test_other_errors_keep_their_own_kind(monkeypatch):
+    engine = initialised(little())
+    monkeypatch.setattr(
+        engine_module.Generator, "forward", raising(RuntimeError("a memory format is wrong"))
+    )
+    with pytest.raises(RuntimeError, match="memory format"):
+        engine.translate(np.zeros((1, 8, 8, 3), np.float32), "ab")
+
+
+# ---- devices ------------------------------------------------------------------------------
 
 
 def test_devices():

@@ -1,4 +1,4 @@
-"""The networks of preset `paper`, layer by layer, and against references written otherwise."""
+"""The networks of preset `paper`, layer by layer, and against independent references."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import plain
+from unpaired.engines.architecture import discriminator_layers, generator_layers
 from unpaired.engines.torch.networks import Discriminator, Generator, instance_norm
 
 
@@ -30,7 +31,7 @@ def one_thread():
 
 
 def test_paper_generator_layer_by_layer():
-    generator = Generator(3, 3, width=64, blocks=9, upsample="transposed")
+    generator = Generator(generator_layers(3, 3, width=64, blocks=9, upsample="transposed"))
     assert parameters(generator) == 11_372_931
     kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     shapes = outputs(generator, torch.zeros(1, 3, 64, 64), kinds)
@@ -47,7 +48,7 @@ def test_paper_generator_layer_by_layer():
 
 
 def test_paper_discriminator_layer_by_layer():
-    discriminator = Discriminator(3, width=64, layers=3)
+    discriminator = Discriminator(discriminator_layers(3, width=64, layers=3))
     assert parameters(discriminator) == 2_763_841
     shapes = outputs(discriminator, torch.zeros(1, 3, 256, 256), torch.nn.Conv2d)
     assert shapes == [(64, 128, 128), (128, 64, 64), (256, 32, 32), (512, 31, 31), (1, 30, 30)]
@@ -55,8 +56,8 @@ def test_paper_discriminator_layer_by_layer():
 
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_a_patch_of_its_size(layers, field):
-    # Without norms (they look at the whole image) the gradient shows what a score sees.
-    discriminator = Discriminator(1, width=4, layers=layers).double()
+    # Without norms, which see the whole image, the gradient shows what a score sees.
+    discriminator = Discriminator(discriminator_layers(1, width=4, layers=layers)).double()
     x = torch.zeros(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
     y = x
     for layer in discriminator.layers:
@@ -69,7 +70,7 @@ def test_a_score_sees_a_patch_of_its_size(layers, field):
 
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_generator_equals_the_plain_one(blocks):
-    ours = Generator(3, 2, width=4, blocks=blocks, upsample="transposed").double()
+    ours = Generator(generator_layers(3, 2, width=4, blocks=blocks, upsample="transposed")).double()
     theirs = plain.Generator(3, 2, width=4, blocks=blocks).double()
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         q.data.copy_(p.data)
@@ -78,7 +79,10 @@ def test_generator_equals_the_plain_one(blocks):
 
 
 def test_discriminator_equals_the_plain_one():
-    ours, theirs = Discriminator(3, width=4, layers=3).double(), plain.Discriminator(3, 4).double()
+    ours, theirs = (
+        Discriminator(discriminator_layers(3, width=4, layers=3)).double(),
+        plain.Discriminator(3, 4).double(),
+    )
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         q.data.copy_(p.data)
     x = torch.randn(2, 3, 40, 48, dtype=torch.float64)
@@ -87,7 +91,7 @@ def test_discriminator_equals_the_plain_one():
 
 def test_resize_convolution_against_numpy():
     """Nearest neighbour twice, mirrored border, 3x3 correlation, all by hand."""
-    up = Generator(1, 1, width=2, blocks=0, upsample="resize").double().up[0]
+    up = Generator(generator_layers(1, 1, width=2, blocks=0, upsample="resize")).double().up[0]
     x = torch.randn(1, 8, 5, 6, dtype=torch.float64)
     large = np.pad(x[0].numpy().repeat(2, 1).repeat(2, 2), ((0, 0), (1, 1), (1, 1)), "reflect")
     kernel = up.conv.weight.detach().numpy()
@@ -108,7 +112,7 @@ def test_instance_norm_against_numpy():
 
 
 def test_instance_norm_sums_in_fp32_for_bf16():
-    # In bf16 sums 4096 values of about 100 would not move any more.
+    # In bf16, a sum of 4096 values of about 100 would stop growing.
     x = (100 + torch.randn(1, 1, 64, 64)).bfloat16()
     expected = F.instance_norm(x.double())
     assert (instance_norm(x).double() - expected).abs().max() < 0.02
@@ -116,8 +120,8 @@ def test_instance_norm_sums_in_fp32_for_bf16():
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 def test_one_forward_of_two_images_is_two_forwards(upsample):
-    """What lets two inputs share a forward: instance norm keeps images apart."""
-    generator = Generator(3, 3, width=4, blocks=2, upsample=upsample).double()
+    """So two inputs may share a forward: instance norm treats images independently."""
+    generator = Generator(generator_layers(3, 3, width=4, blocks=2, upsample=upsample)).double()
     x, y = torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
     both = generator(torch.cat([x, y]))
     torch.testing.assert_close(
@@ -126,8 +130,8 @@ def test_one_forward_of_two_images_is_two_forwards(upsample):
 
 
 def test_outputs_are_fp32_under_bf16():
-    generator = Generator(3, 3, width=4, blocks=1, upsample="resize")
-    discriminator = Discriminator(3, width=4, layers=2)
+    generator = Generator(generator_layers(3, 3, width=4, blocks=1, upsample="resize"))
+    discriminator = Discriminator(discriminator_layers(3, width=4, layers=2))
     with torch.autocast("cpu", torch.bfloat16):
         fake = generator(torch.randn(1, 3, 16, 16))
         assert fake.dtype == discriminator(fake).dtype == torch.float32

@@ -1,4 +1,4 @@
-"""A model file, and a translator in plain numpy in the place of a framework."""
+"""A model file, and a translator in plain numpy in place of a framework."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Inverter:
 
 @pytest.fixture
 def inverters(monkeypatch: pytest.MonkeyPatch) -> list[Inverter]:
-    """Puts Inverter in the place of a framework; those made are in the list."""
+    """Replaces the framework by Inverter; the list has all that were created."""
     made: list[Inverter] = []
 
     def make(recipe, runtime):

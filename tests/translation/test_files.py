@@ -147,7 +147,7 @@ def test_large_images_come_one_by_one(inverters, model, photos, out, monkeypatch
     assert [shape[0] for shape in inverters[-1].shapes] == [1, 1, 1]
 
 
-# ---- the system refuses -------------------------------------------------------------------------
+# ---- the system denies -------------------------------------------------------------------------
 
 
 def test_a_name_that_is_too_long_fails_alone(model, photos, out):

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from small_images import assert_negative, names_in, noise, put
 from unpaired.console import Progress
 from unpaired.errors import ConfigError, DataError, MissingExtra
-from unpaired.images.formats import read_image
+from unpaired.images.formats import format_of, read_image
 from unpaired.translation.files import translate_files
 from unpaired.translation.model import load
 
@@ -40,7 +39,7 @@ def test_a_folder_keeps_its_tree_names_and_formats(model, photos, out, monkeypat
     )
     for source in sources:
         assert_negative(out / source.relative_to(photos), source)
-    assert PIL.Image.open(out / "f.jpeg").format == "JPEG"
+    assert format_of((out / "f.jpeg").read_bytes()[:16]).name == "JPEG"
     assert told[-1] == (6, 6)
     assert told == sorted(told)
 
@@ -78,7 +77,7 @@ def test_format_changes_suffixes_unless_they_mean_the_same(model, photos, out):
         put(photos / name)
     assert translate_files(model, [photos], out, to="b", format="jpg").failed == []
     assert names_in(out) == {"a.jpg", "b.JPEG", "c.d.jpg"}
-    assert PIL.Image.open(out / "a.jpg").format == "JPEG"
+    assert format_of((out / "a.jpg").read_bytes()[:16]).name == "JPEG"
     for name in ("png", "webp", "tiff", "bmp"):
         translate_files(model, [photos / "a.png"], out / name, to="b", format=name)
         assert_negative(out / name / f"a.{name}", photos / "a.png")

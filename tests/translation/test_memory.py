@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from unpaired.engines.architecture import generator_layers
 from unpaired.errors import TooLarge
 from unpaired.presets import preset
 from unpaired.translation import memory
@@ -40,7 +41,7 @@ def test_a_fresh_process_takes_what_was_estimated(model_file, upsample):
     from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(0)
-    network = Generator(3, 3, width=16, blocks=4, upsample=upsample)
+    network = Generator(generator_layers(3, 3, width=16, blocks=4, upsample=upsample))
     arrays = {
         f"generator_ab.{name}": tensor.numpy().copy(order="C")
         for name, tensor in network.state_dict().items()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import unpaired
 from small_images import noise
 from unpaired import checkpoint
+from unpaired.engines.architecture import generator_layers
 from unpaired.errors import CheckpointError, ConfigError, ImageError, RunError, TooLarge
 from unpaired.images.formats import read_image
 from unpaired.images.image import Image
@@ -39,7 +40,7 @@ def test_a_run_folder_and_its_model_file(inverters, model_file, tmp_path):
         }
 
 
-def test_of_a_checkpoint_the_running_mean_is_taken(inverters, model_file):
+def test_of_a_checkpoint_the_ema_is_taken(inverters, model_file):
     arrays = {
         f"{prefix}{name}.w": np.full(2, value, np.float32)
         for prefix, value in (("", 1), ("ema.", 2), ("moment1.", 3))
@@ -53,14 +54,14 @@ def test_of_a_checkpoint_the_running_mean_is_taken(inverters, model_file):
     }
 
 
-def test_of_a_checkpoint_without_a_mean_the_last_weights_are_taken(inverters, model_file):
+def test_of_a_checkpoint_without_ema_the_last_weights_are_taken(inverters, model_file):
     arrays = {"generator_ab.w": np.ones(2), "moment2.generator_ab.w": np.zeros(2)}
     model = load(model_file(arrays=arrays, kind="checkpoint"))
     assert model.weights == "last"
     assert set(inverters[-1].loaded) == {"generator_ab.w"}
 
 
-def test_files_that_are_no_model_are_rejected(inverters, model_file, tmp_path):
+def test_files_that_are_not_models_are_rejected(inverters, model_file, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         load(tmp_path / "nothing.safetensors")
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
@@ -149,7 +150,7 @@ def test_any_size_depth_and_working_size(inverters, model_file, height, width, w
 
 
 def mirrored(index: int, length: int) -> int:
-    """Where a pixel past the edge is taken from: there and back, the edges not repeated."""
+    """The index that a pixel past the edge mirrors, the edges not repeated."""
     if length == 1:
         return 0
     index %= 2 * (length - 1)
@@ -179,8 +180,8 @@ def test_translates_as_the_torch_network_does_by_hand(model_file, size):
 
     torch.manual_seed(5)
     networks = {
-        "ab": Generator(3, 1, width=4, blocks=1, upsample="resize"),
-        "ba": Generator(1, 3, width=4, blocks=1, upsample="resize"),
+        "ab": Generator(generator_layers(3, 1, width=4, blocks=1, upsample="resize")),
+        "ba": Generator(generator_layers(1, 3, width=4, blocks=1, upsample="resize")),
     }
     arrays = {
         f"generator_{way}.{name}": tensor.numpy().copy(order="C")
@@ -323,7 +324,7 @@ def test_scaling_is_bicubic_with_antialiasing(inverters, model_file):
     there = PIL.Image.fromarray(smooth).resize((24, 32), PIL.Image.Resampling.BICUBIC)
     back = np.asarray(there.resize((48, 64), PIL.Image.Resampling.BICUBIC))
     np.testing.assert_allclose(result, 255.0 - back, atol=2)
-    checks = (np.indices((64, 48)).sum(0) % 2 * 255).astype(np.uint8)  # grey to who averages
+    checks = (np.indices((64, 48)).sum(0) % 2 * 255).astype(np.uint8)  # grey if averaged
     flat = load(model_file()).translate(checks, to="b", working_size=32)
     assert np.ptp(flat[8:-8, 8:-8]) < 40
 
@@ -360,7 +361,7 @@ def test_one_image_of_a_batch_is_what_it_is_alone(model_file):
     from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(6)
-    network = Generator(3, 3, width=4, blocks=1, upsample="resize")
+    network = Generator(generator_layers(3, 3, width=4, blocks=1, upsample="resize"))
     arrays = {
         f"generator_ba.{name}": tensor.numpy().copy(order="C")
         for name, tensor in network.state_dict().items()

@@ -17,9 +17,7 @@ __all__ = [
     "SMALLEST_SIDE",
     "STRIDE",
     "Layer",
-    "discriminator_channels",
     "discriminator_layers",
-    "generator_channels",
     "generator_layers",
     "halo",
     "parameter_count",
@@ -59,14 +57,16 @@ class Layer:
     """One convolution: its name within the network, its kernel and its geometry.
 
     `shape` is that of the stored kernel: (out, in, side, side), or (in, out, side, side) where
-    `transposed`. `padding` counts pixels on each side, mirrored or zeros. `enlarge` is the factor
-    of the nearest-neighbour enlargement before the convolution.
+    `transposed`, which doubles the sides. `enlarge` is the factor of a nearest-neighbour
+    enlargement before all else. `padding` counts pixels on each side: `mirrored` without repeating
+    the edge, or zeros.
     """
 
     name: str
     shape: tuple[int, int, int, int]
     stride: int = 1
     padding: int = 0
+    mirrored: bool = False
     bias: bool = False
     transposed: bool = False
     enlarge: int = 1
@@ -96,43 +96,42 @@ class Layer:
         return first // self.enlarge, last // self.enlarge
 
 
-def generator_channels(width: int) -> tuple[int, int, int]:
-    """Channels after the stem and after each of the two downsampling convolutions."""
-    return width, 2 * width, 4 * width
-
-
-def discriminator_channels(bands: int, width: int, layers: int) -> list[int]:
-    """Channels going into each convolution: the bands, then doubling up to 8 times the width."""
-    return [bands] + [width * min(2**k, 8) for k in range(layers + 1)]
-
-
 def generator_layers(
     bands_in: int, bands_out: int, *, width: int, blocks: int, upsample: str
 ) -> tuple[Layer, ...]:
-    """The convolutions of a ResNet generator in their order. `upsample`: transposed or resize."""
-    one, two, four = generator_channels(width)
+    """The convolutions of a ResNet generator in their order.
+
+    A 7x7 stem, two of stride 2, pairs in residual blocks, two upsamplings, a 7x7 head. `upsample`
+    is "transposed", or "resize" for a convolution after an enlargement: no checkerboards (Odena et
+    al., "Deconvolution and Checkerboard Artifacts", Distill 2016). Those that an instance norm
+    follows have no bias, which the norm would remove.
+    """
+    one, two, four = width, 2 * width, 4 * width
     return (
-        Layer("stem", (one, bands_in, 7, 7), padding=3),
+        Layer("stem", (one, bands_in, 7, 7), padding=3, mirrored=True),
         Layer("down.0", (two, one, 3, 3), stride=2, padding=1),
         Layer("down.1", (four, two, 3, 3), stride=2, padding=1),
         *(
-            Layer(f"blocks.{block}.conv{conv}", (four, four, 3, 3), padding=1)
+            Layer(f"blocks.{block}.conv{conv}", (four, four, 3, 3), padding=1, mirrored=True)
             for block in range(blocks)
             for conv in (1, 2)
         ),
         *(
             Layer(f"up.{k}.conv", (inner, outer, 3, 3), stride=2, padding=1, transposed=True)
             if upsample == "transposed"
-            else Layer(f"up.{k}.conv", (outer, inner, 3, 3), padding=1, enlarge=2)
+            else Layer(f"up.{k}.conv", (outer, inner, 3, 3), padding=1, mirrored=True, enlarge=2)
             for k, (inner, outer) in enumerate(((four, two), (two, one)))
         ),
-        Layer("head", (bands_out, one, 7, 7), padding=3, bias=True),
+        Layer("head", (bands_out, one, 7, 7), padding=3, mirrored=True, bias=True),
     )
 
 
 def discriminator_layers(bands: int, *, width: int, layers: int) -> tuple[Layer, ...]:
-    """The convolutions of a PatchGAN discriminator in their order."""
-    channels = discriminator_channels(bands, width, layers)
+    """The convolutions of a PatchGAN discriminator in their order.
+
+    With 3 layers a score sees 70x70 pixels, with 2 34x34, with 1 16x16.
+    """
+    channels = [bands] + [width * min(2**k, 8) for k in range(layers + 1)]
     return (
         *(
             Layer(

@@ -38,6 +38,7 @@ __all__ = [
     "Images",
     "Losses",
     "Networks",
+    "Networks",
     "Translator",
     "discriminators_of",
     "generators_of",

@@ -20,7 +20,7 @@ from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.console import progress
 from unpaired.directions import Direction
 from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
-from unpaired.images.formats import read_header, read_image, write_image
+from unpaired.images.formats import read_image, write_image
 from unpaired.images.image import Image, from_signed
 from unpaired.storage import explain_os_error
 from unpaired.translation.jobs import Failure, Job, plan
@@ -117,14 +117,7 @@ class _Stages:
         pixels = 0
         for job in jobs:
             try:
-                header = read_header(job.source)
-                self.model.check(
-                    self.direction,
-                    (header.height, header.width),
-                    header.bands,
-                    working_size=self.working_size,
-                    name=str(job.source),
-                )
+                header = self.model.check_file(job.source, self.direction, self.working_size)
             except ImageError as error:
                 self._fail(job, error)
                 continue

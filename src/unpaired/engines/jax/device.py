@@ -32,13 +32,10 @@ class Machine:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.threads = set_threads(runtime.threads)
         self.devices = find_devices(runtime.device)
+        on_cpu = self.devices[0].platform == "cpu"
+        self.memory: Literal["host", "device"] = "host" if on_cpu else "device"
         self.precision = recipe.precision
         self.dtype = jnp.dtype(np.float64 if recipe.precision == "fp64" else np.float32)
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return "host" if self.devices[0].platform == "cpu" else "device"
 
     @property
     def one_by_one(self) -> bool:

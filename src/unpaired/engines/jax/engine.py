@@ -4,7 +4,7 @@ The training step itself is a pure function in step.py.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +15,7 @@ from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
-from unpaired.engines.jax.networks import make_generators
-from unpaired.engines.jax.step import State, make_state, train_step
+from unpaired.engines.jax.step import State, make_generators, make_state, train_step
 from unpaired.engines.seam import LOSSES, Arrays, Images, Losses, memory_errors, require_fit
 
 __all__ = ["JaxEngine", "JaxTranslator"]
@@ -27,13 +26,9 @@ class JaxTranslator:
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
+        self.memory = self.machine.memory
         with self.machine.arithmetic():
             self.generators = self.machine.place(make_generators(recipe, self.machine.dtype))
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return self.machine.memory
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Translator.load_generators."""
@@ -57,25 +52,18 @@ class JaxEngine:
     has its lanes of the image pools, and the weights are whole on each.
     """
 
+    shard = (0, 1)  # this process feeds whole batches
+
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.recipe = recipe
         self.machine = Machine(recipe, runtime)
+        self.memory = self.machine.memory
         while recipe.batch_size % len(self.machine.devices):
             self.machine.devices.pop()
         with self.machine.arithmetic():
             empty = make_state(recipe, self.machine.dtype)
             self.names = labels(empty)
             self._state = self._place(empty)
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return self.machine.memory
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """This process feeds whole batches."""
-        return (0, 1)
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
@@ -87,20 +75,12 @@ class JaxEngine:
         """One step of both generators, then one of both discriminators."""
         machine = self.machine
         with memory_errors("train on", batch.real_a, out_of_memory), machine.arithmetic():
-            real_a, real_b = machine.send(batch.real_a), machine.send(batch.real_b)
+            reals = machine.send(batch.real_a), machine.send(batch.real_b)
             plans = exact(batch.pool_a), exact(batch.pool_b)
-            plan_a, plan_b = jax.device_put(plans, machine.sharding("batch"))
+            plans = jax.device_put(plans, machine.sharding("batch"))
             factor = machine.place(np.asarray(rate_factor, machine.dtype))
-            self._state, losses = train_step(
-                self._state,
-                real_a,
-                real_b,
-                plan_a,
-                plan_b,
-                factor,
-                recipe=self.recipe,
-                one_by_one=machine.one_by_one,
-            )
+            how = {"recipe": self.recipe, "one_by_one": machine.one_by_one}
+            self._state, losses = train_step(self._state, *reals, *plans, factor, **how)
         return {name: losses[name] for name in LOSSES if name in losses}
 
     # ---- translations and judgements ------------------------------------------------------

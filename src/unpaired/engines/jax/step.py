@@ -16,14 +16,10 @@ from jax import Array
 
 from unpaired.config import Recipe
 from unpaired.data.batches import PoolPlan
-from unpaired.engines.jax.networks import (
-    Discriminator,
-    Generator,
-    make_discriminators,
-    make_generators,
-)
+from unpaired.engines.jax.networks import Discriminator, Generator
+from unpaired.engines.seam import discriminators_of, generators_of
 
-__all__ = ["State", "forward", "make_state", "train_step"]
+__all__ = ["State", "forward", "make_generators", "make_state", "train_step"]
 
 Generators = dict[str, Generator]
 Discriminators = dict[str, Discriminator]
@@ -42,9 +38,17 @@ class State(NamedTuple):
     updates: Array
 
 
+def make_generators(recipe: Recipe, dtype: jnp.dtype) -> Generators:
+    """Makes both generators of a recipe, all weights 0."""
+    return {name: Generator(layers, dtype) for name, layers in generators_of(recipe).items()}
+
+
 def make_state(recipe: Recipe, dtype: jnp.dtype) -> State:
     """Makes a state of the recipe's shapes, all 0."""
-    generators, discriminators = make_generators(recipe, dtype), make_discriminators(recipe, dtype)
+    generators = make_generators(recipe, dtype)
+    discriminators = {
+        name: Discriminator(layers, dtype) for name, layers in discriminators_of(recipe).items()
+    }
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2)
     shape = (recipe.batch_size, recipe.pool_size, recipe.image_size, recipe.image_size)
     return State(

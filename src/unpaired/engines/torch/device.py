@@ -1,6 +1,6 @@
 """Where networks run in PyTorch: device, threads and number type, and images to it and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unpaired.config import Recipe, Runtime
+from unpaired.engines.architecture import Layer
 from unpaired.engines.seam import Images
+from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.errors import ConfigError
 
 __all__ = ["Machine", "find_device", "out_of_memory"]
@@ -34,13 +36,9 @@ class Machine:
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.device = find_device(runtime.device, runtime.threads)
+        self.memory: Literal["host", "device"] = "host" if self.device.type == "cpu" else "device"
         self.precision = recipe.precision
         self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return "host" if self.device.type == "cpu" else "device"
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
@@ -49,8 +47,11 @@ class Machine:
             where = torch.cuda.get_device_name(self.device)
         return f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads"
 
-    def place(self, networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
-        """Moves networks to the device, kernels channels-last, in the recipe's precision."""
+    def place(
+        self, kind: type[Generator | Discriminator], layers: Mapping[str, Sequence[Layer]]
+    ) -> dict[str, nn.Module]:
+        """Makes networks on the device, kernels channels-last, in the recipe's number type."""
+        networks: dict[str, nn.Module] = {name: kind(each) for name, each in layers.items()}
         for network in networks.values():
             network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks

@@ -5,7 +5,6 @@ Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code fo
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +16,17 @@ from torch.func import functional_call
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
-from unpaired.engines.seam import Arrays, Images, Losses, memory_errors, require_fit
+from unpaired.engines.seam import (
+    Arrays,
+    Images,
+    Losses,
+    discriminators_of,
+    generators_of,
+    memory_errors,
+    require_fit,
+)
 from unpaired.engines.torch.device import Machine, out_of_memory
-from unpaired.engines.torch.networks import make_discriminators, make_generators
+from unpaired.engines.torch.networks import Discriminator, Generator
 
 __all__ = ["TorchEngine", "TorchTranslator"]
 
@@ -29,21 +36,14 @@ class TorchTranslator:
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
-        self.generators = self.machine.place(make_generators(recipe))
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return self.machine.memory
+        self.memory = self.machine.memory
+        self.generators = self.machine.place(Generator, generators_of(recipe))
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Translator.load_generators."""
         for name, generator in self.generators.items():
             if any(key.startswith(f"{name}.") for key in arrays):
-                weights = dict(_named({name: generator}))
-                shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
-                require_fit(shapes, arrays, whole=False)
-                _fill(weights, arrays)
+                _fill(dict(_named({name: generator})), arrays, whole=False)
 
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate."""
@@ -54,11 +54,14 @@ class TorchTranslator:
 class TorchEngine:
     """All four networks, their optimisers and image pools. See seam.Engine."""
 
+    shard = (0, 1)  # this process feeds whole batches
+
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.recipe = recipe
         self.machine = Machine(recipe, runtime)
-        self.generators = self.machine.place(make_generators(recipe))
-        self.discriminators = self.machine.place(make_discriminators(recipe))
+        self.memory = self.machine.memory
+        self.generators = self.machine.place(Generator, generators_of(recipe))
+        self.discriminators = self.machine.place(Discriminator, discriminators_of(recipe))
         self.parameters = dict(_named(self.generators)) | dict(_named(self.discriminators))
         self.ema = (
             {name: p.detach().clone() for name, p in _named(self.generators)} if recipe.ema else {}
@@ -73,16 +76,6 @@ class TorchEngine:
             for domain, facts in recipe.domains.items()
         }
         self.updates = 0
-
-    @property
-    def memory(self) -> Literal["host", "device"]:
-        """See seam.Networks.memory."""
-        return self.machine.memory
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """This process feeds whole batches."""
-        return (0, 1)
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
@@ -207,10 +200,8 @@ class TorchEngine:
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""
-        tensors = self._tensors()
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        require_fit(shapes | {"updates": ()}, arrays, whole=True)
-        _fill(tensors, arrays)
+        updates = {"updates": torch.tensor(0)}
+        _fill(self._tensors() | updates, arrays, whole=True)
         self.updates = int(arrays["updates"])
         for adam in (self.generator_adam, self.discriminator_adam):
             for slot in adam.state.values():
@@ -263,8 +254,12 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
     return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
-def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> None:
-    """Copies arrays into tensors of the same names."""
+def _fill(
+    tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], *, whole: bool
+) -> None:
+    """Copies arrays into tensors of the same names, if they fit: see seam.require_fit."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    require_fit(shapes, arrays, whole=whole)
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(torch.from_numpy(np.require(arrays[name], requirements=["C", "W"])))
