@@ -8,7 +8,6 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Literal, Self
 
 from rich.console import Console
@@ -112,12 +111,7 @@ class Progress:
             self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Removes the bar."""
         if self.bar:
             self.bar.stop()

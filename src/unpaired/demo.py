@@ -87,8 +87,7 @@ def _introduced(report: Report, run: Run) -> Report:
 
 def _training_seconds(folder: Path) -> float:
     """Duration of the training by its journal, whose clock starts again when a run is resumed."""
-    clock = [
-        line["seconds"] for line in read_json_lines(folder / "metrics.jsonl") if "seconds" in line
-    ]
+    lines = read_json_lines(folder / "metrics.jsonl")
+    clock = [float(line["seconds"]) for line in lines if "seconds" in line]
     ends = [now for now, then in pairwise(clock) if then < now]
     return sum(ends) + (clock[-1] if clock else 0)
