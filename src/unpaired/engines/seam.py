@@ -38,7 +38,6 @@ __all__ = [
     "Images",
     "Losses",
     "Networks",
-    "Networks",
     "Translator",
     "discriminators_of",
     "generators_of",
@@ -174,18 +173,15 @@ def require_fit(
     Raises:
         CheckpointError: they do not fit; the message names the first that does not.
     """
-    problem = ""
-    if whole and (surplus := sorted(arrays.keys() - shapes)):
-        problem = f"{surplus[0]} is unexpected"
-    elif missing := sorted(shapes.keys() - arrays):
-        problem = f"{missing[0]} is missing"
-    else:
-        for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                problem = f"{name} has shape {arrays[name].shape}, expected {shape}"
-                break
-    if problem:
-        raise CheckpointError(f"the state does not fit the recipe: {problem}")
+    problems = [f"{name} is unexpected" for name in sorted(arrays.keys() - shapes) if whole]
+    problems += [f"{name} is missing" for name in sorted(shapes.keys() - arrays)]
+    problems += [
+        f"{name} has shape {arrays[name].shape}, expected {shape}"
+        for name, shape in shapes.items()
+        if name in arrays and arrays[name].shape != shape
+    ]
+    if problems:
+        raise CheckpointError(f"the state does not fit the recipe: {problems[0]}")
 
 
 _ADVICE = {

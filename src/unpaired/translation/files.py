@@ -25,7 +25,7 @@ from unpaired.images.image import Image, from_signed
 from unpaired.storage import explain_os_error
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
-from unpaired.translation.sizes import require_working_size
+from unpaired.translation.sizes import Sizes
 
 __all__ = ["Summary", "translate_files"]
 
@@ -73,11 +73,11 @@ def translate_files(
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size is {batch_size}: it must be at least 1")
-    require_working_size(working_size)
+    Sizes.of((1, 1), working_size)  # rejects a working size before any work
     direction = model.direction(to)
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
     _try_writing(Path(out), jobs, *model.result_kind(direction))
-    stages = _Stages(model, direction, working_size, max_pixels, Summary(failed=failed))
+    stages = _Stages(model, direction, working_size, Summary(failed=failed))
     done, failed = stages.summary.done, stages.summary.failed
     decoding: list[tuple[Job, Future[Image]]] = []
     writing: list[tuple[Job, Future[None]]] = []
@@ -86,7 +86,10 @@ def translate_files(
         with progress("images", len(jobs) + len(failed)) as shown:
             # Two more rounds at the end, for the groups that are still being processed.
             for group in chain(stages.groups(jobs, batch_size), ([], [])):
-                upcoming = [(job, pool.submit(stages.decode, job)) for job in group]
+                upcoming = [
+                    (job, pool.submit(read_image, job.source, max_pixels=max_pixels))
+                    for job in group
+                ]
                 translated = stages.translate(decoding)
                 stages.finish(writing)
                 writing = [
@@ -108,7 +111,6 @@ class _Stages:
     model: Model
     direction: Direction
     working_size: int | None
-    max_pixels: int
     summary: Summary
 
     def groups(self, jobs: Sequence[Job], batch_size: int) -> Iterator[list[Job]]:
@@ -127,10 +129,6 @@ class _Stages:
                 group, pixels = [], header.width * header.height
             group.append(job)
         yield group
-
-    def decode(self, job: Job) -> Image:
-        """Called in a thread."""
-        return read_image(job.source, max_pixels=self.max_pixels)
 
     def translate(self, decoding: Sequence[tuple[Job, Future[Image]]]) -> list[tuple[Job, Image]]:
         """Translates the images that could be decoded."""

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -298,7 +299,8 @@ class Model:
                 f"{name}: has {bands} bands where {source.name} has {source.bands}: only grey and "
                 "RGB convert into each other"
             )
-        memory.require(self.config.recipe, direction, sizes, network=self._on_cpu, name=name)
+        network = self.translator.memory == "host"
+        memory.require(self.config.recipe, direction, sizes, network=network, name=name)
         return sizes
 
     def check_file(
@@ -310,17 +312,12 @@ class Model:
         self.check(direction, size, header.bands, working_size=working_size, name=str(path))
         return header
 
-    @property
-    def _on_cpu(self) -> bool:
-        return self.translator.memory == "host"
-
     def _batch_limit(self, direction: Direction, sizes: Sizes, most: int) -> int:
         """The number of images to translate at once."""
-        pixels = _PIXELS_ON_CPU if self._on_cpu else _PIXELS_ELSEWHERE
+        recipe, network = self.config.recipe, self.translator.memory == "host"
+        pixels = _PIXELS_ON_CPU if network else _PIXELS_ELSEWHERE
         together = max(min(most, pixels // math.prod(sizes.padded)), 1)
-        recipe, network = self.config.recipe, self._on_cpu
-        while together > 1 and not memory.fits(
-            memory.need(recipe, direction, sizes, batch=together, network=network)
-        ):
+        need = partial(memory.need, recipe, direction, sizes, network=network)
+        while together > 1 and not memory.fits(need(batch=together)):
             together //= 2
         return together

@@ -11,7 +11,7 @@ from unpaired.errors import ConfigError
 from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
 from unpaired.images.resize import resize
 
-__all__ = ["Sizes", "from_network", "require_working_size", "to_network"]
+__all__ = ["Sizes", "from_network", "to_network"]
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,16 @@ class Sizes:
         Raises:
             ConfigError: a working size under 8.
         """
-        require_working_size(working_size)
         working = size
         if working_size is not None:
+            if working_size < SMALLEST_SIDE:
+                raise ConfigError(
+                    f"--working-size is {working_size}: it must be at least {SMALLEST_SIDE}"
+                )
             scale = working_size / max(size)
             working = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
         height, width = (max(-(-side // STRIDE) * STRIDE, SMALLEST_SIDE) for side in working)
         return cls(size, working, (height, width))
-
-
-def require_working_size(longer: int | None) -> None:
-    """Requires a working size for which the networks are defined.
-
-    Raises:
-        ConfigError: it is too small.
-    """
-    if longer is not None and longer < SMALLEST_SIDE:
-        raise ConfigError(f"--working-size is {longer}: it must be at least {SMALLEST_SIDE}")
 
 
 def to_network(image: Image, sizes: Sizes, bands: int) -> NDArray[np.float32]:

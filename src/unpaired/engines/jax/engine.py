@@ -121,20 +121,14 @@ class JaxEngine:
 def labels(state: State) -> Any:
     """Returns a State whose leaves are their canonical names (docs/concepts.md)."""
 
-    def adam(moments: optax.ScaleByAdamState) -> optax.ScaleByAdamState:
-        return optax.ScaleByAdamState(
-            count="updates",
-            mu=label(moments.mu, "moment1."),
-            nu=label(moments.nu, "moment2."),
-        )
+    def adam(moments: optax.ScaleByAdamState) -> Any:
+        mu, nu = label(moments.mu, "moment1."), label(moments.nu, "moment2.")
+        return moments._replace(count="updates", mu=mu, nu=nu)
 
-    return State(
-        generators=label(state.generators),
-        discriminators=label(state.discriminators),
+    return State(*map(label, state))._replace(
         ema=label(state.ema, "ema."),
         generator_adam=adam(state.generator_adam),
         discriminator_adam=adam(state.discriminator_adam),
-        pools=label(state.pools),
         updates="updates",  # type: ignore[arg-type]
     )
 

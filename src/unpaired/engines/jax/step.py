@@ -81,20 +81,18 @@ def train_step(
     (_, (fakes, losses)), gradients = jax.value_and_grad(generators_loss, has_aux=True)(
         state.generators, state.discriminators, real_a, real_b, recipe, one_by_one
     )
+    rate = recipe.learning_rate * factor
     generators, generator_adam = adam_step(
-        state.generators, gradients, state.generator_adam, recipe.learning_rate * factor, recipe
+        state.generators, gradients, state.generator_adam, rate, recipe
     )
     shown_a, pool_a = exchange(state.pools["pool_a"], fakes["a"], plan_a)
     shown_b, pool_b = exchange(state.pools["pool_b"], fakes["b"], plan_b)
     (_, more), gradients = jax.value_and_grad(discriminators_loss, has_aux=True)(
         state.discriminators, {"a": (real_a, shown_a), "b": (real_b, shown_b)}, recipe, one_by_one
     )
+    rate = recipe.discriminator_rate * factor
     discriminators, discriminator_adam = adam_step(
-        state.discriminators,
-        gradients,
-        state.discriminator_adam,
-        recipe.discriminator_rate * factor,
-        recipe,
+        state.discriminators, gradients, state.discriminator_adam, rate, recipe
     )
     updates = state.updates + 1
     return State(

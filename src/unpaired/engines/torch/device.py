@@ -49,11 +49,10 @@ class Machine:
 
     def place(
         self, kind: type[Generator | Discriminator], layers: Mapping[str, Sequence[Layer]]
-    ) -> dict[str, nn.Module]:
+    ) -> nn.ModuleDict:
         """Makes networks on the device, kernels channels-last, in the recipe's number type."""
-        networks: dict[str, nn.Module] = {name: kind(each) for name, each in layers.items()}
-        for network in networks.values():
-            network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        networks = nn.ModuleDict({name: kind(each) for name, each in layers.items()})
+        networks.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks
 
     def send(self, images: Images) -> Tensor:

@@ -3,7 +3,7 @@
 Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -43,7 +43,7 @@ class TorchTranslator:
         """See seam.Translator.load_generators."""
         for name, generator in self.generators.items():
             if any(key.startswith(f"{name}.") for key in arrays):
-                _fill(dict(_named({name: generator})), arrays, whole=False)
+                _fill(dict(generator.named_parameters(name)), arrays, whole=False)
 
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate."""
@@ -62,10 +62,9 @@ class TorchEngine:
         self.memory = self.machine.memory
         self.generators = self.machine.place(Generator, generators_of(recipe))
         self.discriminators = self.machine.place(Discriminator, discriminators_of(recipe))
-        self.parameters = dict(_named(self.generators)) | dict(_named(self.discriminators))
-        self.ema = (
-            {name: p.detach().clone() for name, p in _named(self.generators)} if recipe.ema else {}
-        )
+        averaged = dict(self.generators.named_parameters())
+        self.parameters = averaged | dict(self.discriminators.named_parameters())
+        self.ema = {k: p.detach().clone() for k, p in averaged.items()} if recipe.ema else {}
         self.generator_adam = self._adam(self.generators, recipe.learning_rate)
         self.discriminator_adam = self._adam(self.discriminators, recipe.discriminator_rate)
         shape = (recipe.batch_size, recipe.pool_size, recipe.image_size, recipe.image_size)
@@ -102,7 +101,7 @@ class TorchEngine:
         """Adversarial, cycle and identity losses, and one Adam step for both generators."""
         recipe = self.recipe
         generator_ab, generator_ba = self.generators.values()
-        _require_grad(self.discriminators, False)
+        self.discriminators.requires_grad_(False)
         with self.machine.autocast():
             if recipe.identity_weight:
                 # Instance norm keeps images apart, so two inputs may share one forward.
@@ -135,7 +134,7 @@ class TorchEngine:
         self, real_a: Tensor, real_b: Tensor, shown_a: Tensor, shown_b: Tensor
     ) -> dict[str, Tensor]:
         """Reals against 1, pooled fakes against 0, and one Adam step for both discriminators."""
-        _require_grad(self.discriminators, True)
+        self.discriminators.requires_grad_(True)
         losses = {}
         for domain, real, shown in (("a", real_a, shown_a), ("b", real_b, shown_b)):
             with self.machine.autocast():
@@ -163,8 +162,8 @@ class TorchEngine:
         ):
             adam.param_groups[0]["lr"] = rate * factor
 
-    def _adam(self, networks: dict[str, nn.Module], rate: float) -> torch.optim.Adam:
-        parameters = [p for _, p in _named(networks)]
+    def _adam(self, networks: nn.ModuleDict, rate: float) -> torch.optim.Adam:
+        parameters = list(networks.parameters())
         betas = (self.recipe.beta1, self.recipe.beta2)
         adam = torch.optim.Adam(parameters, rate, betas, fused=True)
         for p in parameters:
@@ -194,9 +193,9 @@ class TorchEngine:
 
     def state(self) -> Arrays:
         """See seam.Engine.state; every array is a copy."""
-        arrays = {name: _to_numpy(tensor) for name, tensor in self._tensors().items()}
-        arrays["updates"] = np.array(self.updates, np.int64)
-        return arrays
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
+        arrays = {name: np.array(array, order="C") for name, array in tensors.items()}
+        return arrays | {"updates": np.array(self.updates, np.int64)}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""
@@ -239,24 +238,7 @@ def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
     return shown
 
 
-def _named(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    for prefix, network in networks.items():
-        yield from network.named_parameters(prefix)
-
-
-def _require_grad(networks: Mapping[str, nn.Module], needed: bool) -> None:
-    for network in networks.values():
-        network.requires_grad_(needed)
-
-
-def _to_numpy(tensor: Tensor) -> np.ndarray:
-    # Always a copy: `contiguous` and `cpu` may both return the tensor itself.
-    return np.array(tensor.detach().cpu().numpy(), order="C")
-
-
-def _fill(
-    tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], *, whole: bool
-) -> None:
+def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], *, whole: bool) -> None:
     """Copies arrays into tensors of the same names, if they fit: see seam.require_fit."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     require_fit(shapes, arrays, whole=whole)
