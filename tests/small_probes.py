@@ -11,7 +11,7 @@ from unpaired.diagnostics.detect import detect
 from unpaired.diagnostics.history import History
 from unpaired.diagnostics.probe import Scores, take_probe
 from unpaired.images.formats import read_image
-from unpaired.seasons.dataset import draw, paint
+from unpaired.seasons.landscapes import draw, paint
 
 PHOTOGRAPHS = Path(__file__).parents[1].parent / "shared" / "data" / "summer2winter_yosemite"
 NAMES = {"a": "summer", "b": "winter"}

@@ -155,7 +155,7 @@ def test_a_model_of_one_direction_alone(stand_in, tmp_path):
     stand_in(lambda sources, truth, direction: truth if direction == "ba" else sources)
     page = demo(tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert "From winter to summer: better than every unpaired baseline in all seven metrics." in text
+    assert "winter to summer: better than every unpaired baseline in all seven metrics." in text
     assert not strict_json(page.parent / "report.json")["verdict"]["passed"]
 
 

@@ -1,4 +1,4 @@
-"""What people are told while work goes on: lines, warnings, progress.
+"""What the program tells people while it works: lines, warnings, progress.
 
 The library logs to the logger `unpaired` and shows nothing by itself. The command line calls
 `show`, and so may whoever uses the library; verbosity and rank are held here and nowhere else.

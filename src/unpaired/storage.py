@@ -107,19 +107,20 @@ def json_number(number: float) -> float | str | None:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`, which one process can hold at a time; it dies with the process.
+def exclusive(folder: Path, name: str = "", *, wait: bool = False) -> Iterator[None]:
+    """Holds the lock of `folder`, or of `name` in it: one process each. It dies with its process.
 
     Raises:
-        RunError: another process holds the lock, or the folder cannot be written.
+        RunError: another process holds it and `wait` is false, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = FileLock(folder / (f".{name}.lock" if name else ".lock"), timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
+        advice = " to finish" if name else ", or choose another --out"
         raise RunError(
-            f"{folder} is in use by another process: wait for it, or choose another --out"
+            f"{folder / name} is in use by another process: wait for it{advice}"
         ) from error
     except OSError as error:
         raise explain_os_error(error, folder) from error

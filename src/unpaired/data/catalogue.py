@@ -33,8 +33,8 @@ class Entry:
     name_b: str
     counts: Counts | None
     description: str
-    pixels: int | None = None
-    """Side of an image if all images are square and of one size."""
+    pixels: int = 256
+    """Side of an image; 0 if images are not all square and of one size."""
     url: str | None = None
     mirrors: tuple[str, ...] = ()
     """Further addresses of the same file, tried in turn if `url` fails."""

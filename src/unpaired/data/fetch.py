@@ -6,10 +6,10 @@ from pathlib import Path
 
 from unpaired.data.catalogue import Entry, entry
 from unpaired.data.download import LIMITS, Limits, Unavailable, download, forget, sha256_of
-from unpaired.data.home import NOTE, Installed, data_home, inspect, locked, mismatch
+from unpaired.data.home import NOTE, Installed, data_home, inspect, mismatch
 from unpaired.data.unpack import unpack
 from unpaired.errors import DataError
-from unpaired.storage import explain_os_error, write_text
+from unpaired.storage import exclusive, explain_os_error, write_text
 
 __all__ = ["fetch"]
 
@@ -31,9 +31,8 @@ def fetch(
 
     Raises:
         DataError: no such name; a data set that is drawn, not fetched; no network; no such file;
-            a file of another SHA-256; not an intact zip file; a damaged folder from before;
-            another process is fetching it.
-        RunError: the disk is full or cannot be written.
+            a file of another SHA-256; not an intact zip file; a damaged folder from before.
+        RunError: the disk is full or cannot be written, or another process is fetching it.
     """
     known = entry(name)
     addresses = (url,) if url else (known.url, *known.mirrors) if known.url else ()
@@ -44,7 +43,7 @@ def fetch(
     part = home / f"{name}.zip.part"
     if folder.exists():
         return inspect(known, folder)
-    with locked(home, name, wait=False):
+    with exclusive(home, name):
         if folder.exists():
             return inspect(known, folder)
         source = _download_from_any(addresses, part, None if url else known.bytes, limits)

@@ -7,21 +7,19 @@ It is `$UNPAIRED_DATA` if that is set, else `unpaired` in the user's cache folde
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from unpaired.data.catalogue import Counts, Entry, entries, entry
 from unpaired.errors import DataError
 from unpaired.images.formats import SUFFIXES
 from unpaired.seasons.dataset import NAMED, write_seasons
-from unpaired.storage import explain_os_error
+from unpaired.storage import exclusive
 
-__all__ = ["NOTE", "Installed", "data_home", "inspect", "listing", "locked", "mismatch", "obtain"]
+__all__ = ["NOTE", "Installed", "data_home", "inspect", "listing", "mismatch", "obtain"]
 
 NOTE = ".fetched.json"
 """File of a fetched data set that records the zip file it came from."""
@@ -76,7 +74,7 @@ def obtain(name: str, *, home: Path | None = None) -> Path:
                 f"{name} is not in {home}: download it with `unpaired data fetch {name}`"
             )
         return inspect(known, folder).folder
-    with nullcontext() if folder.exists() else locked(home, name, wait=True):
+    with nullcontext() if folder.exists() else exclusive(home, name, wait=True):
         write_seasons(folder, NAMED[name])
     return folder
 
@@ -119,30 +117,6 @@ def _images_in(folder: Path, pattern: str = "*") -> int:
         path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         for path in folder.glob(pattern)
     )
-
-
-@contextmanager
-def locked(home: Path, name: str, *, wait: bool) -> Iterator[None]:
-    """Holds the lock of one data set, which one process can hold; it dies with its process.
-
-    Raises:
-        DataError: another process holds the lock and `wait` is false.
-        RunError: the data home cannot be written.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / f".{name}.lock", timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout as error:
-        raise DataError(
-            f"another process is fetching {name} into {home}: wait for it to finish"
-        ) from error
-    except OSError as error:
-        raise explain_os_error(error, home) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def listing(home: Path | None = None) -> str:

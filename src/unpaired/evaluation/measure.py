@@ -46,23 +46,17 @@ def measure_methods(
     rows: dict[str, tuple[MethodKind, str]] = {}
     examples: Examples = {direction: {} for direction in directions}
     cycles = {name: cycle_errors(model, tests, seed) for name, model in models.items()}
+    alone = len(models) == 1
     total = len(directions) * (len(models) + len(BASELINES) + 1)
     with progress("measuring", total, unit="methods") as meter:
         for direction in directions:
             for candidate in _candidates(models, tests, direction):
                 measured = _measure(candidate, tests, direction, metrics)
                 found = dict(measured.values)
-                if candidate.kind == "model":
+                if model := models.get(candidate.name):
                     found |= cycles[candidate.name][direction]
                     examples[direction] |= choose_examples(
-                        models[candidate.name],
-                        tests,
-                        direction,
-                        candidate,
-                        measured,
-                        network,
-                        seed,
-                        alone=len(models) == 1,
+                        model, tests, direction, candidate, measured, network, seed, alone=alone
                     )
                 rows[candidate.name] = (candidate.kind, candidate.note)
                 values.setdefault(candidate.name, {})[direction] = found

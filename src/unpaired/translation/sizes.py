@@ -1,4 +1,4 @@
-"""The sizes of an image on its way through a network, and the way there and back."""
+"""The sizes of an image on its way through a network: its own, the working size, the padded one."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
