@@ -1,4 +1,4 @@
-"""Files that are either complete or missing: atomic writes; JSON lines; locks of run folders."""
+"""Files: only regular ones opened; atomic writes; JSON lines; locks of run folders."""
 
 import contextlib
 import errno
@@ -7,16 +7,56 @@ import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from unpaired.errors import RunError
 
-__all__ = ["atomic_path", "exclusive", "explain_os_error", "read_json_lines", "sweep", "write_text"]
+__all__ = [
+    "atomic_path",
+    "exclusive",
+    "explain_os_error",
+    "json_number",
+    "open_regular",
+    "read_json_lines",
+    "sweep",
+    "write_text",
+]
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading, without waiting for anything.
+
+    A pipe would be waited for, and a device such as /dev/zero never ends.
+
+    Raises:
+        OSError: no such file, no permission, a folder, or anything that is not a regular file;
+            its `strerror` says which.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | _AT_ONCE)
+    except ValueError as error:  # a zero byte, or characters that no file system name can have
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(errno.EINVAL, _NOT_REGULAR, str(path)) from error
+        raise
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
+
+
+_NOT_REGULAR = "not a regular file (a pipe, a socket or a device)"
+_AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:
