@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from unpaired.directions import DOMAINS, Domain
+from unpaired.directions import DIRECTIONS, DOMAINS, Domain
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
 from unpaired.errors import ConfigError
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "DEVICES",
+    "LOSS_KINDS",
     "SETTLED",
     "THREADS",
     "Config",
@@ -238,6 +239,14 @@ class Recipe:
         epoch = step // self.epoch_steps + 1
         return 1.0 - max(0, epoch + 1 - (epochs - decaying)) / (decaying + 1)
 
+
+# The losses of a step by kind and side, in the order in which engines report them; a kind may be off.
+LOSS_KINDS: Mapping[str, tuple[str, str]] = {
+    "adversarial": DIRECTIONS,
+    "cycle": DOMAINS,
+    "identity": DOMAINS,
+    "discriminator": DOMAINS,
+}
 
 # Settled by the data or the clock when a run is created: compared only where given by name.
 SETTLED = (

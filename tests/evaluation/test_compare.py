@@ -33,6 +33,7 @@ def loads(monkeypatch, tmp_path):
         "back": {"ab": None},
         "other": {"name_b": "autumn"},
         "deep": {"depth_b": 16},
+        "large": {"image_size": 32, "load_size": 32},
     }
 
     def load(path, **options):
@@ -81,6 +82,7 @@ def test_comparisons_that_make_no_sense_are_refused(pairs, loads):
         (["x/good", "x/other"], "different domains.*winter.*autumn"),
         (["x/good", "x/deep"], "different domains.*8.*16"),
         (["x/one-way", "x/back"], "no direction in common"),
+        (["x/good", "x/large"], "good at 16, large at 32 px.*--image-size"),
     ):
         with pytest.raises(ConfigError, match=text):
             compare(paths, pairs)

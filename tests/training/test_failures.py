@@ -14,8 +14,8 @@ from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
 from other_user import let_everybody_in
 from unpaired.checkpoint import checkpoints, latest_good, read
-from unpaired.errors import CheckpointError, DataError, Diverged, RunError
-from unpaired.storage import exclusive
+from unpaired.errors import CheckpointError, DataError, Diverged, RunError, TooLarge
+from unpaired.storage import exclusive, read_json_lines
 
 
 def train(data, out, recipe=None, **rest):
@@ -254,3 +254,54 @@ def test_a_full_disk(data, tmp_path, little_disk, monkeypatch):
     assert arrays.keys() == expected.keys()
     for name, array in arrays.items():
         assert array.tobytes() == expected[name].tobytes(), name
+
+
+# ---- a state that is halfway through a step or an evaluation is never saved ------------------
+
+
+class OutOfMemory(FakeEngine):
+    """Runs out of memory in step 10, when its generators are updated already."""
+
+    at = 10
+
+    def train_step(self, batch, rate_factor):
+        before = self.arrays["updates"]
+        losses = super().train_step(batch, rate_factor)
+        if self.arrays["updates"] == self.at:
+            self.arrays["updates"] = before
+            raise TooLarge("the device has too little memory to train on images of 8 x 8 pixels")
+        return losses
+
+
+def arrays_of(run):
+    return read(checkpoints(run)[-1])[1]
+
+
+def test_a_step_that_runs_out_of_memory_saves_no_half_step(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_engine", OutOfMemory)
+    with pytest.raises(TooLarge, match="too little memory"):
+        train(data, tmp_path / "run")
+    assert read(checkpoints(tmp_path / "run")[-1])[0].step == 8
+    monkeypatch.setattr(loop, "make_engine", FakeEngine)
+    train(data, tmp_path / "run")
+    train(data, tmp_path / "whole")
+    resumed, whole = arrays_of(tmp_path / "run"), arrays_of(tmp_path / "whole")
+    assert all(resumed[name].tobytes() == array.tobytes() for name, array in whole.items())
+
+
+def test_a_last_evaluation_that_fails_is_made_again(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_engine", FakeEngine)
+    evaluate, failing = loop.Watch.evaluate, [True]
+
+    def broken(watch, step, journal):
+        if failing.pop() if failing else False:
+            raise DataError("testA/00.png: no such file")
+        return evaluate(watch, step, journal)
+
+    monkeypatch.setattr(loop.Watch, "evaluate", broken)
+    with pytest.raises(DataError, match="no such file"):
+        train(data, tmp_path / "run")
+    assert read(checkpoints(tmp_path / "run")[-1])[0].step < 20
+    run = train(data, tmp_path / "run")
+    assert run.step == 20
+    assert any("findings" in line for line in read_json_lines(run.folder / "metrics.jsonl"))

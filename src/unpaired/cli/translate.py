@@ -1,7 +1,7 @@
 """`unpaired translate`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional
 
@@ -24,8 +24,8 @@ def translate(
         shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
     ] = None,
     format: Annotated[
-        Literal["png", "jpg", "webp", "tiff", "bmp"] | None,
-        shown("file format of the results", "{png,jpg,webp,tiff,bmp}", "(default: as the inputs)"),
+        str | None,
+        shown("file format of the results, such as png or tiff", "FORMAT", "(default: as inputs)"),
     ] = None,
     overwrite: Annotated[bool, shown("replace existing files, even the inputs")] = False,
     batch_size: Annotated[int, shown("images of one size per batch", default="(default: 8)")] = 8,

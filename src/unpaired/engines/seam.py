@@ -19,7 +19,7 @@ from typing import Literal, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.config import Recipe
+from unpaired.config import LOSS_KINDS, Recipe
 from unpaired.data.batches import Batch
 from unpaired.directions import DIRECTIONS, Direction, Domain, source_of, target_of
 from unpaired.engines.architecture import (
@@ -50,17 +50,8 @@ Images = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, np.ndarray]
 Losses = Mapping[str, SupportsFloat]
 
-# The losses every engine reports, before their weights, in this order.
-LOSSES = (
-    "adversarial_ab",
-    "adversarial_ba",
-    "cycle_a",
-    "cycle_b",
-    "identity_a",
-    "identity_b",
-    "discriminator_a",
-    "discriminator_b",
-)
+# The losses that engines report, before their weights: adversarial_ab, ..., discriminator_b.
+LOSSES = tuple(f"{kind}_{side}" for kind, sides in LOSS_KINDS.items() for side in sides)
 
 
 class Networks(Protocol):

@@ -74,11 +74,11 @@ def baselines_of(tests: TestSet, direction: Direction) -> Iterator[Candidate]:
         images = sources
         if apply is not unchanged:
             shape = (*sources.samples.shape[:3], target.bands)
-            images = ImageSet(disk_array(shape, target.samples.dtype), sources.names)
-            done = 0
+            samples, done = disk_array(shape, target.samples.dtype), 0
             for chunk in sources.chunks():
-                images.samples[done : done + len(chunk)] = apply(chunk)
+                samples[done : done + len(chunk)] = apply(chunk)
                 done += len(chunk)
+            images = ImageSet(samples, sources.names)
         yield Candidate(baseline.name, baseline.kind, baseline.note, images)
 
 

@@ -65,7 +65,8 @@ def diagnose(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> li
 
     `judge` are its discriminators; None: they are looked for in the run folder.
     """
-    first = slice(PROBED)
+    side = tests.test["a"].side
+    first = slice(max(2, min(PROBED, BATCH_PIXELS // side**2)))
     # Training images that stand in for a test set cannot be told from themselves.
     train = tests.train if tests.held_out else {}
     probe = take_probe(

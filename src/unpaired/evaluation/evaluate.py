@@ -87,7 +87,7 @@ def evaluate_models(
     network, lpips = _networks(options)
     if not isinstance(data, DataSet):
         data = find_source(data, need_train=False)
-    side = options.image_size or recipe.image_size
+    side = options.image_size or _common_side(models)
     tests = gather(
         data,
         recipe,
@@ -163,6 +163,15 @@ def _common_directions(models: Mapping[str, Model]) -> tuple[Direction, ...]:
     if not common:
         raise ConfigError("the models have no direction in common: compare models that have one")
     return common
+
+
+def _common_side(models: Mapping[str, Model]) -> int:
+    """The image size that all models were trained at."""
+    sides = {name: model.config.recipe.image_size for name, model in models.items()}
+    if len(set(sides.values())) > 1:
+        listed = ", ".join(f"{name} at {side}" for name, side in sides.items())
+        raise ConfigError(f"models of different image sizes ({listed} px): give --image-size")
+    return next(iter(sides.values()))
 
 
 def _networks(options: Options) -> tuple[FeatureNetwork | None, PairDistance | None]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from unpaired.engines.seam import LOSSES
+from unpaired.config import LOSS_KINDS
 
 __all__ = ["draw_curves"]
 
@@ -23,10 +23,10 @@ def draw_curves(journal: Journal) -> str:
     to means over neighbouring lines. Returns "" if nothing was logged.
     """
     diagrams = []
-    for sides in zip(LOSSES[::2], LOSSES[1::2], strict=True):
-        curves = {name: _curve(journal, name) for name in sides}
+    for kind, sides in LOSS_KINDS.items():
+        curves = {f"{kind}_{side}": _curve(journal, f"{kind}_{side}") for side in sides}
         if all(curves.values()):
-            even = _EVEN if sides[0].startswith(("adversarial", "discriminator")) else None
+            even = _EVEN if kind in ("adversarial", "discriminator") else None
             diagrams.append(_diagram(curves, even))
     evaluated = [
         {"step": line.get("step"), **found}

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Unpack
 from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
 from unpaired.console import log, progress
-from unpaired.data.batches import Batches, load_whole, prefetch
+from unpaired.data.batches import Batch, Batches, load_whole, prefetch
 from unpaired.data.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import Domain
@@ -183,11 +183,25 @@ def _take_steps(
     if start.extended_from:
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
         save_state(start.step)
+
+    def saving_where_data_fail(ahead: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; where an image can no longer be read, the steps so far are saved first.
+
+        Only there: a step or an evaluation that fails halfway leaves no state to resume from.
+        """
+        try:
+            yield from ahead
+        except DataError as error:
+            if done > saved:
+                save_state(done)
+            raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
+
     last_losses: dict[str, float] = {}
     done = saved = start.step
+    ahead = prefetch(batches, start.step, recipe.steps, runtime.workers)
     try:
         with progress("step", recipe.steps, first=start.step) as meter:
-            for batch in prefetch(batches, start.step, recipe.steps, runtime.workers):
+            for batch in saving_where_data_fail(ahead):
                 journal.note(engine.train_step(batch, recipe.rate_factor(done)))
                 done += 1
                 finished = done == recipe.steps
@@ -217,10 +231,6 @@ def _take_steps(
                         f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
                         f"run the same command{without} to resume"
                     )
-    except DataError as error:
-        if done > saved:
-            save_state(done)
-        raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
     finally:
         journal.close()
     return done
