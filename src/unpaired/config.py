@@ -240,7 +240,7 @@ class Recipe:
         return 1.0 - max(0, epoch + 1 - (epochs - decaying)) / (decaying + 1)
 
 
-# The losses of a step by kind and side, in the order in which engines report them; a kind may be off.
+# The losses of a step by kind and side, in the order engines report them; a kind may be off.
 LOSS_KINDS: Mapping[str, tuple[str, str]] = {
     "adversarial": DIRECTIONS,
     "cycle": DOMAINS,

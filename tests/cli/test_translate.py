@@ -1,7 +1,5 @@
 """`unpaired translate` from end to end, with the fake engine."""
 
-from typing import get_args, get_type_hints
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +7,6 @@ from PIL import Image
 from command_line import SMALL_RUN, flags
 from fake_engine import FakeEngine
 from unpaired.cli.main import main
-from unpaired.cli.translate import translate
 from unpaired.errors import SomeFailed
 from unpaired.images.formats import SUFFIXES
 
@@ -95,8 +92,15 @@ def test_debug_raises_what_failed(fake_run, data, tmp_path, monkeypatch):
         main([str(word) for word in words])
 
 
-def test_every_format_that_is_written_can_be_asked_for():
-    choices = get_args(get_args(get_type_hints(translate)["format"])[0])
-    assert {SUFFIXES[f".{choice}"].name for choice in choices} == {
-        format.name for format in SUFFIXES.values()
-    }
+def test_every_format_that_is_written_can_be_asked_for(fake_run, data, tmp_path, said):
+    suffixes = {format.name: suffix for suffix, format in SUFFIXES.items()}
+    for name, suffix in suffixes.items():
+        out = tmp_path / name
+        given = ("--to", "b", "--out", out, "--format", suffix[1:])
+        assert said("translate", fake_run, data / "testA" / "00.png", *given)[0] == 0, name
+        assert [path.suffix for path in out.iterdir()] == [suffix]
+    said_no = said(
+        "translate", fake_run, data / "testA", "--to", "b", "--out", out, "--format", "x"
+    )
+    assert said_no[0] == 2
+    assert "choose one of" in said_no[2]
