@@ -13,9 +13,11 @@ UnpairedError               exit code 2: rejected input or usage, nothing was lo
 └── Interrupted             exit code 130: stopped by a signal, state saved
 """
 
+import reprlib
 from typing import Literal
 
 __all__ = [
+    "LONGEST_LINE",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -27,14 +29,25 @@ __all__ = [
     "SomeFailed",
     "TooLarge",
     "UnpairedError",
+    "quoted",
     "reason_of",
+    "shown",
 ]
+
+LONGEST_LINE = 400
+"""Characters of a line of a message, at most: untrusted names and values may have any number."""
 
 
 class UnpairedError(Exception):
-    """Root of all errors for users; the command line prints them without a traceback."""
+    """Root of all errors for users; the command line prints them without a traceback.
+
+    Long lines of the message lose their middle.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__("\n".join(map(_shortened, str(message).split("\n"))))
 
 
 class ConfigError(UnpairedError):
@@ -100,6 +113,48 @@ class Interrupted(UnpairedError):
     """A signal stopped the work after its state was saved."""
 
     exit_code = 130
+
+
+def shown(path: object) -> str:
+    """A path or a name as messages, pages and JSON show it, in characters that can be written.
+
+    Control characters and line breaks, and bytes that are no UTF-8, are escaped.
+
+    >>> print(shown("one" + chr(10) + "line"), shown("caf" + chr(0xdce9)))
+    one\\nline caf\\xe9
+    """
+    return "".join(
+        c
+        if c.isprintable()
+        else f"\\x{ord(c) - 0xDC00:02x}"
+        if "\udc80" <= c <= "\udcff"  # a byte that the file system gave
+        else c.encode("unicode_escape").decode("ascii")
+        for c in str(path)
+    )
+
+
+def quoted(value: object) -> str:
+    """An untrusted value as a message shows it: its `repr`, short whatever it is.
+
+    >>> quoted("a\\nb"), quoted("0" * 1000)
+    ("'a\\\\nb'", "'00000000000000000000000000000...000000000000000000000000000000'")
+    """
+    try:
+        return _REPR.repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists
+        return f"a value of type {type(value).__name__}"
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 64
+_REPR.maxlevel = 2
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = (LONGEST_LINE - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 def reason_of(error: Exception) -> str:

@@ -6,17 +6,15 @@ processes on a CPU: see docs/results.md.
 """
 
 import math
-from pathlib import Path
-
-import psutil
 
 from unpaired.config import Recipe
 from unpaired.directions import Direction, source_of, target_of
 from unpaired.engines.architecture import PEAK_BYTES
 from unpaired.errors import TooLarge
+from unpaired.memory import free
 from unpaired.translation.sizes import Sizes
 
-__all__ = ["fits", "free", "need", "require"]
+__all__ = ["fits", "need", "require"]
 
 _BATCH = 1.5  # in a batch an image needs up to that much more than alone
 # Bytes of scratch, packed kernels, and of a heap with holes: glibc maps only what is over 32 MB.
@@ -48,11 +46,6 @@ def need(
     return round(batch * (files + scaling + (4.0 * before + peak) * padded) + _FIXED)
 
 
-def free() -> int:
-    """Bytes that this process may still take: of the machine, and of its control group (Linux)."""
-    return min([psutil.virtual_memory().available, *_free_of_groups(Path("/"))])
-
-
 def fits(needed: int) -> bool:
     """Whether so many bytes are free; for a modest number the system is not asked."""
     return needed <= _MODEST or needed <= free()
@@ -80,37 +73,3 @@ def require(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory and "
         f"{available / 1e9:.1f} GB are free: {advice}"
     )
-
-
-def _free_of_groups(root: Path) -> list[int]:
-    """Bytes left under the memory limits of this process's control groups, versions 1 and 2.
-
-    File cache counts as used there though it can be reclaimed, so the inactive part is added back.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    left = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            mount, limit, usage = "sys/fs/cgroup", "memory.max", "memory.current"
-        elif "memory" in controllers.split(","):
-            mount, limit = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-            usage = "memory.usage_in_bytes"
-        else:
-            continue
-        # Inside a container the group's own folder may be mounted as the root of all.
-        for folder in dict.fromkeys((root / mount / group.lstrip("/"), root / mount)):
-            try:
-                most, used = (folder / limit).read_text(), (folder / usage).read_text()
-                cached = dict(
-                    row.split() for row in (folder / "memory.stat").read_text().splitlines()
-                )
-            except (OSError, ValueError):
-                continue
-            if most.strip() != "max":
-                cache = cached.get("total_inactive_file", cached.get("inactive_file", 0))
-                left.append(max(int(most) - int(used) + int(cache), 0))
-    return left

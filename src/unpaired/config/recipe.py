@@ -4,18 +4,29 @@
 """
 
 import dataclasses
-import difflib
 import math
-import operator
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
+from unpaired.config.fields import (
+    MOST_IMAGES,
+    MOST_PATH,
+    MOST_PIXELS,
+    MOST_SEED,
+    MOST_STEPS,
+    MOST_THREADS,
+    MOST_WIDTH,
+    check,
+    flag,
+    option,
+    require_values,
+)
 from unpaired.directions import DIRECTIONS, DOMAINS, Domain
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
-from unpaired.errors import ConfigError
+from unpaired.errors import ConfigError, quoted, reason_of
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -27,13 +38,9 @@ __all__ = [
     "DomainFacts",
     "Recipe",
     "Runtime",
-    "check",
-    "choices_of",
     "differences",
     "drop_quiet",
-    "option",
     "override",
-    "unknown_name",
 ]
 
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -42,72 +49,9 @@ DEFAULT_MAX_PIXELS = 178_956_970
 DEVICES = "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps"
 THREADS = "CPU threads for computing (0: one per core)"
 _DEPTHS = (0, 8, 16)
+_MOST_TEXT = 100_000  # characters of a config.toml; ours have some 5,000
 
-T = TypeVar("T")
 Table = TypeVar("Table", "Recipe", "Runtime")
-
-_BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "at_least": ("at least", operator.ge),
-    "at_most": ("at most", operator.le),
-    "below": ("below", operator.lt),
-    "multiple_of": ("a multiple of", lambda value, factor: value % factor == 0),
-}
-
-
-def option(
-    default: T,
-    text: str,
-    *,
-    at_least: float = 0,
-    at_most: float | None = None,
-    below: float | None = None,
-    multiple_of: int | None = None,
-    choices: tuple[object, ...] = (),
-    metavar: str = "",
-    shown: str = "",
-) -> T:
-    """A dataclass field with its help, the values it may take, and the look of its flag.
-
-    Args:
-        default: its default.
-        text: its explanation: the help of the flag and the comment in `config.toml`.
-        at_least, at_most, below, multiple_of: bounds of a number.
-        choices: the values it may take; a `Literal` needs none.
-        metavar: how the help shows its value, where the type is not enough.
-        shown: how the help shows its default, where the value is not enough.
-    """
-    bounds = {"at_least": at_least, "at_most": at_most, "below": below, "multiple_of": multiple_of}
-    about = {"help": text, "choices": choices, "metavar": metavar, "shown": shown}
-    item: T = field(default=default, metadata=about | bounds)
-    return item
-
-
-def choices_of(item: "dataclasses.Field[Any]") -> tuple[object, ...]:
-    """The values that a field made by `option` may take; empty: any."""
-    known = get_args(item.type) if get_origin(item.type) is Literal else ()
-    return known or tuple(item.metadata["choices"])
-
-
-def check(table: Any) -> None:
-    """Checks every field of a dataclass made of `option` against its choices and bounds.
-
-    Raises:
-        ConfigError: a value is out of its range; the flag and the value are named.
-    """
-    for item in dataclasses.fields(table):
-        value, choices = getattr(table, item.name), choices_of(item)
-        wrong = ""
-        if choices and value not in choices:
-            wrong = f"choose one of {', '.join(map(str, choices))}"
-        elif isinstance(value, float) and not math.isfinite(value):
-            wrong = "it must be a number"
-        elif isinstance(value, int | float):
-            for name, (words, holds) in _BOUNDS.items():
-                bound = item.metadata[name]
-                if bound is not None and not holds(value, bound):
-                    wrong = wrong or f"it must be {words} {bound}"
-        if wrong:
-            raise ConfigError(f"{_flag(item.name)} is {value!r}: {wrong}")
 
 
 @dataclass(frozen=True)
@@ -133,10 +77,17 @@ class Recipe:
     preset: str = option("paper", "the preset that this recipe started from")
     # images
     load_size: int = option(
-        286, "side in pixels that images are resized to before cropping", at_least=SMALLEST_SIDE
+        286,
+        "side in pixels that images are resized to before cropping",
+        at_least=SMALLEST_SIDE,
+        at_most=MOST_PIXELS,
     )
     image_size: int = option(
-        256, "side in pixels of the random crops", at_least=SMALLEST_SIDE, multiple_of=STRIDE
+        256,
+        "side in pixels of the random crops",
+        at_least=SMALLEST_SIDE,
+        at_most=MOST_PIXELS,
+        multiple_of=STRIDE,
     )
     flip: bool = option(True, "flip images left to right at random")
     validation: float = option(
@@ -145,31 +96,41 @@ class Recipe:
         at_most=0.5,
     )
     # networks
-    width: int = option(64, "channels after the first layer of a generator", at_least=1)
-    blocks: int = option(9, "residual blocks of a generator")
+    width: int = option(
+        64, "channels after the first layer of a generator", at_least=1, at_most=MOST_WIDTH
+    )
+    blocks: int = option(9, "residual blocks of a generator", at_most=1000)
     upsample: Literal["transposed", "resize"] = option(
         "transposed", "upsampling: transposed convolution, or resize and convolve (no checkerboard)"
     )
     discriminator_width: int = option(
-        64, "channels after the first layer of a discriminator", at_least=1
+        64, "channels after the first layer of a discriminator", at_least=1, at_most=MOST_WIDTH
     )
     discriminator_layers: int = option(
-        3, "layers of a PatchGAN discriminator (3: patches of 70x70 pixels)", at_least=1
+        3, "layers of a PatchGAN discriminator (3: patches of 70x70 pixels)", at_least=1, at_most=16
     )
     # losses
-    cycle: float = option(10.0, "weight of the cycle loss")
-    identity: float = option(0.5, "weight of the identity loss, relative to the cycle loss")
+    cycle: float = option(10.0, "weight of the cycle loss", at_most=1e6)
+    identity: float = option(
+        0.5, "weight of the identity loss, relative to the cycle loss", at_most=1e6
+    )
     pool_size: int = option(
-        50, "earlier generated images kept for a discriminator, per image of a batch"
+        50,
+        "earlier generated images kept for a discriminator, per image of a batch",
+        at_most=MOST_IMAGES,
     )
     # optimisation
-    batch_size: int = option(1, "images of each domain per step", at_least=1)
-    steps: int = option(0, "training steps in total (0: as many as 200 epochs take)")
+    batch_size: int = option(1, "images of each domain per step", at_least=1, at_most=MOST_IMAGES)
+    steps: int = option(
+        0, "training steps in total (0: as many as 200 epochs take)", at_most=MOST_STEPS
+    )
     schedule: Literal["epochs", "linear"] = option(
         "epochs", "learning-rate decay over the second half: per epoch (as in 2017) or per step"
     )
-    learning_rate: float = option(2e-4, "learning rate of the generators (Adam)")
-    discriminator_rate: float = option(2e-4, "learning rate of the discriminators (Adam)")
+    learning_rate: float = option(2e-4, "learning rate of the generators (Adam)", at_most=1e3)
+    discriminator_rate: float = option(
+        2e-4, "learning rate of the discriminators (Adam)", at_most=1e3
+    )
     beta1: float = option(0.5, "decay of Adam's first moment", below=1)
     beta2: float = option(0.999, "decay of Adam's second moment", below=1)
     ema: float = option(
@@ -178,15 +139,19 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp64"] = option(
         "fp32", "arithmetic of the convolutions (fp64: for tests of equality)"
     )
-    seed: int = option(0, "seed of everything random: initial weights, order of images, crops")
+    seed: int = option(
+        0, "seed of everything random: initial weights, order of images, crops", at_most=MOST_SEED
+    )
     # settled by the data
     name_a: str = option("a", "name of domain a", metavar="NAME")
     name_b: str = option("b", "name of domain b", metavar="NAME")
-    bands_a: int = option(0, "bands of domain a (0: as in its images)")
-    bands_b: int = option(0, "bands of domain b (0: as in its images)")
+    bands_a: int = option(0, "bands of domain a (0: as in its images)", at_most=MOST_WIDTH)
+    bands_b: int = option(0, "bands of domain b (0: as in its images)", at_most=MOST_WIDTH)
     depth_a: int = option(0, "bits per sample of domain a (0: as in its images)", choices=_DEPTHS)
     depth_b: int = option(0, "bits per sample of domain b (0: as in its images)", choices=_DEPTHS)
-    epoch_steps: int = option(0, "steps per epoch: images of the larger domain over batch size")
+    epoch_steps: int = option(
+        0, "steps per epoch: images of the larger domain over batch size", at_most=MOST_STEPS
+    )
     data_fingerprint: str = option("", "hash of the training images, their names and order")
 
     def __post_init__(self) -> None:
@@ -268,23 +233,31 @@ class Runtime:
 
     engine: Literal["torch", "jax"] = option("torch", "framework that trains and translates")
     device: str = option("auto", DEVICES, metavar="DEVICE")
-    threads: int = option(0, THREADS)
-    workers: int = option(2, "threads that load images", at_least=1)
-    log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1)
-    sample_every: int = option(500, "steps between sample grids (0: only at the end)")
-    checkpoint_every: int = option(500, "steps between checkpoints", at_least=1)
+    threads: int = option(0, THREADS, at_most=MOST_THREADS)
+    workers: int = option(2, "threads that load images", at_least=1, at_most=MOST_THREADS)
+    # Losses between two lines are in the header of a checkpoint, which is not to grow without end.
+    log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1, at_most=100_000)
+    sample_every: int = option(
+        500, "steps between sample grids (0: only at the end)", at_most=MOST_STEPS
+    )
+    checkpoint_every: int = option(500, "steps between checkpoints", at_least=1, at_most=MOST_STEPS)
     report: Literal["end", "evaluations", "none"] = option(
         "end", "write the report page at the end, at every evaluation too, or never"
     )
-    keep: int = option(3, "checkpoints to keep; older ones are removed", at_least=1)
-    evaluate_every: int = option(1000, "steps between evaluations (0: only at the end)")
+    keep: int = option(3, "checkpoints to keep; older ones are removed", at_least=1, at_most=10**6)
+    evaluate_every: int = option(
+        1000, "steps between evaluations (0: only at the end)", at_most=MOST_STEPS
+    )
     features: str = option(
         "",
         "feature weights for KID, which then chooses the best checkpoint",
         metavar="FILE",
         shown="(default: choose it without weights)",
+        longest=MOST_PATH,
     )
-    patience: int = option(0, "evaluations without improvement until training ends (0: never)")
+    patience: int = option(
+        0, "evaluations without improvement until training ends (0: never)", at_most=MOST_STEPS
+    )
     tensorboard: bool = option(False, "write TensorBoard event files too (extra: track)")
 
     def __post_init__(self) -> None:
@@ -316,12 +289,14 @@ class Config:
         Raises:
             ConfigError: not TOML, an unknown key, a wrong type or a value out of range.
         """
+        if len(text) > _MOST_TEXT:
+            raise ConfigError(f"{where} has {len(text):,} characters: no configuration is so long")
         try:
             tables = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where} is not valid TOML: {error}") from error
+            raise ConfigError(f"{where} is not valid TOML: {reason_of(error)}") from error
         if unknown := sorted(set(tables) - {"recipe", "runtime"}):
-            raise ConfigError(f"{where} has an unknown table [{unknown[0]}]")
+            raise ConfigError(f"{where} has an unknown table or value {quoted(unknown[0])}")
         if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
             raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
         return cls(
@@ -333,7 +308,7 @@ class Config:
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Lines `--flag old -> new`, one for every value in which two recipes differ."""
     return [
-        f"{_flag(item.name)} {getattr(old, item.name)} -> {getattr(new, item.name)}"
+        f"{flag(item.name)} {getattr(old, item.name)} -> {getattr(new, item.name)}"
         for item in dataclasses.fields(Recipe)
         if getattr(old, item.name) != getattr(new, item.name)
     ]
@@ -346,30 +321,7 @@ def override(base: Table, values: Mapping[str, object], where: str) -> Table:
         ConfigError: an unknown name (the nearest known one is suggested), a wrong type, or a value
             out of its range.
     """
-    hints: dict[str, Any] = {item.name: item.type for item in dataclasses.fields(base)}
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise unknown_name(name, hints, where)
-        if type(value) is int and abs(value) >= 2**64:
-            raise ConfigError(f"{name} in {where} is too large: it must be below 2^64")
-        wanted = hints[name]
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if wanted in (int, float, str, bool) and type(value) is not wanted:
-            raise ConfigError(
-                f"{name} in {where} is {value!r}: it must be of type {wanted.__name__}"
-            )
-        checked[name] = value
-    return dataclasses.replace(base, **checked)
-
-
-def unknown_name(name: str, known: Iterable[str], where: str) -> ConfigError:
-    """The error about a name that is not among the `known` ones; it suggests the nearest."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f": did you mean {near[0]!r}?" if near else f", which has {', '.join(known)}"
-    return ConfigError(f"unknown key {name!r} in {where}{hint}")
+    return dataclasses.replace(base, **require_values(type(base), values, where))
 
 
 def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]:
@@ -378,10 +330,6 @@ def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]
         told = "quiet has no effect: nothing is shown unless unpaired.console.show() was called"
         warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
     return {name: value for name, value in values.items() if name != "quiet"}
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _toml(value: object) -> str:
