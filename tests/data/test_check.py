@@ -58,6 +58,7 @@ def test_a_healthy_set_has_no_problems_but_facts(healthy):
         "train b: 3 images of 3 bands and 8 bits, at least 40 pixels wide and 32 high",
         "test a: 1 image of 3 bands and 8 bits, at least 36 pixels wide and 48 high",
         "test b: 1 image of 3 bands and 8 bits, at least 36 pixels wide and 48 high",
+        "range of the bits used: 100 % by a, 100 % by b",
         "no problems found",
     ]
 
@@ -190,7 +191,9 @@ def test_bands_and_depth_of_grey_colour_and_many_bands(tmp_path):
     put(tmp_path / "trainA" / "colour.png", noise(20, 20, 3, dtype=np.uint16))
     result = check(find_data(tmp_path))
     assert (result.facts["train_a"].bands, result.facts["train_a"].depth) == (3, 16)
-    assert result.problems == ()
+    assert found(result, tmp_path) == [("mixed bits", ("trainA/colour.png",))]
+    (tmp_path / "trainA" / "colour.png").unlink()
+    put(tmp_path / "trainA" / "colour.png", noise(20, 20, 3))
 
     put(tmp_path / "trainB" / "rgb.png", noise(20, 20, 3, seed=8))
     put(tmp_path / "testA" / "seven.tif", noise(20, 20, 7, seed=9))

@@ -18,7 +18,6 @@ from unpaired.data.ahead import in_order
 from unpaired.data.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
-from unpaired.images.formats import read_image
 from unpaired.images.image import over_white, to_signed, with_bands
 from unpaired.images.resize import resize
 from unpaired.streams import CROP, ORDER_A, ORDER_B, POOL_A, POOL_B, stream
@@ -117,7 +116,7 @@ class Batches:
         folder, order = self.sources[domain]
         passes, place = divmod(step * recipe.batch_size + lane, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
-        image = read_image(folder.path(index), max_pixels=self.max_pixels)
+        image = folder.read(index, max_pixels=self.max_pixels)
         pixels = with_bands(over_white(image), recipe.domains[domain].bands)
         room = recipe.load_size - recipe.image_size + 1
         left, top = int(chance[0] * room), int(chance[1] * room)
@@ -171,7 +170,7 @@ def load_whole(
     """
     squares = []
     for index in indices:
-        image = read_image(folder.path(index), max_pixels=max_pixels)
+        image = folder.read(index, max_pixels=max_pixels)
         pixels = with_bands(over_white(image), bands)
         squares.append(load_square(pixels, side, (0, 0), side))
     return np.stack(squares)

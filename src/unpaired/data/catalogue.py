@@ -42,6 +42,8 @@ class Entry:
     """Size of the zip file."""
     sha256: str | None = None
     """SHA-256 of the zip file at `url` and its mirrors."""
+    paired: bool = False
+    """Whether test images of one name are true translations of each other."""
 
 
 def _paper() -> tuple[Entry, ...]:
@@ -66,6 +68,7 @@ SEASONS = tuple(
         Counts(spec.train, spec.train, spec.test, spec.test),
         f"drawn landscapes with known truth, {spec.level}",
         spec.size,
+        paired=True,
     )
     for name, spec in NAMED.items()
 )

@@ -2,65 +2,23 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self, get_args
-
-import numpy as np
+from typing import Self, get_args
 
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.console import counted, progress
 from unpaired.data.ahead import in_order
+from unpaired.data.checked.find import find_problems, mixed_bits
+from unpaired.data.checked.look import FLAT, Look, common_bands, look_at, range_of
+from unpaired.data.checked.problem import MEANING, Problem, ProblemKind
+from unpaired.data.checked.range import LITTLE, Range, percent
 from unpaired.data.domains import DataSet, Split
-from unpaired.errors import ImageError, MissingExtra
-from unpaired.images.formats import format_of, read_image
-from unpaired.images.image import Pixels, over_white
+from unpaired.directions import DOMAINS, Domain
+from unpaired.errors import shown
 
 __all__ = ["FLAT", "CheckResult", "FolderFacts", "Problem", "ProblemKind", "check"]
-
-FLAT = 2 / 255
-"""Standard deviation, for a range of 1, below which an image is nearly flat, in every band.
-
-Instance norm divides by the deviation of each feature map: if there is next to none, it amplifies
-the noise in an image's last bits to full contrast. Two levels of 255 are about the noise of JPEG
-in a uniform sky.
-"""
-
-ProblemKind = Literal[
-    "unreadable",
-    "not an image",
-    "mixed bands",
-    "in train and test",
-    "in both domains",
-    "duplicate",
-    "small",
-    "flat",
-    "ignored",
-]
-"""The kinds of problems, the most serious first. The first three stop a training."""
-
-_MEANING: dict[ProblemKind, str] = {
-    "unreadable": "cannot be decoded; stops a training",
-    "not an image": "the suffix of an image but other content; stops a training",
-    "mixed bands": "other bands than the rest of the domain; stops a training",
-    "in train and test": "seen in training, so test metrics are too good",
-    "in both domains": "the same image in A and in B",
-    "duplicate": "more than once in a folder, so weighs more than others",
-    "small": "smaller than the crop, so enlarged",
-    "flat": "hardly varies, so instance norm amplifies its noise",
-    "ignored": "not the suffix of an image, so not read",
-}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem of one image, or of a group of equal images."""
-
-    kind: ProblemKind
-    paths: tuple[Path, ...]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -74,21 +32,6 @@ class FolderFacts:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What is kept of one image file."""
-
-    split: Split
-    path: Path
-    content: str  # SHA-256 of the file
-    problem: Problem | None = None  # why it cannot be decoded
-    pixels: bytes = b""  # digest of the pixels
-    size: tuple[int, int] = (0, 0)
-    bands: int = 0
-    depth: int = 0
-    deviation: float | None = None  # of a flat image only
-
-
-@dataclass(frozen=True)
 class CheckResult:
     """The problems and the facts of a data set."""
 
@@ -97,7 +40,38 @@ class CheckResult:
     fingerprint: str  # SHA-256 over names and contents of the training files, in hexadecimal
     data: DataSet = field(repr=False)
     crop: int | None
-    looks: tuple[_Look, ...] = field(repr=False)
+    looks: tuple[Look, ...] = field(repr=False)
+
+    @property
+    def ranges(self) -> dict[Domain, Range]:
+        """The range that the readable images of each domain fill together."""
+        good = [look for look in self.looks if look.samples]
+        of: dict[Domain, list[Look]] = {d: [x for x in good if x.split[-1] == d] for d in DOMAINS}
+        return {domain: range_of(looks) for domain, looks in of.items() if looks}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Lines on domains that use little of their range, and on mixed bits, with what to do."""
+        names: dict[Domain, str] = {"a": self.data.name_a, "b": self.data.name_b}
+        lines = [r.advice(names[d]) for d, r in self.ranges.items() if r.share < LITTLE]
+        for domain, name in names.items():
+            looks = [x for x in self.looks if x.split[-1] == domain and x.problem is None]
+            if mixed := list(mixed_bits(looks)):
+                first = shown(mixed[0].paths[0])
+                lines.append(
+                    f"{name}: {counted(len(mixed), 'image')} of {len(looks):,} with other bits "
+                    f"than the rest ({first}: {mixed[0].reason}): write all images in the same bits"
+                )
+        return lines
+
+    def marks(self, domain: Domain) -> dict[str, str]:
+        """Eight hexadecimal digits of the content and name of each training image, by its name."""
+        train = self.data.train_a if domain == "a" else self.data.train_b
+        contents = [look.content for look in self.looks if look.split == f"train_{domain}"]
+        return {
+            name: hashlib.sha256(os.fsencode(name) + content.encode()).hexdigest()[:8]
+            for name, content in zip(train.names, contents, strict=True)
+        }
 
     @property
     def stopping(self) -> tuple[Problem, ...]:
@@ -115,22 +89,10 @@ class CheckResult:
         return self._of(self.data.without(gone), looks, self.crop)
 
     @classmethod
-    def _of(cls, data: DataSet, looks: list[_Look], crop: int | None) -> Self:
+    def _of(cls, data: DataSet, looks: list[Look], crop: int | None) -> Self:
         good = [look for look in looks if look.problem is None]
-        problems = [
-            *(look.problem for look in looks if look.problem is not None),
-            *_mixed([look for look in good if look.split.endswith("a")]),
-            *_mixed([look for look in good if look.split.endswith("b")]),
-            *_repeated(good),
-            *_small_or_flat(good, crop),
-            *(
-                Problem("ignored", (folder.root / name,), "not the suffix of an image")
-                for folder in data.folders.values()
-                for name in folder.others
-            ),
-        ]
         return cls(
-            tuple(sorted(problems, key=lambda problem: get_args(ProblemKind).index(problem.kind))),
+            find_problems(data, looks, crop),
             {split: _facts([x for x in good if x.split == split]) for split in get_args(Split)},
             _fingerprint(data, looks),
             data,
@@ -150,19 +112,27 @@ class CheckResult:
                     f"{counted(facts.bands, 'band')} and {facts.depth} bits, at least {width} "
                     f"pixels wide and {height} high"
                 )
+        shares = [f"{percent(r.share)} by {domain}" for domain, r in self.ranges.items()]
+        if shares:
+            lines.append(f"range of the bits used: {', '.join(shares)}")
+        lines += [*self.data.remarks, *self.warnings]
         for kind in get_args(ProblemKind):
             group = [problem for problem in self.problems if problem.kind == kind]
             if not group:
                 continue
             count = sum(len(problem.paths) for problem in group)
-            lines.append(f"\n{kind} ({count:,}): {_MEANING[kind]}")
-            shown = group if full or len(group) <= 6 else group[:5]
-            for problem in shown:
-                paths = " = ".join(_printable(path, root) for path in problem.paths)
+            lines.append(f"\n{kind} ({count:,}): {MEANING[kind]}")
+            listed = group if full or len(group) <= 6 else group[:5]
+            for problem in listed:
+                paths = " = ".join(
+                    shown(path.absolute().relative_to(root).as_posix()) for path in problem.paths
+                )
                 lines.append(f"  {paths}: {problem.reason}")
-            if len(group) > len(shown):
-                lines.append(f"  and {len(group) - len(shown)} more")
-        return "\n".join(lines if self.problems else [*lines, "no problems found"])
+            if len(group) > len(listed):
+                lines.append(f"  and {len(group) - len(listed)} more")
+        if not (self.problems or self.warnings):
+            lines.append("no problems found")
+        return "\n".join(lines)
 
 
 def check(
@@ -185,115 +155,34 @@ def check(
         threads: number of images decoded at the same time.
     """
     tasks = [
-        (split, folder.path(index))
+        (split, folder, index)
         for split, folder in dataset.folders.items()
         for index in range(len(folder))
     ]
     looks = []
-    with progress("checking images", len(tasks)) as shown:
+    with progress("checking images", len(tasks)) as meter:
         for look in in_order(
-            lambda task: _look_at(*task, max_pixels), tasks, threads=threads, ahead=4 * threads
+            lambda task: look_at(*task, max_pixels), tasks, threads=threads, ahead=4 * threads
         ):
             looks.append(look)
-            shown.advance()
+            meter.advance()
     return CheckResult._of(dataset, looks, crop)
 
 
-def _look_at(split: Split, path: Path, max_pixels: int) -> _Look:
-    content, start = "", b""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-            file.seek(0)
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        image = read_image(path, max_pixels=max_pixels)
-    except (ImageError, MissingExtra, OSError) as error:
-        known = isinstance(error, OSError) or format_of(start) is not None
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        kind: ProblemKind = "unreadable" if known else "not an image"
-        problem = Problem(kind, (path,), reason.removeprefix(f"{path}: "))
-        return _Look(split, path, content, problem)
-    pixels = over_white(image)
-    digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    facts = (image.size, image.bands, image.depth, _deviation_if_flat(pixels))
-    return _Look(split, path, content, None, digest.digest(), *facts)
-
-
-def _deviation_if_flat(pixels: Pixels) -> float | None:
-    """Returns the greatest standard deviation of a band, for a range of 1, if below `FLAT`."""
-    scale = np.iinfo(pixels.dtype).max
-    # The squared deviations of every 16th sample are part of the sum over all samples: if that
-    # part alone makes the mean large enough, the rest need not be computed.
-    if pixels[::4, ::4].std(axis=(0, 1)).max() >= 4 * FLAT * scale:
-        return None
-    deviation = float(pixels.std(axis=(0, 1)).max() / scale)
-    return deviation if deviation < FLAT else None
-
-
-def _facts(looks: list[_Look]) -> FolderFacts:
+def _facts(looks: list[Look]) -> FolderFacts:
     if not looks:
         return FolderFacts(0, 0, 0, (0, 0))
     heights, widths = zip(*(look.size for look in looks), strict=True)
     depth = max(look.depth for look in looks)
-    return FolderFacts(len(looks), _common_bands(looks), depth, (min(heights), min(widths)))
+    return FolderFacts(len(looks), common_bands(looks), depth, (min(heights), min(widths)))
 
 
-def _common_bands(looks: Iterable[_Look]) -> int:
-    """Returns the most frequent number of bands; grey and RGB images together are RGB."""
-    counts = Counter(look.bands for look in looks)
-    most = counts.most_common(1)[0][0]
-    return max(band for band in counts if band in (1, 3)) if most in (1, 3) else most
-
-
-def _mixed(looks: list[_Look]) -> Iterator[Problem]:
-    """Finds images of one domain whose bands cannot be converted to those of the others."""
-    common = _common_bands(looks) if looks else 0
-    for look in looks:
-        if look.bands != common and {look.bands, common} != {1, 3}:
-            reason = f"{look.bands} bands, while most have {common}"
-            yield Problem("mixed bands", (look.path,), reason)
-
-
-def _repeated(looks: list[_Look]) -> Iterator[Problem]:
-    """Finds groups of equal images; each has the most serious kind that applies."""
-    groups: dict[bytes, list[_Look]] = {}
-    for look in looks:
-        groups.setdefault(look.pixels, []).append(look)
-    for group in groups.values():
-        if len(group) > 1:
-            splits = sorted({look.split for look in group}, key=get_args(Split).index)
-            kind: ProblemKind = "duplicate"
-            if len({split[-1] for split in splits}) > 1:
-                kind = "in both domains"
-            if len({split[:-2] for split in splits}) > 1:
-                kind = "in train and test"
-            reason = f"the same image in {' and '.join(splits).replace('_', ' ')}"
-            yield Problem(kind, tuple(look.path for look in group), reason)
-
-
-def _small_or_flat(looks: list[_Look], crop: int | None) -> Iterator[Problem]:
-    for look in looks:
-        if crop is not None and min(look.size) < crop:
-            height, width = look.size
-            yield Problem("small", (look.path,), f"{width} x {height}, the crop is {crop}")
-        if look.deviation is not None:
-            reason = f"standard deviation {255 * look.deviation:.1f} of 255"
-            yield Problem("flat", (look.path,), reason)
-
-
-def _fingerprint(data: DataSet, looks: list[_Look]) -> str:
+def _fingerprint(data: DataSet, looks: list[Look]) -> str:
     digest = hashlib.sha256()
     for split, folder in (("train_a", data.train_a), ("train_b", data.train_b)):
-        digest.update(f"{split} {len(folder)}\n".encode())
+        half = f" {folder.half}" if folder.half else ""
+        digest.update(f"{split}{half} {len(folder)}\n".encode())
         contents = [look.content for look in looks if look.split == split]
         for name, content in zip(folder.names, contents, strict=True):
             digest.update(os.fsencode(name) + f"\0{content}\n".encode())
     return digest.hexdigest()
-
-
-def _printable(path: Path, root: Path) -> str:
-    """Returns the path below `root`; names that are not valid text, or break lines, are escaped."""
-    text = path.absolute().relative_to(root).as_posix()
-    text = text.encode(errors="backslashreplace").decode()
-    return text if text.isprintable() else ascii(text)

@@ -1,49 +1,27 @@
-"""Finding the images of the two domains: recognises the folder layouts in common use.
+"""The data set of two domains, in one folder of a known layout or in two folders."""
 
-Recognised, in any letter case (`val`, `valid` or `validation` replace a missing `test`):
-
-    trainA trainB [testA testB]     also train_a, train-a; also below `Images`
-    train/A train/B [test/A test/B]
-    A B                             also A/images; with A/train and A/test if they exist
-    any two folders                 given as two; the domains get their names; likewise
-"""
-
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from unpaired.console import counted
+from unpaired.data.layout.folder import Folder, Half, list_folder
+from unpaired.data.layout.layouts import Layout, aligned_layout, domain_names, find_layout, splits
 from unpaired.directions import DOMAINS
-from unpaired.errors import DataError
+from unpaired.errors import ConfigError, DataError, shown
 from unpaired.images.formats import SUFFIXES
 
-__all__ = ["DataSet", "Folder", "Split", "find_data", "list_folder"]
+__all__ = ["HALVES", "Aligned", "DataSet", "Folder", "Split", "find_data", "list_folder"]
 
 Split = Literal["train_a", "train_b", "test_a", "test_b"]
+Aligned = Literal["left-right", "right-left"]
 
-_KNOWN = (
-    "trainA + trainB (or train_a + train_b, also under Images), train/A + train/B, A + B,"
-    " A/images + B/images; or give the two folders themselves"
-)
-_TEST = ("test", "val", "valid", "validation")
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The images of one domain and split."""
-
-    root: Path
-    names: tuple[str, ...]  # POSIX paths of the images, relative to `root`, sorted
-    others: tuple[str, ...] = field(default=(), repr=False)  # files without an image suffix
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def path(self, index: int) -> Path:
-        """Returns the path of image `index`."""
-        return self.root / self.names[index]
+HALVES: dict[Aligned, tuple[Half, Half]] = {
+    "left-right": ("left", "right"),
+    "right-left": ("right", "left"),
+}
+"""The halves of images that show A and B side by side."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +34,10 @@ class DataSet:
     train_b: Folder
     test_a: Folder | None
     test_b: Folder | None
+    paired: bool = field(default=False, kw_only=True)
+    """Whether images of A and B are known to be pairs where their names are equal."""
+    found: str = field(default="", kw_only=True, repr=False, compare=False)
+    """A line on the domains and their folders, where these do not simply have the letters A, B."""
 
     @property
     def folders(self) -> dict[Split, Folder]:
@@ -66,6 +48,20 @@ class DataSet:
         if self.test_b:
             found["test_b"] = self.test_b
         return found
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines on what was found: the domains, omitted images, several subfolders of a domain."""
+        lines = [self.found] if self.found else []
+        for split, folder in self.folders.items():
+            lines += folder.remarks(split.replace("_", " "))
+        return lines
+
+    @property
+    def swapped(self) -> "DataSet":
+        """The same with A for B."""
+        trains, tests = (self.train_b, self.train_a), (self.test_b, self.test_a)
+        return DataSet(self.name_b, self.name_a, *trains, *tests, paired=self.paired)
 
     def without(self, paths: Collection[Path]) -> "DataSet":
         """Returns the data set without these images.
@@ -79,165 +75,119 @@ class DataSet:
         }
         for folder in (self.train_a, self.train_b):
             if folder and all(folder.root / name in paths for name in folder.names):
-                raise DataError(f"{folder.root}: no image remains to train on")
-        tests = rest.get("test_a") or None, rest.get("test_b") or None
-        return DataSet(self.name_a, self.name_b, rest["train_a"], rest["train_b"], *tests)
+                raise DataError(f"{shown(folder.root)}: no image remains to train on")
+        return replace(
+            self,
+            train_a=rest["train_a"],
+            train_b=rest["train_b"],
+            test_a=rest.get("test_a") or None,
+            test_b=rest.get("test_b") or None,
+        )
 
 
-def find_data(data: Path | tuple[Path, Path], *, need_train: bool = True) -> DataSet:
+def find_data(
+    data: Path | tuple[Path, Path],
+    *,
+    need_train: bool = True,
+    domains: tuple[str, str] | None = None,
+    aligned: Aligned | None = None,
+) -> DataSet:
     """Finds the images of both domains in the folder of a data set, or in the two folders given.
 
-    With `need_train` false, a data set of test images alone is accepted.
+    Args:
+        data: a folder of a known layout (see `layouts`), or the folders of A and B.
+        need_train: false: a data set of test images alone is accepted.
+        domains: names of the folders of A and B in `data`, where their letters do not say so; with
+            `aligned` the names of the two halves.
+        aligned: every image shows A and B side by side, A at the left or at the right.
 
     Raises:
         DataError: a path that is missing or not a folder, an unknown layout, a folder without
-            images, or one folder for both domains.
+            images, one folder for both domains, or a control character in the name of a domain.
+        ConfigError: `domains` or `aligned` for two folders, or an unknown `aligned`.
     """
+    if aligned is not None and aligned not in HALVES:
+        raise ConfigError(f"--aligned is {aligned!r}: choose one of {', '.join(HALVES)}")
     if isinstance(data, tuple):
+        if domains or aligned:
+            flag = "--domains" if domains else "--aligned"
+            raise ConfigError(f"{flag} is for DATA of one folder: give that folder, or omit {flag}")
         return _two_folders(*data)
     _require_folder(data)
-    for root in (data, _subfolders(data).get("images")):
-        if root is not None and (roots := _recognise(root)):
-            return _data_set(("a", "b"), roots, need_train)
-    raise DataError(f"{data}: no known layout of two domains ({_seen(data)}): need {_KNOWN}")
+    if aligned is not None:
+        return _data_set(aligned_layout(data, HALVES[aligned], domains), need_train, data)
+    return _data_set(find_layout(data, domains), need_train, data)
 
 
 def _two_folders(a: Path, b: Path) -> DataSet:
     for folder in (a, b):
         _require_folder(folder)
     _require_apart(a, b)
-    # Names of folders need not be UTF-8; names of domains must be.
-    name_a, name_b = (
-        folder.resolve().name.encode(errors="backslashreplace").decode() for folder in (a, b)
-    )
-    # "a" and "b" always mean the sides, so no domain may have the other side's name.
-    if not name_a or not name_b or name_a.lower() in (name_b.lower(), "b") or name_b.lower() == "a":
-        name_a, name_b = "a", "b"
-    return _data_set((name_a, name_b), _splits("a", a) | _splits("b", b), need_train=True)
+    names = domain_names(a.resolve().name, b.resolve().name)
+    return _data_set(Layout(names, splits("a", a) | splits("b", b), chosen=False), True, a)
 
 
-def _recognise(root: Path) -> dict[str, Path]:
-    """Returns the folders of a layout by split, those that it has."""
-    below = _subfolders(root)
-    found: dict[str, Path] = {}
-    for split, spellings in (("train", ("train",)), ("test", _TEST)):
-        for spelling in spellings:
-            inner = _subfolders(below[spelling]) if spelling in below else {}
-            for side in DOMAINS:
-                names = (f"{spelling}{side}", f"{spelling}_{side}", f"{spelling}-{side}")
-                places = [below[name] for name in names if name in below]
-                places += [inner[side]] if side in inner else []
-                if places:
-                    found[f"{split}_{side}"] = places[0]
-            if any(key.startswith(split) for key in found):
-                break
-    if not found and {"a", "b"} <= below.keys():
-        for side in DOMAINS:
-            found |= _splits(side, _subfolders(below[side]).get("images", below[side]))
-    return found
-
-
-def _splits(side: str, folder: Path) -> dict[str, Path]:
-    """Returns a domain's folder as a whole, or its `train` and `test` if it has a `train`."""
-    inner = _subfolders(folder)
-    if "train" not in inner:
-        return {f"train_{side}": folder}
-    tests = [inner[spelling] for spelling in _TEST if spelling in inner]
-    return {f"train_{side}": inner["train"]} | {f"test_{side}": test for test in tests[:1]}
-
-
-def _data_set(names: tuple[str, str], roots: dict[str, Path], need_train: bool) -> DataSet:
+def _data_set(layout: Layout, need_train: bool, given: Path) -> DataSet:
+    roots, halves = layout.roots, layout.halves
     for split in ("train", "test"):
-        if f"{split}_a" in roots and f"{split}_b" in roots:
+        if f"{split}_a" in roots and f"{split}_b" in roots and not halves:
             _require_apart(roots[f"{split}_a"], roots[f"{split}_b"])
     found = {key: list_folder(root) for key, root in roots.items()}
+    if halves:
+        found = {key: replace(f, half=halves[key.endswith("b")]) for key, f in found.items()}
     if need_train:
         for side in DOMAINS:
             if f"train_{side}" not in found:
-                seen = ", ".join(f"{folder.root} ({len(folder)})" for folder in found.values())
+                seen = ", ".join(f"{shown(f.root)} ({len(f)})" for f in found.values())
                 raise DataError(f"no train{side.upper()} to train on; images are in: {seen}")
             _require_images(found[f"train_{side}"])
     elif not any(found.values()):
         _require_images(next(iter(found.values())))
     nothing = Folder(next(iter(roots.values())).parent, ())
     return DataSet(
-        *names,
+        *layout.names,
         found.get("train_a", nothing),
         found.get("train_b", nothing),
         found.get("test_a") or None,
         found.get("test_b") or None,
+        paired=halves is not None,
+        found=_found(layout, found, given) if layout.chosen or halves else "",
     )
 
 
-def list_folder(root: Path) -> Folder:
-    """Lists all images below `root`; follows links to folders, enters each folder once.
-
-    Raises:
-        DataError: a folder that cannot be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise DataError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
-
-    entered: set[str] = set()
-    names: list[str] = []
-    others: list[str] = []
-    for folder, below, files in os.walk(root, followlinks=True, onerror=fail):
-        place = os.path.realpath(folder)
-        if place in entered:
-            below.clear()
-            continue
-        entered.add(place)
-        below[:] = sorted(name for name in below if not _is_debris(name))
-        for name in files:
-            if not _is_debris(name):
-                path = Path(folder, name)
-                (names if path.suffix.lower() in SUFFIXES else others).append(
-                    path.relative_to(root).as_posix()
-                )
-    return Folder(root, tuple(sorted(names)), tuple(sorted(others)))
-
-
-def _is_debris(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
-
-
-def _subfolders(root: Path) -> dict[str, Path]:
-    """Returns the folders in `root` by their names in lower case."""
-    try:
-        return {
-            path.name.lower(): path
-            for path in sorted(root.iterdir(), reverse=True)
-            if path.is_dir() and not _is_debris(path.name)
-        }
-    except OSError as error:
-        raise DataError(f"{root}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _seen(root: Path) -> str:
-    """Describes the content of `root` in a few words."""
-    folders = sorted(path.name for path in _subfolders(root).values())
-    images = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-    listed = ", ".join(folders[:8]) + (f" and {len(folders) - 8} more" if len(folders) > 8 else "")
-    return f"folders: {listed or 'none'}; images: {images}"
+def _found(layout: Layout, found: dict[str, Folder], given: Path) -> str:
+    """A line such as "domains in photos: a is summer (train/summer), b is winter (winter)"."""
+    told = []
+    for side, name in zip(DOMAINS, layout.names, strict=True):
+        folders = [folder for key, folder in found.items() if key.endswith(side)]
+        places = " and ".join(shown(folder.root.relative_to(given)) for folder in folders)
+        half = f", the {folders[0].half} halves" if layout.halves else ""
+        told.append(f"{side} is {name} ({places or 'no images'}{half})")
+    return f"domains in {shown(given)}: {', '.join(told)}"
 
 
 def _require_folder(path: Path) -> None:
     if not path.exists():
-        raise DataError(f"{path}: no such folder")
+        raise DataError(f"{shown(path)}: no such folder")
     if not path.is_dir():
-        raise DataError(f"{path} is a file (expected a folder): give a data set or two folders")
+        raise DataError(
+            f"{shown(path)} is a file (expected a folder): give a data set or two folders"
+        )
 
 
 def _require_images(folder: Folder) -> None:
     if not folder.names:
         others = f" ({counted(len(folder.others), 'other file')})" if folder.others else ""
-        raise DataError(f"{folder.root}: no images found{others}: need {', '.join(SUFFIXES)}")
+        raise DataError(
+            f"{shown(folder.root)}: no images found{others}: need {', '.join(SUFFIXES)}"
+        )
 
 
 def _require_apart(a: Path, b: Path) -> None:
     real_a, real_b = a.resolve(), b.resolve()
     if real_a == real_b:
-        raise DataError(f"{a} and {b} are the same folder: two domains need two")
+        raise DataError(f"{shown(a)} and {shown(b)} are the same folder: two domains need two")
     if real_a in real_b.parents or real_b in real_a.parents:
-        raise DataError(f"{a} and {b}: one is inside the other, so its images would be in both")
+        raise DataError(
+            f"{shown(a)} and {shown(b)}: one is inside the other, so its images would be in both"
+        )

@@ -20,9 +20,17 @@ from unpaired.console import Progress, progress
 from unpaired.directions import Domain
 from unpaired.errors import DataError
 from unpaired.seasons.landscapes import CLASSES, MIXED, SMALLEST, Level, draw, labels, paint
-from unpaired.storage import explain_os_error
+from unpaired.storage import explain_os_error, open_regular
 
-__all__ = ["NAMED", "SeasonsSpec", "find_truth", "read_truth", "scene_seed", "write_seasons"]
+__all__ = [
+    "NAMED",
+    "SeasonsSpec",
+    "find_truth",
+    "is_seasons",
+    "read_truth",
+    "scene_seed",
+    "write_seasons",
+]
 
 Part = Literal["trainA", "trainB", "test"]
 
@@ -111,6 +119,15 @@ def read_truth(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return classes, classes != MIXED
 
 
+def is_seasons(folder: Path) -> bool:
+    """Whether a folder is a `seasons` data set by its README, so that its test images are pairs."""
+    try:
+        with open_regular(folder / "README.txt") as file:
+            return file.read(len(_FIRST_LINE)) == _FIRST_LINE.encode()
+    except OSError:
+        return False
+
+
 def find_truth(
     test_folder: Path, names: Sequence[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
@@ -129,12 +146,8 @@ def find_truth(
         DataError: a class map is damaged.
     """
     root = test_folder.absolute().parent
-    try:
-        readme = (root / "README.txt").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
     paths = [root / "truth" / name for name in names]
-    if not readme.startswith(_FIRST_LINE) or not paths or not all(p.is_file() for p in paths):
+    if not is_seasons(root) or not paths or not all(p.is_file() for p in paths):
         return None
     classes, pure = zip(*map(read_truth, paths), strict=True)
     return None if len({c.shape for c in classes}) > 1 else (np.stack(classes), np.stack(pure))

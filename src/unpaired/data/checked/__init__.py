@@ -1,0 +1,1 @@
+"""What the check of a data set keeps of every image, and the problems found in that."""

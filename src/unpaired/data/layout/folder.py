@@ -1,0 +1,187 @@
+"""The images of one domain and split: listed by their suffix, read whole or by halves.
+
+What people did not put there as images of the domain is omitted and counted: hidden files and
+folders, the folders of systems and network drives, and run and report folders of this program.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from unpaired.console import counted
+from unpaired.errors import DataError, ImageError, reason_of, shown
+from unpaired.images.formats import SUFFIXES, read_image
+from unpaired.images.image import Image
+
+__all__ = ["Folder", "Half", "is_system", "list_folder", "own_folder", "subfolders"]
+
+Half = Literal["left", "right"]
+"""The half of an image that shows a domain, where every file shows both side by side."""
+
+# In lower case; besides, all that begins with a dot.
+_SYSTEM = {
+    "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot",
+    "$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx",
+    "network trash folder", "temporary items", "__pycache__", "thumbs.db", "desktop.ini",
+}  # fmt: skip
+_OF_RUN = ("checkpoints", "samples", "report")  # folders of a run that may hold images
+_RUN = {"model.safetensors", "metrics.jsonl", "data.json", "checkpoints"}
+_REPORT = {"index.html", "report.json", "pictures.png"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The images of one domain and split."""
+
+    root: Path
+    names: tuple[str, ...]  # POSIX paths of the images, relative to `root`, sorted
+    others: tuple[str, ...] = field(default=(), repr=False)  # files without an image suffix
+    omitted: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    """Folders that are no part of the data (see `list_folder`), and the images in each."""
+    half: Half | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """Returns the path of image `index`."""
+        return self.root / self.names[index]
+
+    def read(self, index: int, *, max_pixels: int) -> Image:
+        """Reads image `index`, or its half; of an odd width, the right half is wider by one pixel.
+
+        Raises:
+            ImageError, MissingExtra: see `read_image`; or too narrow to have two halves.
+        """
+        image = read_image(self.path(index), max_pixels=max_pixels)
+        if self.half is None:
+            return image
+        middle = image.size[1] // 2
+        if not middle:
+            raise ImageError(f"{shown(self.path(index))}: 1 pixel wide, so it has no two halves")
+        part = slice(middle) if self.half == "left" else slice(middle, None)
+        alpha = None if image.alpha is None else image.alpha[:, part]
+        return Image(image.pixels[:, part], alpha)
+
+    def remarks(self, title: str) -> list[str]:
+        """Lines about images that were omitted, and about several subfolders; `title` begins each.
+
+        >>> Folder(Path("trainA"), ("images/1.png", "masks/1.png")).remarks("train a")[0][:53]
+        'train a: images of 2 subfolders, images (1), masks (1'
+        """
+        lines = []
+        if hidden := [(name, count) for name, count in self.omitted if count]:
+            total = counted(sum(count for _, count in hidden), "image")
+            lines.append(f"{title}: {total} omitted, not part of the data: {_listed(hidden)}")
+        places = Counter(str(PurePosixPath(name).parent) for name in self.names)
+        if len(places) > 1:
+            named = [("." if name == "." else name, n) for name, n in places.most_common()]
+            lines.append(
+                f"{title}: images of {len(places):,} subfolders, {_listed(named)}: all are used; "
+                "if some are not images of this domain (masks, for example), give the folder of "
+                "those that are"
+            )
+        return lines
+
+
+def list_folder(root: Path, *, closed: Callable[[OSError], None] | None = None) -> Folder:
+    """Lists all images below `root`; follows links to folders, enters each folder once.
+
+    Files are listed by their suffix and not opened: what only looks like an image, a pipe or a
+    device too, is found by the check of the data. Hidden files and folders, system folders and run
+    and report folders are omitted; if `root` is itself a run folder, its images of samples and
+    report are.
+
+    Raises:
+        DataError: a folder that cannot be read, unless `closed` takes such errors.
+    """
+
+    def fail(error: OSError) -> None:
+        raise DataError(f"{shown(error.filename)}: {reason_of(error)}") from error
+
+    entered: set[str] = set()
+    names: list[str] = []
+    others: list[str] = []
+    omitted: dict[str, int] = {}
+    for folder, below, files in os.walk(root, followlinks=True, onerror=closed or fail):
+        place = os.path.realpath(folder)
+        if place in entered:
+            below.clear()
+            continue
+        entered.add(place)
+        own = own_folder({*below, *files})
+        if own and Path(folder) != root:
+            omitted[_relative(folder, root)] = _count(Path(folder))
+            below.clear()
+            continue
+        gone = [n for n in below if is_system(n) or (own == "run" and n in _OF_RUN)]
+        for name in gone:
+            omitted[_relative(Path(folder, name), root)] = _count(Path(folder, name))
+        below[:] = sorted(set(below) - set(gone))
+        for name in files:
+            path = Path(folder, name)
+            if not is_system(name):
+                (names if path.suffix.lower() in SUFFIXES else others).append(_relative(path, root))
+            elif path.suffix.lower() in SUFFIXES:
+                omitted["hidden files"] = omitted.get("hidden files", 0) + 1
+    return Folder(root, tuple(sorted(names)), tuple(sorted(others)), tuple(sorted(omitted.items())))
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder of this name belongs to the system, a drive or an archive.
+
+    >>> is_system("@eaDir"), is_system(".Trash-1000"), is_system("summer")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def own_folder(names: Collection[str]) -> Literal["run", "report"] | None:
+    """Tells by the names in a folder whether it is a run folder or a report; else None."""
+    if "config.toml" in names and not _RUN.isdisjoint(names):
+        return "run"
+    return "report" if _REPORT.issubset(names) else None
+
+
+def subfolders(root: Path) -> dict[str, Path]:
+    """Returns the folders in `root` that may hold data, by their names in lower case.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+    try:
+        found = sorted(root.iterdir(), reverse=True)
+        own = own_folder({path.name for path in found}) == "run"
+        return {
+            path.name.lower(): path
+            for path in found
+            if not (is_system(path.name) or (own and path.name in _OF_RUN))
+            and path.is_dir()
+            and not ((path / "config.toml").exists() and own_folder(os.listdir(path)))
+        }
+    except OSError as error:
+        raise DataError(f"{shown(error.filename or root)}: {reason_of(error)}") from error
+
+
+def _count(folder: Path) -> int:
+    """The images in a folder that is omitted, as far as it can be read."""
+    return sum(
+        Path(name).suffix.lower() in SUFFIXES for _, _, files in os.walk(folder) for name in files
+    )
+
+
+def _relative(path: Path | str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix()
+
+
+def _listed(counts: list[tuple[str, int]], most: int = 6) -> str:
+    """The first folders with their counts.
+
+    >>> _listed([("images", 1200), ("masks", 3)])
+    'images (1,200), masks (3)'
+    """
+    listed = ", ".join(f"{shown(name)} ({count:,})" for name, count in counts[:most])
+    return listed + (f" and {len(counts) - most} more" if len(counts) > most else "")
