@@ -4,6 +4,7 @@ UnpairedError               exit code 2: rejected input or usage, nothing was lo
 ├── ConfigError             a flag, a preset or a configuration file
 ├── DataError               a data set: its folders, its layout, its download
 │   └── ImageError          one image: unreadable, not an image, of a kind we cannot keep exactly
+│       ├── SeveralFrames   one image file: several pages or an animation
 │       └── TooLarge        one image: over a size limit or over the free memory
 ├── CheckpointError         a checkpoint or model file: damaged, foreign, of an unknown format
 ├── RunError                a run folder: locked, not writable, of another recipe, disk full
@@ -26,6 +27,7 @@ __all__ = [
     "Interrupted",
     "MissingExtra",
     "RunError",
+    "SeveralFrames",
     "SomeFailed",
     "TooLarge",
     "UnpairedError",
@@ -60,6 +62,10 @@ class DataError(UnpairedError):
 
 class ImageError(DataError):
     """An image cannot be read, or only with loss."""
+
+
+class SeveralFrames(ImageError):
+    """An image file holds several frames, of which one would be used."""
 
 
 class TooLarge(ImageError):

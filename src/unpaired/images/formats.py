@@ -3,47 +3,82 @@
 A new format is one entry of `FORMATS`; where Pillow cannot tell bits and bands, it names a parser
 of its own in `header`.
 
-Formats are recognised by content, not by suffix; of several frames the first is read. Nothing is
-lost: 16-bit samples stay 16-bit, transparency is kept apart, the EXIF orientation is
-applied; what Pillow would cut to 8 bits or to three bands is read through rasterio (the extra
-`geo`) or rejected. Colour profiles are ignored.
+Formats are recognised by content, not by suffix. Nothing is lost: 16-bit samples stay 16-bit,
+transparency is kept apart, the EXIF orientation is applied; what Pillow would cut to 8 bits or to
+three bands is read through rasterio (the extra `geo`) or rejected, and so are files of several
+frames. Of the images in one JPEG the first is the photograph, the rest are its previews. Colour
+profiles are ignored.
+
+PNG, WebP, AVIF and GIF define transparency. In TIFF and JPEG 2000 a tag marks a band as such, and
+programs mark near infrared so, too: there it is transparency only if it is a mask (`is_mask`).
 """
 
+import os
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
+import numpy as np
+import PIL.features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from unpaired.config import DEFAULT_MAX_PIXELS
-from unpaired.errors import ImageError, TooLarge, reason_of
-from unpaired.images.header import ImageHeader, decoding, parse_png, parse_tiff, parse_webp
-from unpaired.images.image import Image
+from unpaired.errors import ImageError, SeveralFrames, TooLarge, reason_of
+from unpaired.images.header import (
+    ImageHeader,
+    decoding,
+    parse_avif,
+    parse_gif,
+    parse_jpeg2000,
+    parse_png,
+    parse_webp,
+)
+from unpaired.images.image import Image, is_mask
 from unpaired.images.pillow import Decoder, decode, fits_pillow, to_pil
+from unpaired.images.pnm import parse_pnm, read_pnm
 from unpaired.images.raster import read_raster, write_raster
-from unpaired.storage import atomic_path
+from unpaired.images.tiff import parse_tiff
+from unpaired.storage import atomic_path, open_regular
 
-__all__ = ["SUFFIXES", "ImageFormat", "format_of", "read_header", "read_image", "write_image"]
+__all__ = [
+    "SUFFIXES",
+    "ImageFormat",
+    "Reading",
+    "format_of",
+    "read_header",
+    "read_image",
+    "write_image",
+]
+
+_START = 256  # bytes of a file that tell its format
 
 
 @dataclass(frozen=True)
 class ImageFormat:
     """One image format: how files of it are recognised, read and written."""
 
-    name: str  # as Pillow's `save` takes it, in any case
+    name: str  # as Pillow's `save` takes it, in any case and without spaces
     suffixes: tuple[str, ...]  # in lower case
-    magic: bytes  # a regular expression for the first 16 bytes
+    magic: bytes  # a regular expression for the first bytes
     decoder: Decoder  # Pillow's class
     parse: Callable[[BinaryIO], ImageHeader] | None = None  # None: 8 bits, as the decoder says
+    read: Callable[[BinaryIO, ImageHeader], Image] | None = None  # None: by the decoder
     driver: str | None = None  # of rasterio, for 16 bits and many bands; None: 8 bits only
+    feature: str = ""  # of Pillow, without which it is not read
+    written: bool = True  # False: results are written as PNG
     many_bands: bool = False  # other band counts than 1 and 3 can be written
     alpha: bool = True  # False: transparency is dropped when writing
     longest: int = 2**31 - 1  # pixels a side
@@ -53,64 +88,208 @@ class ImageFormat:
 
 # fmt: off
 FORMATS = (
-    ImageFormat("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", JpegImageFile, alpha=False,
-                longest=65500, lossy=True, options={"subsampling": 0}),
+    ImageFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff", JpegImageFile,
+                alpha=False, longest=65500, lossy=True, options={"subsampling": 0}),
     ImageFormat("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", PngImageFile, parse_png, driver="PNG"),
     ImageFormat("WebP", (".webp",), rb"(?s)RIFF....WEBP", WebPImageFile, parse_webp,
                 longest=16383, options={"lossless": True, "exact": True}),
     ImageFormat("BMP", (".bmp",), rb"BM", BmpImageFile, alpha=False),
     ImageFormat("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", TiffImageFile, parse_tiff,
                 driver="GTiff", many_bands=True, options={"compression": "tiff_adobe_deflate"}),
+    ImageFormat("AVIF", (".avif",), rb"(?s)....ftyp(avi[fs]|m[is]f1....(....){,8}avi[fs])",
+                AvifImageFile, parse_avif, feature="avif", longest=65536, lossy=True,
+                options={"subsampling": "4:4:4"}),
+    ImageFormat("JPEG 2000", (".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
+                rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", Jpeg2KImageFile, parse_jpeg2000,
+                driver="JP2OpenJPEG"),
+    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", GifImageFile, parse_gif, written=False),
+    ImageFormat("PNM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6][\s#]", PpmImageFile, parse_pnm,
+                read_pnm, written=False),
 )
 # fmt: on
 
 SUFFIXES = {suffix: format for format in FORMATS for suffix in format.suffixes}
-"""The suffixes of image files, in lower case, and the format that each is written in."""
+"""The suffixes of image files, in lower case, and the format of each."""
+
+# What often bears the suffix of an image: its first bytes, its name, and what to do.
+_CONVERT = "convert it to PNG or JPEG"
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"\0+$", "a file of zeros alone", "fetch it again"),
+    (rb"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` where it came from"),
+    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "HEIC", _CONVERT),
+    (rb"(?is)(\xef\xbb\xbf)?\s*(<[?!][^>]*>\s*)*<svg", "SVG", "render it to PNG"),
+    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script)", "an HTML page",
+     "download the image itself"),
+    (rb"\s*<\?xml", "XML", "download the image itself"),
+    (rb'\s*[{\[]\s*["{\[]', "JSON", "download the image itself"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
+    (rb"%PDF", "PDF", "render it to PNG"),
+    (rb"8BPS", "a Photoshop file", _CONVERT),
+    (rb"v/1\x01", "OpenEXR", _CONVERT),
+    (rb"\0\0[\1\2]\0", "an icon (ICO)", _CONVERT),
+    (rb"P[7fF]\s", "PAM or PFM", _CONVERT),
+    (rb"SIMPLE  =", "FITS", _CONVERT),
+    (rb"(?s).{128}DICM", "DICOM", _CONVERT),
+    (rb"\x93NUMPY", "a NumPy array", "save it as TIFF"),
+    (rb"\x89HDF|CDF[\1\2\5]", "HDF5 or NetCDF", "save its bands as TIFF"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack it"),
+    (rb"(?s)....ftyp|RIFF....AVI |\x1aE\xdf\xa3", "a video", "save its frames as images"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read, where they leave it open.
+
+    Attributes:
+        alpha: what the last band is where it may be transparency. "auto": as the format defines;
+            of TIFF and JPEG 2000, which only mark it, transparency if it is a mask, else a band.
+            "mask": transparency wherever it is marked. "band": always a band.
+        frames: "reject" rejects a file of several frames (pages, animations), "first" takes the
+            first. Pages that are the channels of one image are its bands.
+    """
+
+    alpha: Literal["auto", "mask", "band"] = "auto"
+    frames: Literal["reject", "first"] = "reject"
 
 
 def format_of(start: bytes) -> ImageFormat | None:
-    """Finds the format of a file by its first 16 bytes; None if it is none that is read."""
+    """Finds the format of a file by its first 256 bytes; None if it is none that is read."""
     return next((format for format in FORMATS if re.match(format.magic, start)), None)
 
 
-def read_header(path: str | Path) -> ImageHeader:
+def read_header(
+    path: str | Path, reading: Reading = Reading(), *, bands: int | None = None
+) -> ImageHeader:
     """Reads the header of the image at `path`, whatever its suffix says.
+
+    `reading` and `bands` are as for `read_image`. Where the values of a band decide whether it is
+    transparency, it counts as such.
 
     Raises:
         ImageError: not an image of a format that is read, a damaged header, or samples that are
             neither 8- nor 16-bit unsigned.
+        SeveralFrames: several frames, and `reading` rejects them.
     """
     with _opened(path) as file:
-        return _parse(file)[1]
+        return _settled(_parse(file)[1], reading, bands)
 
 
-def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+def read_image(
+    path: str | Path,
+    reading: Reading = Reading(),
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bands: int | None = None,
+) -> Image:
     """Reads the image at `path`, upright.
 
-    The size is checked against `max_pixels` before anything is decoded.
+    The size is checked against `max_pixels` before anything is decoded, and what was decoded
+    against the header. Pixels of more than 8 bytes count as several.
+
+    Args:
+        path: a regular file.
+        reading: what transparency is, and whether files of several frames are accepted.
+        max_pixels: larger images are rejected.
+        bands: the bands that the image should have. Where `reading` leaves it to the values
+            whether a band is transparency, this decides: it is not if the image has so many with
+            it.
 
     Raises:
         TooLarge: more than `max_pixels` pixels, or more than fits in memory.
+        SeveralFrames: several frames, and `reading` rejects them.
         ImageError: not an image, damaged, or of samples that are not 8- or 16-bit unsigned.
-        MissingExtra: 16-bit colour or many bands, and rasterio is not installed.
+        MissingExtra: 16-bit colour, many bands or a rare compression, and rasterio is not
+            installed.
     """
     with _opened(path) as file:
-        format, header = _parse(file)
-        if header.height * header.width > max_pixels:
-            raise TooLarge(
-                f"{header.width} x {header.height} pixels are over the limit of {max_pixels}:"
-                " if you trust the file, raise it with --max-pixels"
+        format, stated = _parse(file)
+        header = _settled(stated, reading, bands)
+        _require_room(header, os.fstat(file.fileno()).st_size, max_pixels)
+        image = _decode(path, file, format, header)
+        # A band that was marked as transparency, and is none, is one more than the header counts.
+        bands = image.bands - (header.marked and image.alpha is None)
+        given = bands, image.depth, *sorted(image.size)
+        if given != (header.bands, header.depth, *sorted((header.height, header.width))):
+            raise ImageError(
+                f"damaged or cut off (decoded to {image.bands} bands of {image.depth} bits, other"
+                " than its header says)"
             )
-        if header.exact_in_pillow or format.driver is None:
-            return decode(file, header, format.decoder)
-        return read_raster(path, header, format.driver)
+    if stated.marked:
+        image = replace(image, marked="band" if image.alpha is None else "mask")
+    return replace(image, frames=header.frames) if header.frames > 1 else image
 
 
-def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
+def _settled(header: ImageHeader, reading: Reading, bands: int | None) -> ImageHeader:
+    """The header with what can be known of its transparency before its pixels are decoded.
+
+    Raises:
+        SeveralFrames: several frames, and `reading` rejects them.
+    """
+    if header.frames > 1 and reading.frames == "reject":
+        raise SeveralFrames(
+            f"holds {header.frames:,} frames, of which one would be used: save each as a file,"
+            " or take the first by --frames first"
+        )
+    if not header.alpha or reading.alpha == "mask":
+        return replace(header, marked=False)
+    if reading.alpha == "band" or (header.marked and bands == header.bands + 1):
+        return replace(header, bands=header.bands + 1, alpha=False, marked=False)
+    return header
+
+
+def _require_room(header: ImageHeader, file_size: int, max_pixels: int) -> None:
+    """The gate that every image passes before it is decoded.
+
+    Raises:
+        TooLarge: over `max_pixels`, or a file that holds far more bytes than its pixels.
+    """
+    pixels = header.height * header.width
+    each = (header.bands + header.alpha) * header.depth // 8
+    if pixels * max(each, 8) > 8 * max_pixels:
+        size = f"{header.width} x {header.height} pixels"
+        if pixels <= max_pixels:
+            size += f" of {each} bytes each, which count as {pixels * each // 8},"
+        raise TooLarge(
+            f"{size} are over the limit of {max_pixels}: if you trust the file, raise it with"
+            " --max-pixels"
+        )
+    # Some decoders read the whole file into memory.
+    if file_size > 16 * max(pixels * max(each, 8), 2**24) * header.frames:
+        raise TooLarge(f"a file of {file_size:,} bytes for {header.width} x {header.height} pixels")
+
+
+def _decode(path: str | Path, file: BinaryIO, format: ImageFormat, header: ImageHeader) -> Image:
+    """Decodes by Pillow, or by rasterio where Pillow would lose something or lacks the codec."""
+    exact = header.exact_in_pillow and (header.alpha or not header.premultiplied)
+    if exact or format.driver is None:
+        try:
+            image = (format.read or partial(decode, decoder=format.decoder))(file, header)
+        except ImageError:
+            if not header.codec or format.driver is None:
+                raise
+        else:
+            alpha = image.alpha
+            if alpha is None and header.alpha:
+                raise ImageError("a band of transparency that cannot be read: save it as RGB")
+            is_band = alpha is not None and header.marked and not is_mask(alpha)
+            if alpha is not None and (is_band or image.bands < header.bands):
+                image = Image(np.dstack([image.pixels, alpha]))
+            if not (is_band and header.premultiplied):
+                return image
+            header = replace(header, bands=header.bands + 1, alpha=False, marked=False)
+    assert format.driver is not None
+    return read_raster(path, header, format.driver)
+
+
+def write_image(
+    path: str | Path, image: Image, *, quality: int = 95, scratch: Path | None = None
+) -> None:
     """Writes `image` to `path`, atomically, in the format that the suffix names.
 
-    JPEG is written at `quality` with full colour resolution, all others without loss. JPEG and BMP
-    drop the transparency. 16-bit colour and other band counts go through rasterio.
+    JPEG and AVIF are written at `quality` with full colour resolution, all others without loss.
+    JPEG and BMP drop the transparency. 16-bit colour and other band counts go through rasterio.
+    Until it is whole, the file is in the folder `scratch`, if given, else beside `path`.
 
     Raises:
         ImageError: an unknown suffix, or a format that cannot hold the image.
@@ -119,8 +298,9 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
     """
     path = Path(path)
     format = SUFFIXES.get(path.suffix.lower())
-    if format is None:
-        raise ImageError(f"{path}: images are written as {', '.join(SUFFIXES)}")
+    if format is None or not format.written:
+        names = (suffix for suffix, format in SUFFIXES.items() if format.written)
+        raise ImageError(f"{path}: images are written as {', '.join(names)}")
     deep, many = image.depth == 16, image.bands not in (1, 3)
     if (deep and format.driver is None) or (many and not format.many_bands):
         raise ImageError(
@@ -134,9 +314,10 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
     if not format.alpha:
         image = Image(image.pixels)
     quality_option = {"quality": quality} if format.lossy else {}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, scratch=scratch) as temporary:
         if format.driver is None or fits_pillow(image):
-            to_pil(image).save(temporary, format.name, **quality_option, **format.options)
+            kind = format.name.replace(" ", "")
+            to_pil(image).save(temporary, kind, **quality_option, **format.options)
         else:
             write_raster(temporary, image, format.driver)
 
@@ -145,7 +326,7 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
     """Opens the file at `path`; errors of its image get the path in front."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(Path(path)) as file:
             yield file
     except ImageError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -156,12 +337,12 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def _parse(file: BinaryIO) -> tuple[ImageFormat, ImageHeader]:
-    start = file.read(16)
+    start = file.read(_START)
     format = format_of(start)
     if format is None:
-        *names, last = (format.name for format in FORMATS)
-        accepted = f"{', '.join(names)} and {last}"
-        raise ImageError(f"not an image ({accepted} are read)" if start else "the file is empty")
+        raise ImageError(_rejection(start))
+    if format.feature and not PIL.features.check(format.feature):
+        raise ImageError(f"is {format.name}, which this Pillow lacks: pip install --upgrade pillow")
     file.seek(0)
     damaged = f"damaged {format.name} header"
     if format.parse is None:
@@ -177,3 +358,14 @@ def _parse(file: BinaryIO) -> tuple[ImageFormat, ImageHeader]:
     if header.width < 1 or header.height < 1:
         raise ImageError(f"{damaged} (no pixels)")
     return format, header
+
+
+def _rejection(start: bytes) -> str:
+    """Why a file that begins like this is no image."""
+    if not start:
+        return "the file is empty"
+    for magic, name, advice in _OTHERS:
+        if re.match(magic, start):
+            return f"is {name}, which is not read: {advice}"
+    *names, last = (format.name for format in FORMATS)
+    return f"not an image ({', '.join(names)} and {last} are read)"

@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 
 from unpaired.errors import ImageError
 
-__all__ = ["Image", "Pixels", "from_signed", "over_white", "to_signed", "upright", "with_bands"]
+__all__ = [
+    "Image",
+    "Pixels",
+    "from_signed",
+    "is_mask",
+    "over_white",
+    "to_signed",
+    "upright",
+    "with_bands",
+]
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
@@ -20,12 +29,17 @@ class Image:
     `pixels` are uint8 or uint16 over their whole range; `alpha` is (height, width) uint8 with 0
     clear and 255 opaque, None for an image without transparency. Both may be read-only.
 
+    Of an image that was read, `marked` is "mask" or "band" where its file marks a band as
+    transparency by a tag: what that band was taken for. `frames` counts the images in its file.
+
     Raises:
         ImageError: an array of another shape or type.
     """
 
     pixels: Pixels
     alpha: NDArray[np.uint8] | None = None
+    marked: Literal["", "mask", "band"] = ""
+    frames: int = 1
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
@@ -104,6 +118,38 @@ def over_white(image: Image) -> Pixels:
     alpha = image.alpha[:, :, np.newaxis].astype(np.uint32)
     blend = (image.pixels * alpha + white * (255 - alpha) + 127) // 255
     return blend.astype(image.pixels.dtype)
+
+
+def is_mask(band: NDArray[Any]) -> bool:
+    """Tests whether a band, (height, width) in uint8 or uint16, can be a mask of transparency.
+
+    A mask has some full values (255 or 65535), else zeros, and values between them only beside
+    such: soft edges. Near infrared, depth and the like vary in between.
+
+    >>> is_mask(np.array([[0, 0, 90, 255, 255]], np.uint8))
+    True
+    >>> is_mask(np.array([[0, 80, 90, 100, 255]], np.uint8)), is_mask(np.zeros((1, 5), np.uint8))
+    (False, False)
+    """
+    full = np.iinfo(band.dtype).max
+    opaque = False
+    for top in range(0, band.shape[0], 256):
+        before = min(top, 1)
+        rows = band[top - before : top + 257]
+        solid = rows == full
+        opaque = opaque or bool(solid.any())
+        extreme = solid | (rows == 0)
+        if extreme.all():
+            continue
+        beside = extreme.copy()
+        beside[1:] |= extreme[:-1]
+        beside[:-1] |= extreme[1:]
+        near = beside.copy()
+        near[:, 1:] |= beside[:, :-1]
+        near[:, :-1] |= beside[:, 1:]
+        if not near[before : before + 256].all():
+            return False
+    return opaque
 
 
 def with_bands(pixels: Pixels, bands: int) -> Pixels:

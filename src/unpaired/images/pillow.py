@@ -1,8 +1,11 @@
 """Images from Pillow and to Pillow, whose modes hold 8-bit grey and RGB and 16-bit grey."""
 
+import contextlib
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,16 +32,46 @@ def decode(file: BinaryIO, header: ImageHeader, decoder: Decoder) -> Image:
     Raises:
         ImageError: damaged, or another image than its header describes.
     """
+    _silence_libtiff()
     with _pillow_limit_lifted(header.height * header.width):
         with decoding():
             file.seek(0)
             image = decoder(file)
-        if sorted(image.size) != sorted((header.height, header.width)):  # a TIFF may be turned
-            raise ImageError("damaged or cut off (its headers disagree on its size)")
+        _require_size(image, header)
+        if header.stacked:
+            return _read_pages(image, header)
         if image.mode == "L" and header.bits < 8 and "transparency" in image.info:
             # Pillow widens samples of 2 and 4 bits to 8, but not this one.
             image.info["transparency"] *= 255 // (2**header.bits - 1)
         return from_pil(image)
+
+
+def _read_pages(image: PIL.ImageFile.ImageFile, header: ImageHeader) -> Image:
+    """Reads a file whose pages are the bands of one image."""
+    bands = []
+    for page in range(header.bands):
+        with decoding():
+            image.seek(page)
+        _require_size(image, header)
+        bands.append(from_pil(image).pixels)
+    if any(band.shape[2] != 1 or band.dtype != bands[0].dtype for band in bands):
+        raise ImageError("damaged or cut off (its pages differ)")
+    return Image(np.concatenate(bands, axis=2))
+
+
+def _require_size(image: PIL.Image.Image, header: ImageHeader) -> None:
+    """Before anything is decoded: a file may state a small size first and a large one then."""
+    if sorted(image.size) != sorted((header.height, header.width)):  # a TIFF may be turned
+        raise ImageError("damaged or cut off (its headers disagree on its size)")
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Has Pillow's libtiff print nothing to the terminal; its errors are exceptions, too."""
+    with contextlib.suppress(OSError, AttributeError):  # it may be linked in without a name
+        library = ctypes.CDLL(PIL.Image.core.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            getattr(library, name)(None)
 
 
 def from_pil(image: PIL.Image.Image) -> Image:

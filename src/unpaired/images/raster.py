@@ -1,5 +1,6 @@
-"""Images that Pillow would cut, 16-bit colour and any number of bands, through rasterio."""
+"""Images that Pillow would cut or cannot decode, through rasterio: 16-bit colour, many bands."""
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 
 from unpaired.errors import ImageError, MissingExtra
 from unpaired.images.header import ImageHeader, decoding
-from unpaired.images.image import Image, upright
+from unpaired.images.image import Image, is_mask, upright
 
 __all__ = ["read_raster", "write_raster"]
 
@@ -21,11 +22,14 @@ _lock = threading.Lock()
 def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
     """Reads the image that `header` describes, by rasterio's driver of that name.
 
+    A band that is only marked as transparency, and is no mask, becomes a band of the image.
+
     Raises:
         MissingExtra: rasterio is not installed.
         ImageError: damaged, or another image than its header describes.
     """
-    rasterio = _import_rasterio(f"reading {path}, which has 16-bit colour or many bands,")
+    what = f"is compressed by {header.codec}" if header.codec else "has 16-bit colour or many bands"
+    rasterio = _import_rasterio(f"reading {path}, which {what},")
     with _without_georeferencing(rasterio), decoding():
         # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
@@ -37,8 +41,16 @@ def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
         with decoding():
             samples = dataset.read()
     samples = np.moveaxis(samples, 0, 2)
-    pixels = ~samples[:, :, :bands] if header.white_is_zero else samples[:, :, :bands]
     alpha = samples[:, :, bands] if header.alpha else None
+    if alpha is not None and header.marked and not is_mask(alpha):
+        alpha, bands = None, bands + 1
+    if (
+        alpha is not None
+        and header.premultiplied
+        and not np.isin(alpha, (0, ~alpha.dtype.type(0))).all()
+    ):
+        raise ImageError("soft transparency that its colours are multiplied by: save it as RGB")
+    pixels = ~samples[:, :, :bands] if header.white_is_zero else samples[:, :, :bands]
     if alpha is not None and header.depth == 16:
         alpha = np.rint(alpha / 257).astype(np.uint8)
     return upright(pixels, alpha, header.orientation)
@@ -59,6 +71,8 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
         photometric = "RGB" if image.bands == 3 else "MINISBLACK"
         options = {"compress": "deflate", "predictor": 2, "photometric": photometric}
         options |= {"alpha": "NO", "bigtiff": "IF_SAFER"}
+    if driver == "JP2OpenJPEG":
+        options = {"quality": "100", "reversible": "YES"}
     with (
         _without_georeferencing(rasterio),
         rasterio.open(
@@ -85,6 +99,8 @@ def _import_rasterio(purpose: str) -> Any:
         import rasterio.errors
     except ImportError as error:
         raise MissingExtra("rasterio", "geo", purpose) from error
+    if not (logger := logging.getLogger("rasterio")).handlers:
+        logger.addHandler(logging.NullHandler())  # else Python prints what GDAL logs
     return rasterio
 
 
