@@ -20,7 +20,7 @@ Verbosity = Literal["silent", "quiet", "normal", "verbose"]
 """silent: nothing; quiet: warnings; normal: lines and progress too; verbose: details too."""
 
 LINE_EVERY = 15.0  # seconds between two lines of progress where there is no terminal
-GROUND = 2.0  # seconds of work before a rate and a time left are told
+GROUND = 2.0  # seconds of measured work before a rate and a time left are shown
 
 log = logging.getLogger("unpaired")
 log.addHandler(logging.NullHandler())
@@ -61,11 +61,16 @@ def show(verbosity: Verbosity = "normal", *, rank: int = 0) -> None:
 
 
 class Progress:
-    """Shows what is done, the rate, the time left and losses. Made by `progress`."""
+    """Shows what is done, the rate, the time left and losses. Made by `progress`.
+
+    The rate is measured from the end of the first unit on, which may have taken much longer than
+    the others: in it networks are compiled, caches filled and connections opened.
+    """
 
     def __init__(self, title: str, total: int | None, unit: str, first: int) -> None:
         self.title, self.total, self.unit, self.first, self.done = title, total, unit, first, first
-        self.began = self.spoke = time.monotonic()
+        self.spoke = time.monotonic()
+        self.measured_from: tuple[float, int] | None = None  # the moment, and what was done then
         self.bar: Bar | None = None
 
     def update(
@@ -79,12 +84,15 @@ class Progress:
         """`done` of `total` are done (None: as before, or unknown), each of them `units`."""
         self.done, self.total = done, total or self.total
         now = time.monotonic()
+        if self.measured_from is None and done > self.first:
+            self.measured_from = now, done
         if not _progress_shown or now - self.spoke < (0.2 if self.bar else LINE_EVERY):
             return
         self.spoke = now
         parts = []
-        rate = (done - self.first) / max(now - self.began, 1e-9)
-        if rate and now - self.began >= GROUND:
+        began, before = self.measured_from or (now, done)
+        if done > before and now - began >= GROUND:
+            rate = (done - before) / (now - began)
             parts.append(f"{_short(rate * units)} {self.unit}/s")
             if self.total:
                 parts.append(f"{duration((self.total - done) / rate)} left")

@@ -2,6 +2,9 @@
 
 `NAME.part` holds the beginning of a file, `NAME.part.json` the address and version it came from,
 so that the download of a file that has changed since starts over (RFC 9110, `If-Range`).
+
+A server is not trusted: the head of its answer and each block of the body have a time limit, it
+redirects to web addresses only, and nothing it says about lengths is taken for a number unseen.
 """
 
 import hashlib
@@ -10,16 +13,19 @@ import re
 import shutil
 import socket
 import ssl
+import string
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from email.message import Message
-from http.client import HTTPException, HTTPResponse, responses
+from http.client import HTTPException, HTTPResponse, InvalidURL, responses
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urljoin, urlsplit
 
 from unpaired.console import Progress, progress
+from unpaired.data.web.connection import Answer, opener
 from unpaired.errors import DataError, RunError
 from unpaired.storage import explain_os_error, write_text
 
@@ -37,9 +43,14 @@ class Limits:
     ratio: float = 100.0
     """Unpacked bytes per byte of the archive."""
     timeout: float = 30.0
-    """Seconds without an answer or a byte."""
+    """Seconds within which the head of an answer, and then each block of it, must be complete."""
+    block: int = 1 << 14
+    """Bytes of a block: what counts as progress."""
     failures: int = 5
-    """Consecutive broken connections that brought nothing new."""
+    """Consecutive broken connections that together brought less than a block."""
+    patience: float = 90.0
+    """Seconds of broken connections without a new block."""
+    redirects: int = 5
     pause: float = 1.0
     """Seconds before the second attempt; doubled before each further one."""
 
@@ -69,15 +80,16 @@ def download(url: str, part: Path, *, expected: int | None = None, limits: Limit
     """
     if not re.match(r"https?://[^/]", url):
         raise Unavailable(f"cannot fetch {url}: give an address that begins with https://")
-    failures = 0
+    failures, furthest, since = 0, 0, time.monotonic()
     with progress(f"fetching {part.stem}", unit="bytes") as shown:
         while True:
-            furthest = shown.done
             try:
                 return _receive(url, part, expected, limits, shown)
             except _Broken as broken:
-                failures = failures + 1 if shown.done == furthest else 1
-                if failures >= limits.failures:
+                if shown.done - furthest >= limits.block:
+                    failures, furthest, since = 0, shown.done, time.monotonic()
+                failures += 1
+                if failures >= limits.failures or time.monotonic() - since > limits.patience:
                     said = f"{url}: {broken}"
                     if not shown.done:
                         raise Unavailable(f"cannot fetch {said} (is there a network?)") from None
@@ -133,7 +145,7 @@ def _receive(url: str, part: Path, expected: int | None, limits: Limits, shown: 
     headers = {"User-Agent": "unpaired"}
     if origin and origin.validator and have:
         headers |= {"Range": f"bytes={have}-", "If-Range": origin.validator}
-    with _ask(url, headers, limits.timeout) as response:
+    with _ask(url, headers, limits) as response:
         answer = _Origin(url, _validator(response.headers), _total(url, response) or expected)
         if response.status == 416 and have and answer.total == have:
             return shown.update(have, have)
@@ -156,37 +168,64 @@ def _receive(url: str, part: Path, expected: int | None, limits: Limits, shown: 
             raise explain_os_error(error, part) from error
 
 
-def _ask(url: str, headers: Mapping[str, str], timeout: float) -> HTTPResponse:
+def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
     """Returns the server's answer with its body unread; 416 counts as an answer, too."""
+    web, address = opener(), url
+    for _ in range(limits.redirects + 1):
+        try:
+            request = urllib.request.Request(address, headers=dict(headers))
+            answer: Answer = web.open(request, timeout=limits.timeout)
+            return answer
+        except HTTPError as error:
+            if error.code == 416:
+                return error  # type: ignore[return-value]  # it has status, headers, a context, too
+            error.close()
+            if error.code in (301, 302, 303, 307, 308):
+                address = _redirected(url, address, error.headers.get("Location"))
+                continue
+            said = f"the server answered {error.code} {responses.get(error.code, '')}".rstrip()
+            if error.code in (408, 425, 429) or error.code >= 500:
+                raise _Broken(said) from error
+            raise Unavailable(f"cannot fetch {url}: {said}") from error
+        except (ValueError, InvalidURL) as error:
+            said = str(error) if address == url else "its server redirects to no valid address"
+            raise Unavailable(f"cannot fetch {url}: {said}") from error
+        except (OSError, HTTPException) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            if isinstance(reason, socket.gaierror):
+                raise Unavailable(
+                    f"cannot fetch {url}: its server is not found (is there a network?)"
+                ) from error
+            if isinstance(reason, ssl.SSLError):
+                raise Unavailable(f"cannot fetch {url}: no secure connection: {reason}") from error
+            raise _Broken(_in_words(reason)) from error
+    raise Unavailable(
+        f"cannot fetch {url}: its server redirects more than {limits.redirects} times"
+    )
+
+
+def _redirected(url: str, address: str, location: str | None) -> str:
+    """Returns the address to which `address` is redirected, if that may be followed."""
     try:
-        request = urllib.request.Request(url, headers=dict(headers))
-        answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
-        return answer
-    except HTTPError as error:
-        if error.code == 416:
-            return error  # type: ignore[return-value]  # it has status, headers and a context, too
-        error.close()
-        said = f"the server answered {error.code} {responses.get(error.code, '')}".rstrip()
-        if error.code in (408, 425, 429) or error.code >= 500:
-            raise _Broken(said) from error
-        raise Unavailable(f"cannot fetch {url}: {said}") from error
-    except (OSError, HTTPException) as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, socket.gaierror):
-            raise Unavailable(
-                f"cannot fetch {url}: its server is not found (is there a network?)"
-            ) from error
-        if isinstance(reason, ssl.SSLError):
-            raise Unavailable(f"cannot fetch {url}: no secure connection: {reason}") from error
-        raise _Broken(_in_words(reason)) from error
-    except ValueError as error:
-        raise Unavailable(f"cannot fetch {url}: {error}") from error
+        target = urljoin(address, quote(location or "", safe=string.punctuation))
+        valid = location and re.match(r"https?://[^/]", target)
+    except ValueError:
+        valid = None
+    if not valid:
+        raise Unavailable(
+            f"cannot fetch {url}: its server redirects to something that is not a web address"
+        )
+    if urlsplit(address).scheme == "https" and not target.startswith("https:"):
+        raise Unavailable(
+            f"cannot fetch {url}: its server redirects from https to http, which is not secure"
+        )
+    return target
 
 
 def _in_words(reason: object) -> str:
     """Describes a failure in one line that contains no text from the server."""
     if isinstance(reason, TimeoutError):
-        return "the server does not respond"
+        return "the server does not respond, or too slowly"
     if isinstance(reason, ConnectionRefusedError):
         return "the server refuses connections"
     words = reason.strerror if isinstance(reason, OSError) else None
@@ -196,11 +235,11 @@ def _in_words(reason: object) -> str:
 def _total(url: str, response: HTTPResponse) -> int | None:
     """Returns the size of the whole file if the server tells it; rejects contradictions."""
     said = re.search(r"/([0-9]+)$", response.headers.get("Content-Range", ""))
-    total = int(said[1]) if said and response.status in (206, 416) else None
+    total = _size(url, said[1]) if said and response.status in (206, 416) else None
     length = response.headers.get("Content-Length", "")
     if response.status == 416 or not re.fullmatch(r"[0-9]+", length):
         return total
-    end = _start(response) + int(length)
+    end = _start(response) + _size(url, length)
     if total is not None and end != total:
         raise Unavailable(
             f"cannot fetch {url}: the server contradicts itself about the length of the file, "
@@ -209,15 +248,23 @@ def _total(url: str, response: HTTPResponse) -> int | None:
     return end
 
 
+def _size(url: str, digits: str) -> int:
+    """Returns a number of bytes; some servers send thousands of digits."""
+    if len(digits) > 18:
+        raise Unavailable(f"cannot fetch {url}: the server says a length of {len(digits)} digits")
+    return int(digits)
+
+
 def _start(response: HTTPResponse) -> int:
     """Returns the position in the file of the first byte of the body."""
-    said = re.match(r"bytes ([0-9]+)-", response.headers.get("Content-Range", ""))
+    said = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("Content-Range", ""))
     return int(said[1]) if said and response.status == 206 else 0
 
 
 def _validator(headers: Message) -> str | None:
     etag: str = headers.get("ETag", "")
-    return etag if etag.startswith('"') else headers.get("Last-Modified")
+    said = etag if etag.startswith('"') else headers.get("Last-Modified", "")
+    return said if re.fullmatch(r"[ -~]{1,200}", said) else None  # it is sent back as it is
 
 
 def _same_file(answer: _Origin, origin: _Origin) -> bool:
@@ -245,7 +292,7 @@ def _require_acceptable(
 
 
 def _store(
-    response: HTTPResponse, answer: _Origin, part: Path, have: int, limits: Limits, shown: Progress
+    response: Answer, answer: _Origin, part: Path, have: int, limits: Limits, shown: Progress
 ) -> None:
     """Appends the body to `part`; a disk failure is an OSError, a lost connection `_Broken`."""
     ceiling = min(limits.download_bytes, answer.total or limits.download_bytes)
@@ -253,7 +300,7 @@ def _store(
         shown.first = have  # what a previous call received does not count towards the rate
     with part.open("ab") as file:
         shown.update(max(have, shown.done), answer.total)
-        for block in _body(response):
+        for block in _body(response, limits.block):
             have += len(block)
             if have > ceiling:
                 break
@@ -266,9 +313,13 @@ def _store(
         raise _Broken(f"the connection broke after {have} of {answer.total} bytes")
 
 
-def _body(response: HTTPResponse) -> Iterator[bytes]:
+def _body(response: Answer, size: int) -> Iterator[bytes]:
     try:
-        while block := response.read(1 << 16):
+        while True:
+            response.pace.renew()
+            block = response.read(size)
+            if not block:
+                return
             yield block
     except (OSError, HTTPException) as error:
         raise _Broken(_in_words(error)) from error
@@ -282,6 +333,8 @@ def _read_origin(part: Path) -> _Origin | None:
     """Returns where the beginning in `part` came from; None if that is not known (any more)."""
     try:
         noted = json.loads(_origin_file(part).read_text(encoding="utf-8"))
-        return _Origin(noted["url"], noted["validator"], noted["total"])
-    except (OSError, ValueError, KeyError, TypeError):
+        origin = _Origin(noted["url"], noted["validator"], noted["total"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    known = isinstance(origin.url, str) and isinstance(origin.validator, str | None)
+    return origin if known and isinstance(origin.total, int | None) else None

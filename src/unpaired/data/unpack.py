@@ -4,6 +4,7 @@ Writes nothing outside the folder, nothing but regular files, and no more than t
 whatever the archive claims about itself.
 """
 
+import io
 import re
 import stat
 import struct
@@ -14,7 +15,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from unpaired.data.download import LIMITS, Limits, require_space
-from unpaired.errors import DataError
+from unpaired.errors import DataError, quoted
 from unpaired.storage import explain_os_error
 
 __all__ = ["unpack"]
@@ -24,12 +25,14 @@ Parts = tuple[str, ...]
 
 _CLUTTER = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
 _SPLITS = frozenset({"traina", "trainb", "testa", "testb", "train", "test"})
+_LISTING = 32 << 20  # bytes of an archive's list of entries, which is read as a whole
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
     EOFError,
     OSError,
+    LookupError,
     NotImplementedError,
     RuntimeError,
     ValueError,
@@ -50,11 +53,11 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> None:
             regular file, leads out of the folder, or occurs twice (in any letter case).
         RunError: the disk is full or cannot be written.
     """
-    try:
-        opened = zipfile.ZipFile(archive)
-    except _DAMAGE as error:
-        raise DataError(f"{archive.name} is not a complete zip file") from error
-    with opened:
+    with _Archive(archive) as packed:
+        try:
+            opened = zipfile.ZipFile(packed)
+        except _DAMAGE as error:
+            raise DataError(f"{archive.name} is not a complete zip file") from error
         members = _members(archive, opened.infolist(), limits)
         ceiling = min(limits.unpacked_bytes, int(limits.ratio * archive.stat().st_size))
         announced = sum(info.file_size for info in members.values())
@@ -75,6 +78,15 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> None:
             raise explain_os_error(error, folder) from error
 
 
+class _Archive(io.FileIO):
+    """The bytes of an archive. Its list of entries, which `zipfile` reads at once, is bounded."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LISTING:
+            raise _rejection(Path(str(self.name)), f"its list of entries has {size} bytes")
+        return super().read(-1 if size is None else size)
+
+
 def _require_below(ceiling: int, size: int, archive: Path) -> None:
     if size > ceiling:
         reason = f"it unpacks to more than {ceiling} bytes, too many for its size or the limit"
@@ -87,7 +99,7 @@ def _blocks(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> It
             while block := source.read(1 << 16):
                 yield block
     except _DAMAGE as error:
-        raise DataError(f"{archive.name} is damaged at {info.orig_filename!r}") from error
+        raise DataError(f"{archive.name} is damaged at {quoted(info.orig_filename)}") from error
 
 
 def _members(
@@ -101,8 +113,8 @@ def _members(
         parts = tuple(p for p in info.orig_filename.split("/") if p not in ("", "."))
         fault = _fault(info, parts) or ("occurs twice" if parts in members else None)
         if fault is not None:
-            raise _rejection(archive, f"its entry {info.orig_filename!r} {fault}")
-        if not info.is_dir() and _CLUTTER.isdisjoint(parts):
+            raise _rejection(archive, f"its entry {quoted(info.orig_filename)} {fault}")
+        if not info.orig_filename.endswith("/") and _CLUTTER.isdisjoint(parts):
             members[parts] = info
     tops = {parts[0] for parts in members}
     if len(tops) == 1 and not any(
@@ -120,9 +132,10 @@ def _fault(info: zipfile.ZipInfo, parts: Parts) -> str | None:
         return "is a link or a device"
     if name.startswith("/") or ".." in parts or re.search(r"[\\:]", name):
         return "leads out of the folder"
-    if re.search(r"[\x00-\x1f\x7f]", name) or (not parts and not info.is_dir()):
+    if re.search(r"[\x00-\x1f\x7f]", name) or (not parts and not name.endswith("/")):
         return "has no valid name"
-    if len(parts) > 16 or any(len(part.encode()) > 255 for part in parts):
+    lengths = [len(part.encode()) for part in parts]
+    if len(parts) > 16 or sum(lengths) > 1000 or any(length > 255 for length in lengths):
         return "has too long a name"
     if info.flag_bits & 0x1:
         return "is encrypted"
@@ -143,13 +156,11 @@ def _require_distinct(archive: Path, members: Iterable[Parts]) -> None:
         for depth in range(1, len(parts) + 1):
             other = spellings.setdefault(folded[:depth], parts[:depth])
             if other != parts[:depth]:
-                one, two = "/".join(other), "/".join(parts[:depth])
-                raise _rejection(
-                    archive, f"{one!r} and {two!r} are the same name on some file systems"
-                )
+                one, two = quoted("/".join(other)), quoted("/".join(parts[:depth]))
+                raise _rejection(archive, f"{one} and {two} are the same name on some file systems")
     for both in files & folders:
-        name = "/".join(spellings[both])
-        raise _rejection(archive, f"{name!r} is both a file and a folder")
+        name = quoted("/".join(spellings[both]))
+        raise _rejection(archive, f"{name} is both a file and a folder")
 
 
 def _rejection(archive: Path, why: str) -> DataError:

@@ -1,0 +1,1 @@
+"""Connections to servers that are not trusted."""
