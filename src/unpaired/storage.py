@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "json_number",
     "open_regular",
     "read_json_lines",
+    "read_regular",
     "sweep",
     "write_text",
 ]
@@ -55,7 +57,17 @@ def open_regular(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """Reads a small regular file, which has at most `most` bytes. Raises as `open_regular`."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content
+
+
 _NOT_REGULAR = "not a regular file (a pipe, a socket or a device)"
+_MOST_LINE = 100_000  # bytes
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
 
 
@@ -76,8 +88,10 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, scratch: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced and renamed into place.
+
+    With `scratch`, a folder, the temporary path is in it, if that is on the same file system.
 
     Whatever fails or is killed in between, `path` holds either its old content or its new one.
     The temporary name keeps the suffix of `path`, since writers choose a format by it.
@@ -87,7 +101,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.stem[:50]}-{secrets.token_hex(4)}.tmp{path.suffix}"
+        folder = path.parent
+        if scratch is not None and os.stat(scratch).st_dev == os.stat(folder).st_dev:
+            folder = scratch
+        temporary = folder / f".{path.stem[:50]}-{secrets.token_hex(4)}.tmp{path.suffix}"
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise explain_os_error(error, path) from error
@@ -104,15 +121,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
-def sweep(*folders: Path) -> None:
+def sweep(*folders: Path, age: float = 0.0) -> None:
     """Removes the temporary files that killed writers left directly in these folders.
 
-    Only for folders to which no other process writes: hold their lock.
+    Only for folders to which no other process writes: hold their lock; or with an `age` in seconds,
+    so that files are spared that may be written at this moment.
     """
     for folder in folders:
         for path in folder.glob(".*.tmp*"):
-            if re.fullmatch(r"\..+-[0-9a-f]{8}\.tmp(\.\w+)?", path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+            named = re.fullmatch(r"\..+-[0-9a-f]{8}\.tmp(\.\w+)?", path.name)
+            with contextlib.suppress(FileNotFoundError):  # its writer was faster
+                if named and path.is_file() and time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,18 +145,26 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Reads a file of one JSON object a line, such as metrics.jsonl, oldest first.
 
     Lines that are not a whole JSON object are skipped: a process that writes the file at this
-    moment, or was killed while writing, leaves its last line incomplete. A file that is missing or
-    cannot be read has no lines.
+    moment, or was killed while writing, leaves its last line incomplete. So are lines that nest
+    without end or are longer than any that is written here. A file that is missing or cannot be
+    read has no lines.
     """
+    lines = []
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            for written in file.read().split(b"\n"):
+                with contextlib.suppress(ValueError, RecursionError):
+                    if len(written) <= _MOST_LINE:
+                        text = written.decode("utf-8", "replace")
+                        lines.append(json.loads(text, parse_int=_whole))
     except OSError:
         return []
-    lines = []
-    for written in text.split("\n"):
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(written))
     return [line for line in lines if isinstance(line, dict)]
+
+
+def _whole(digits: str) -> float:
+    """A whole number of JSON; one beyond all counts as a float, which is infinite if need be."""
+    return int(digits) if len(digits) <= 18 else float(digits)
 
 
 def json_number(number: float) -> float | str | None:

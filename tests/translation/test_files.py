@@ -126,9 +126,9 @@ def test_few_images_are_held_at_once(model, photos, out, monkeypatch):
         count(1)
         return read(path, **options)
 
-    def writing(path, image):
+    def writing(path, image, **options):
         time.sleep(0.002)
-        write(path, image)
+        write(path, image, **options)
         if path.parent == out:
             count(-1)
 

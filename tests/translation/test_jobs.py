@@ -3,16 +3,18 @@
 import errno
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from small_images import assert_negative, names_in, noise, put
 from unpaired.console import Progress
 from unpaired.errors import ConfigError, DataError, MissingExtra
-from unpaired.images.formats import format_of, read_image
+from unpaired.images.formats import SUFFIXES, format_of, read_image
 from unpaired.translation.files import translate_files
 from unpaired.translation.model import load
 
@@ -124,7 +126,7 @@ def test_what_is_missing_beside_others_is_listed(model, photos, out):
     assert summary.done == [out / "a.png"]
     assert summary.failed == [
         (missing[0], "does not exist"),
-        (missing[1], "no images in it (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff)"),
+        (missing[1], f"no images in it ({', '.join(SUFFIXES)})"),
         (Path(missing[2]), "no image matches"),
     ]
 
@@ -157,11 +159,11 @@ def test_a_broken_link_takes_no_target_from_a_image(model, photos, out):
 def test_what_may_not_be_read_fails_alone(model, photos, out, unprivileged):
     put(photos / "open/a.png")
     put(photos / "open/b.png").chmod(0)
-    listed, closed, hidden = photos / "listed", photos / "closed", photos / "tree/hidden"
-    for folder, mode in ((listed, 0o400), (closed, 0), (hidden, 0)):
+    listed, closed = photos / "listed", photos / "closed"
+    for folder, mode in ((listed, 0o400), (closed, 0)):
         put(folder / "c.png")
         folder.chmod(mode)
-    inputs = [photos / "open", listed, f"{listed}/*", closed, closed / "c.png", photos / "tree"]
+    inputs = [photos / "open", listed, f"{listed}/*", closed, closed / "c.png"]
     with unprivileged():
         summary = translate_files(model, inputs, out, to="b")
         with pytest.raises(DataError, match=r"^nothing to translate: .*c\.png: permission denied$"):
@@ -172,8 +174,63 @@ def test_what_may_not_be_read_fails_alone(model, photos, out, unprivileged):
         listed / "c.png": "permission denied",
         closed: "permission denied",
         closed / "c.png": "permission denied",
-        photos / "tree": f"{hidden}: permission denied",
     }
+
+
+@pytest.mark.parametrize("pattern", ["", "/**", "/**/*.png", "/*/*.png", "/*/inner/*"])
+def test_a_closed_subfolder_fails_alone(model, photos, out, unprivileged, pattern):
+    put(photos / "open/inner/a.png")
+    put(photos / "closed/inner/b.png")
+    (photos / "closed").chmod(0)
+    with unprivileged():
+        summary = translate_files(model, [f"{photos}{pattern}", photos / "open"], out, to="b")
+    assert {path.name for path in summary.done} == {"a.png"}
+    assert summary.failed == [(photos / "closed", "permission denied")]
+
+
+def test_a_closed_folder_that_no_pattern_looks_into_is_no_failure(model, photos, out, unprivileged):
+    put(photos / "a.png")
+    put(photos / ".hidden/c.png")
+    for folder in (photos / "closed", photos / ".hidden"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0)
+    with unprivileged():
+        assert translate_files(model, [f"{photos}/*.png"], out, to="b").failed == []
+        (photos / "closed").rmdir()
+        again = translate_files(model, [f"{photos}/**"], out, to="b", overwrite=True)
+    assert again.failed == []
+
+
+def test_only_regular_files_are_opened(model, photos, out):
+    put(photos / "sub/a.png")
+    os.mkfifo(photos / "sub/pipe.png")
+    (photos / "sub/zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(photos / "sub/s.png"))
+        for given in ([photos], [f"{photos}/*/*.png"], [*(photos / "sub").iterdir()]):
+            summary = translate_files(model, given, out, to="b", overwrite=True)
+            assert [path.name for path in summary.done] == ["a.png"]
+            assert {path.name for path, _ in summary.failed} == {"pipe.png", "zero.png", "s.png"}
+            assert {reason for _, reason in summary.failed} == {
+                "not a regular file (a pipe, a socket or a device)"
+            }
+
+
+def test_a_folder_whose_name_has_brackets_may_lead_a_pattern(model, photos, out):
+    put(photos / "my [x]/sub/a.png")
+    put(photos / "my x/sub/b.png")
+    assert translate_files(model, [f"{photos}/my [x]/*/*.png"], out, to="b").failed == []
+    assert names_in(out) == {"sub/a.png"}
+
+
+def test_formats_that_are_not_written_become_png(model, photos, out):
+    put(photos / "a.png")
+    with PIL.Image.open(photos / "a.png") as image:
+        image.save(photos / "b.ppm")
+    assert translate_files(model, [photos / "b.ppm"], out, to="b").done == [out / "b.png"]
+    assert_negative(out / "b.png", photos / "a.png")
+    with pytest.raises(ConfigError, match="--format is 'gif'"):
+        translate_files(model, [photos / "b.ppm"], out, to="b", format="gif")
 
 
 def test_names_that_no_system_has(model, photos, out):

@@ -6,25 +6,25 @@ image, or one bad name, does not stop the others; a full disk stops all.
 """
 
 import errno
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from unpaired.config import DEFAULT_MAX_PIXELS
-from unpaired.console import progress
+from unpaired.config import DEFAULT_MAX_PIXELS, MOST_IMAGES, MOST_STEPS, require_within
+from unpaired.console import counted, log, progress
 from unpaired.directions import Direction
 from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
 from unpaired.images.formats import read_image, write_image
 from unpaired.images.image import Image, from_signed
-from unpaired.storage import explain_os_error
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
+from unpaired.translation.scratch import scratch_folder
 from unpaired.translation.sizes import Sizes
 
 __all__ = ["Summary", "translate_files"]
@@ -57,7 +57,8 @@ def translate_files(
 
     Names, relative paths and file formats are kept, the formats unless `format` ("png", "jpg",
     "webp", "tiff", "bmp") is given; see `jobs.plan` for what is found and what is rejected. Nothing
-    is written outside `out`, and every file appears whole or not at all, also when interrupted.
+    is written outside `out`, and every file appears whole or not at all, also when interrupted or
+    killed; what a killed translation left half written is removed by the next into the same `out`.
     An existing file is replaced only with `overwrite`; without it, its image fails.
 
     `to` and `working_size` are as for `Model.translate`; up to `batch_size` images of one size
@@ -71,37 +72,49 @@ def translate_files(
         RunError: the system does not let it write (full disk, no permission); files that are
             written stay. A name that is too long for the file system fails its image alone.
     """
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size is {batch_size}: it must be at least 1")
+    require_within("--batch-size", batch_size, 1, MOST_IMAGES)
+    require_within("--max-pixels", max_pixels, 0, MOST_STEPS)
     Sizes.of((1, 1), working_size)  # rejects a working size before any work
     direction = model.direction(to)
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
-    _try_writing(Path(out), jobs, *model.result_kind(direction))
-    stages = _Stages(model, direction, working_size, Summary(failed=failed))
+    with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
+        _try_writing(scratch, jobs, *model.result_kind(direction))
+        stages = _Stages(model, direction, working_size, scratch, Summary(failed=failed))
+        _translate(stages, jobs, batch_size, max_pixels)
+    if stages.unplaced:
+        log.warning(
+            f"{counted(len(stages.unplaced), 'image')} had georeferencing (CRS, transform, nodata, "
+            "tags of GDAL) that is not in the output: to copy it, run `rio edit-info --like INPUT "
+            "--all OUTPUT` for each"
+        )
+    return stages.summary
+
+
+def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixels: int) -> None:
+    """Runs the three stages until all of `jobs` are done or have failed."""
     done, failed = stages.summary.done, stages.summary.failed
     decoding: list[tuple[Job, Future[Image]]] = []
     writing: list[tuple[Job, Future[None]]] = []
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
+    read = partial(read_image, max_pixels=max_pixels)
+    write = partial(write_image, scratch=stages.scratch)
     try:
-        with progress("images", len(jobs) + len(failed)) as shown:
+        with progress("images", len(jobs) + len(failed), first=len(failed)) as shown:
             # Two more rounds at the end, for the groups that are still being processed.
             for group in chain(stages.groups(jobs, batch_size), ([], [])):
-                upcoming = [
-                    (job, pool.submit(read_image, job.source, max_pixels=max_pixels))
-                    for job in group
-                ]
+                upcoming = [(job, pool.submit(read, job.source)) for job in group]
                 translated = stages.translate(decoding)
                 stages.finish(writing)
                 writing = [
-                    (job, pool.submit(write_image, job.target, image)) for job, image in translated
+                    (job, pool.submit(write, job.target, image)) for job, image in translated
                 ]
                 decoding = upcoming
-                shown.update(len(done) + len(failed))
+                if done:  # before the first, nothing is known about the rate
+                    shown.update(len(done) + len(failed))
     finally:
         for _, waiting in decoding:
             waiting.cancel()
         pool.shutdown()  # files that are being written are finished
-    return stages.summary
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,10 @@ class _Stages:
     model: Model
     direction: Direction
     working_size: int | None
+    scratch: Path
     summary: Summary
+    unplaced: set[Path] = field(default_factory=set)
+    """Sources whose georeferencing is not in the output."""
 
     def groups(self, jobs: Sequence[Job], batch_size: int) -> Iterator[list[Job]]:
         """The images that can be translated by what their headers say, a few at a time."""
@@ -123,6 +139,8 @@ class _Stages:
             except ImageError as error:
                 self._fail(job, error)
                 continue
+            if header.georeferenced:
+                self.unplaced.add(job.source)
             pixels += header.width * header.height
             if group and (len(group) == batch_size or pixels > _GROUP_PIXELS):
                 yield group
@@ -178,6 +196,7 @@ class _Stages:
         for known in (job.source, job.target):
             reason = reason.removeprefix(f"{known}: ")
         self.summary.failed.append((job.source, reason))
+        self.unplaced.discard(job.source)
 
 
 def _name_too_long(error: RunError) -> bool:
@@ -186,23 +205,20 @@ def _name_too_long(error: RunError) -> bool:
     return isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG
 
 
-def _try_writing(out: Path, jobs: Sequence[Job], bands: int, depth: Literal[8, 16]) -> None:
-    """Writes one pixel of the kind of the results to `out`, in each of the formats needed.
+def _try_writing(scratch: Path, jobs: Sequence[Job], bands: int, depth: Literal[8, 16]) -> None:
+    """Writes one pixel of the kind of the results, in each of the formats needed.
 
     It finds a format that cannot hold them, a missing package, a full disk or a folder without
     write permission before the work and not after it.
     """
     pixel = Image(from_signed(np.zeros((1, 1, bands)), depth))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".trial-", dir=out) as trial:
-            for suffix in {job.target.suffix.lower(): job for job in jobs}:
-                try:
-                    write_image(Path(trial, f"pixel{suffix}"), pixel)
-                except ImageError as error:
-                    raise ConfigError(
-                        f"a {suffix} file cannot hold the results, which have {bands} bands of "
-                        f"{depth} bits: ask for --format tiff"
-                    ) from error
-    except OSError as error:
-        raise explain_os_error(error, out) from error
+    for suffix in {job.target.suffix.lower(): job for job in jobs}:
+        trial = scratch / f"pixel{suffix}"
+        try:
+            write_image(trial, pixel)
+        except ImageError as error:
+            raise ConfigError(
+                f"a {suffix} file cannot hold the results, which have {bands} bands of "
+                f"{depth} bits: ask for --format tiff"
+            ) from error
+        trial.unlink()
