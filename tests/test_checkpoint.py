@@ -185,7 +185,7 @@ def test_any_cut_is_found(tmp_path):
 def test_an_unknown_format_is_rejected(tmp_path, format):
     path = tmp_path / "x.safetensors"
     foreign(path, HEADER.to_json() | {"format": format})
-    assert f"has format {format}, this version reads formats 1 and 2: use" in rejection(path)
+    assert f"has format {format!r}, this version reads formats 1 and 2: use" in rejection(path)
     with pytest.raises(CheckpointError, match="has format"):
         read_header(path)
 
@@ -298,7 +298,7 @@ def test_a_strange_header_is_rejected(tmp_path, header):
 def test_other_files_and_none_are_rejected(tmp_path):
     path = tmp_path / "x.safetensors"
     assert "does not exist: give a run folder" in rejection(path)
-    assert "is not a file: give a run folder" in rejection(tmp_path)
+    assert "is a folder: give a run folder" in rejection(tmp_path)
     save_file({"x": np.zeros(3)}, path)
     assert "has no header of unpaired" in rejection(path)
     path.write_text("no weights")

@@ -106,7 +106,7 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
 @given(
     name_a=st.text(),
     name_b=st.text("\"\\\n\r\t\b\x00\x1f\x7f\x85\u2028\ue001\U000e0001\U0001f600é#'[]"),
-    cycle=st.floats(0, 1e300),
+    cycle=st.floats(0, 1e6),
     rate=st.floats(0, 1),
     seed=st.integers(0, 2**63),
     flip=st.booleans(),
@@ -156,8 +156,8 @@ def test_toml_is_complete_and_explains_itself():
     ("text", "told"),
     [
         ("[recipe\n", "run.toml is not valid TOML: "),
-        ("[recipes]\n", "run.toml has an unknown table [recipes]"),
-        ("seed = 1\n", "run.toml has an unknown table [seed]"),
+        ("[recipes]\n", "run.toml has an unknown table or value 'recipes'"),
+        ("seed = 1\n", "run.toml has an unknown table or value 'seed'"),
         ("[recipe]\nimagesize = 8\n", "unknown key 'imagesize' in run.toml: did you mean 'image_"),
         ("[runtime]\nlog_evry = 8\n", "unknown key 'log_evry' in run.toml: did you mean 'log_ev"),
         ("[runtime]\nseed = 8\n", "unknown key 'seed' in run.toml"),

@@ -5,7 +5,9 @@
 written.
 """
 
+import errno
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,16 +18,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from unpaired.config import Config
+from unpaired.config import MOST_STEPS, Config
 from unpaired.console import log
-from unpaired.errors import CheckpointError, ConfigError, RunError, reason_of
-from unpaired.storage import atomic_path
+from unpaired.errors import CheckpointError, ConfigError, RunError, quoted, reason_of
+from unpaired.memory import free
+from unpaired.storage import atomic_path, open_regular
 
 __all__ = [
     "FORMAT",
     "Header",
     "checkpoint_path",
     "checkpoints",
+    "fault_of",
     "generators",
     "latest_good",
     "prune",
@@ -36,6 +40,16 @@ __all__ = [
 
 FORMAT = 2
 """The format written. Format 1, of version 0.1, is read too: its `pending` is a string of JSON."""
+
+# What a header and its tensors may be, at most. A training writes up to 100,000 steps of losses.
+_MOST_HEADER, _MOST_TABLES, _MOST_TENSORS = 64_000_000, 1_000_000, 100_000
+_MOST_MADE_ON = 4096  # characters
+_SMALL = 10_000_000  # bytes of a file for which the system is not asked what is free
+
+_NETWORKS = ("generator_", "discriminator_", "ema.")
+_STATE = ("moment1.", "moment2.", "pool_")
+_LARGEST = 1e6
+"""Of a weight, by size. Initial ones are about 0.02, and none that a training gives is over 100."""
 
 _TYPES = {"kind": str, "config": str, "step": int, "weights": str, "pending": dict, "made_on": str}
 
@@ -74,7 +88,7 @@ class Header:
         if written.get("format") == 1 and isinstance(values["pending"], str):
             values["pending"] = _parsed(values["pending"], path)
         for name, kind in _TYPES.items():
-            if type(values[name]) is not kind:
+            if type(values[name]) is not kind or not _valid(name, values[name]):
                 raise _damaged(path, f"its header has no valid {name!r}")
         try:
             values["config"] = Config.from_toml(values["config"], f"the header of {path}")
@@ -104,14 +118,17 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     """Reads a weights file and verifies its checksum.
 
     Raises:
-        CheckpointError: missing, damaged, truncated, foreign, or of an unknown format.
-        RunError: the system gives no access to it.
+        CheckpointError: missing, damaged, truncated, foreign, or of an unknown format; or networks
+            that no training gives (see `fault_of`).
+        RunError: the system gives no access to it, or it needs more memory than is free.
     """
     with _open(path) as file:
         written, arrays = _written(file, path), _arrays(file, path)
     if _checksum(written, arrays) != written.pop("checksum", None):
         raise _damaged(path, "its content does not match its checksum")
     header = Header.from_json(written, path)
+    if fault := fault_of(arrays):
+        raise CheckpointError(f"{path} cannot be used: {fault}")
     log.debug("read %s: %s, step %d, made on %s", path, header.kind, header.step, header.made_on)
     return header, arrays
 
@@ -120,6 +137,33 @@ def read_header(path: Path) -> Header:
     """Reads the header alone, without the weights. Raises as `read`."""
     with _open(path) as file:
         return Header.from_json(_written(file, path), path)
+
+
+def fault_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """What is wrong with the numbers of a training's state, or a part of it; "" if nothing is.
+
+    Weights are finite and at most 1e6 in size, moments and image pools are finite, and the number
+    of updates is a count. Arrays by other names are not looked at.
+
+    >>> fault_of({"generator_ab.head.bias": np.array([0.5, np.nan])})
+    'generator_ab.head.bias holds NaN or infinity'
+    """
+    for name, array in arrays.items():
+        if name == "updates" and not (
+            array.shape == () and array.dtype.kind in "iu" and 0 <= array <= MOST_STEPS
+        ):
+            return "updates is no count of steps"
+        if not name.startswith(_NETWORKS + _STATE):
+            continue
+        if array.dtype.kind != "f":
+            return f"{quoted(name)[1:-1]} holds no floating-point numbers"
+        # NaN is neither below nor above anything, and remains in a minimum.
+        least, most = array.min(initial=0), array.max(initial=0)
+        if not (-np.inf < least and most < np.inf):
+            return f"{quoted(name)[1:-1]} holds NaN or infinity"
+        if name.startswith(_NETWORKS) and max(-least, most) > _LARGEST:
+            return f"{quoted(name)[1:-1]} holds numbers beyond {_LARGEST:,.0f}"
+    return ""
 
 
 def generators(
@@ -143,7 +187,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run folder, oldest first."""
-    return sorted((folder / "checkpoints").glob("step-*.safetensors"))
+    return sorted((folder / "checkpoints").glob("step-*.safetensors"), key=_place)
 
 
 def latest_good(
@@ -177,23 +221,53 @@ def prune(folder: Path, keep: int, newest: int) -> None:
     Checkpoints of a later step are damaged, or the run would have resumed from them: they do not
     count.
     """
-    last = checkpoint_path(folder, newest)
-    for path in [path for path in checkpoints(folder) if path <= last][:-keep]:
+    last = _place(checkpoint_path(folder, newest))
+    for path in [path for path in checkpoints(folder) if _place(path) <= last][:-keep]:
         path.unlink(missing_ok=True)
+
+
+def _place(path: Path) -> tuple[int, str]:
+    """Orders checkpoints by their steps, which from 100,000,000 on have more digits."""
+    return len(path.name), path.name
 
 
 def _open(path: Path) -> safe_open:
     try:
-        if not path.is_file():
-            problem = "is not a file" if path.exists() else "does not exist"
-            raise CheckpointError(f"{path} {problem}: give a run folder or a weights file")
-        path.open("rb").close()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{path} does not exist: give a run folder or a weights file"
+        ) from error
     except OSError as error:
+        if isinstance(error, IsADirectoryError) or error.errno == errno.EINVAL:
+            reason = reason_of(error).removeprefix("is ")
+            raise CheckpointError(
+                f"{path} is {reason}: give a run folder or a weights file"
+            ) from error
         raise RunError(f"cannot read {path}: {reason_of(error)}") from error
+    if size > _SMALL and size > (available := free()):
+        raise RunError(
+            f"{path} needs {size / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
+            "free some"
+        )
     try:
         return safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, reason_of(error)) from error
+
+
+def _valid(name: str, value: Any) -> bool:
+    match name:
+        case "kind":
+            return value in ("checkpoint", "model")
+        case "weights":
+            return value in ("ema", "last")
+        case "step":
+            return bool(0 <= value <= MOST_STEPS)
+        case "made_on":
+            return len(value) <= _MOST_MADE_ON
+    return True
 
 
 def _written(file: Any, path: Path) -> dict[str, Any]:
@@ -209,23 +283,27 @@ def _written(file: Any, path: Path) -> dict[str, Any]:
         raise _damaged(path, "its header is not a table")
     if written.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{path} has format {written.get('format')}, this version reads formats 1 and "
+            f"{path} has format {quoted(written.get('format'))}, this version reads formats 1 and "
             f"{FORMAT}: use the version of unpaired that wrote it"
         )
     return written
 
 
 def _parsed(text: str, path: Path) -> Any:
+    if len(text) > _MOST_HEADER or text.count("[") + text.count("{") > _MOST_TABLES:
+        raise _damaged(path, "its header is longer than that of any training")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, reason_of(error)) from error
 
 
 def _arrays(file: Any, path: Path) -> dict[str, np.ndarray]:
     try:
+        if len(names := file.keys()) > _MOST_TENSORS:
+            raise _damaged(path, f"it has {len(names):,} tensors, more than any training")
         # Copies: arrays must not depend on a file that may be replaced.
-        return {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        return {name: np.array(file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
 

@@ -88,6 +88,6 @@ def _introduced(report: Report, run: Run) -> Report:
 def _training_seconds(folder: Path) -> float:
     """Duration of the training by its journal, whose clock starts again when a run is resumed."""
     lines = read_json_lines(folder / "metrics.jsonl")
-    clock = [float(line["seconds"]) for line in lines if "seconds" in line]
+    clock = [float(s) for line in lines if isinstance(s := line.get("seconds"), int | float)]
     ends = [now for now, then in pairwise(clock) if then < now]
     return sum(ends) + (clock[-1] if clock else 0)

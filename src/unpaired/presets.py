@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from unpaired.config import Recipe, override
+from unpaired.config import Recipe, override, require_values
 from unpaired.engines.architecture import SMALLEST_SIDE
-from unpaired.errors import ConfigError
+from unpaired.errors import ConfigError, quoted
 
 __all__ = ["ABOUT", "PRESETS", "PresetName", "preset"]
 
@@ -66,8 +66,8 @@ def preset(name: str, overrides: Mapping[str, object] | None = None) -> Recipe:
         ConfigError: no such preset, an unknown name in `overrides`, or a value out of its range.
     """
     if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
-    base, overrides = PRESETS[name], dict(overrides or {})
+        raise ConfigError(f"no preset {quoted(name)}: choose one of {', '.join(PRESETS)}")
+    base, overrides = PRESETS[name], require_values(Recipe, overrides or {}, "the recipe")
     side = overrides.get("image_size")
     if "load_size" not in overrides and type(side) is int:
         scaled = round(side * base.load_size / base.image_size)

@@ -7,7 +7,9 @@ import math
 import os
 import re
 import secrets
+import signal
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ __all__ = [
     "read_json_lines",
     "read_regular",
     "sweep",
+    "uninterrupted",
     "write_text",
 ]
 
@@ -119,6 +122,30 @@ def atomic_path(path: Path, *, scratch: Path | None = None) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds SIGINT and SIGTERM back until the end, so that files renamed together stay together.
+
+    Only the main thread receives signals; in another thread this does nothing.
+    """
+    came: list[int] = []
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        and threading.current_thread() is threading.main_thread()
+    }
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def sweep(*folders: Path, age: float = 0.0) -> None:

@@ -27,6 +27,7 @@ from unpaired.engines.architecture import (
     Layer,
     discriminator_layers,
     generator_layers,
+    parameter_count,
 )
 from unpaired.errors import CheckpointError, TooLarge
 from unpaired.streams import INIT, stream
@@ -43,6 +44,7 @@ __all__ = [
     "generators_of",
     "initial_state",
     "memory_errors",
+    "require_filled",
     "require_fit",
 ]
 
@@ -173,6 +175,27 @@ def require_fit(
     ]
     if problems:
         raise CheckpointError(f"the state does not fit the recipe: {problems[0]}")
+
+
+_UNFILLED = 10_000_000  # parameters that may be built and then found not to fit
+
+
+def require_filled(recipe: Recipe, arrays: Mapping[str, np.ndarray], *, whole: bool) -> None:
+    """Requires that `arrays` can fill the networks of `recipe`, by their number alone.
+
+    It takes no memory, so that a recipe of networks without end is found before they are built;
+    `require_fit` then looks at each name. Without `whole` one generator suffices.
+
+    Raises:
+        CheckpointError: the networks have far more parameters than the arrays have numbers.
+    """
+    networks = generators_of(recipe) | (discriminators_of(recipe) if whole else {})
+    needed, found = sum(map(parameter_count, networks.values())), sum(map(np.size, arrays.values()))
+    if needed > 2 * found + _UNFILLED:
+        raise CheckpointError(
+            f"the state does not fit the recipe: its networks have {needed:,} parameters, the file "
+            f"has {found:,} numbers"
+        )
 
 
 _ADVICE = {

@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from unpaired.config import DEFAULT_MAX_PIXELS, DEVICES, THREADS, check, option
+from unpaired.config import (
+    DEFAULT_MAX_PIXELS,
+    DEVICES,
+    MOST_PIXELS,
+    MOST_SEED,
+    MOST_STEPS,
+    MOST_THREADS,
+    THREADS,
+    check,
+    option,
+)
+from unpaired.data.domains import Aligned
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
 from unpaired.errors import ConfigError
 
@@ -35,17 +46,39 @@ class Options:
         metavar="INT",
         shown="(default: as trained)",
         at_least=SMALLEST_SIDE,
+        at_most=MOST_PIXELS,
         multiple_of=STRIDE,
     )
-    limit: int = option(0, "the most test images of each domain, drawn at random (0: all)")
-    seed: int = option(0, "seed of everything that is drawn at random")
+    paired: bool | None = option(
+        None,
+        "test images of equal names are pairs, each other's true translations",
+        shown="(default: if the data set says so, or names and contents agree)",
+        negative="test images of equal names are not pairs",
+    )
+    domains: tuple[str, str] | None = option(
+        None,
+        "folders of the domains A and B in DATA, which has several",
+        metavar="A B",
+        shown="(default: found by their names)",
+    )
+    aligned: Aligned | None = option(
+        None,
+        "every image shows A and B side by side, as in pix2pix: A at the left or at the right",
+        metavar="{left-right,right-left}",
+    )
+    limit: int = option(
+        0, "the most test images of each domain, drawn at random (0: all)", at_most=MOST_STEPS
+    )
+    seed: int = option(0, "seed of everything that is drawn at random", at_most=MOST_SEED)
     engine: Literal["auto", "torch", "jax"] = option(
         "auto", "framework that translates (auto: the one that trained, if installed)"
     )
     device: str = option("auto", DEVICES, metavar="DEVICE")
-    threads: int = option(0, THREADS)
+    threads: int = option(0, THREADS, at_most=MOST_THREADS)
     max_pixels: int = option(
-        DEFAULT_MAX_PIXELS, "reject images of more pixels than this before decoding them"
+        DEFAULT_MAX_PIXELS,
+        "reject images of more pixels than this before decoding them",
+        at_most=MOST_STEPS,
     )
 
     def __post_init__(self) -> None:
@@ -60,6 +93,9 @@ class OptionKeywords(TypedDict, total=False):
     features: str | Path | None
     lpips: str | Path | None
     image_size: int | None
+    paired: bool | None
+    domains: tuple[str, str] | None
+    aligned: Aligned | None
     limit: int
     seed: int
     engine: Literal["auto", "torch", "jax"]

@@ -6,7 +6,8 @@ from typing import Any
 from unpaired.checkpoint import checkpoint_path, read
 from unpaired.diagnostics.probe import Judge
 from unpaired.engines.choice import make_engine
-from unpaired.errors import CheckpointError
+from unpaired.engines.seam import require_filled
+from unpaired.errors import CheckpointError, RunError, TooLarge
 from unpaired.storage import read_json_lines
 from unpaired.translation.model import Model
 
@@ -27,10 +28,11 @@ def judge_of(model: Model) -> Judge | None:
     path = beside if beside.is_file() else model.path
     try:
         header, arrays = read(path)
-    except (CheckpointError, OSError):
+        if header.kind != "checkpoint":
+            return None
+        require_filled(header.config.recipe, arrays, whole=True)
+        engine = make_engine(header.config.recipe, model.config.runtime)
+    except (CheckpointError, RunError, TooLarge, OSError):
         return None
-    if header.kind != "checkpoint":
-        return None
-    engine = make_engine(header.config.recipe, model.config.runtime)
     engine.load(arrays)
     return engine.judge

@@ -10,6 +10,7 @@ __all__ = ["draw_curves"]
 
 _POINTS = 320  # of a curve, at most: about one per pixel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 352, 26, 150
+_FARTHEST = 1e15  # of a step, and of a value
 _EVEN = 0.25  # loss of an undecided least-squares discriminator, and adversarial loss against it
 
 Journal = Sequence[Mapping[str, object]]
@@ -39,13 +40,13 @@ def draw_curves(journal: Journal) -> str:
 
 
 def _curve(lines: Journal, name: str) -> Curve:
-    """(step, value) of the lines in which both are finite numbers, thinned out."""
+    """(step, value) of the lines in which both are numbers that can be drawn, thinned out."""
     points = []
     for line in lines:
         step, value = line.get("step"), line.get(name)
         if not isinstance(step, int | float) or not isinstance(value, int | float):
             continue
-        if math.isfinite(value):
+        if 0 <= step <= _FARTHEST and abs(value) <= _FARTHEST:  # and not NaN
             points.append((float(step), float(value)))
     if len(points) <= _POINTS:
         return points

@@ -11,9 +11,15 @@ import numpy as np
 
 from unpaired.config import Recipe
 from unpaired.engines.seam import Engine, Images, Losses
-from unpaired.errors import Diverged, MissingExtra
+from unpaired.errors import CheckpointError, Diverged, MissingExtra, RunError, reason_of
 from unpaired.images.grid import draw_grid
-from unpaired.storage import atomic_path, explain_os_error, read_json_lines, write_text
+from unpaired.storage import (
+    atomic_path,
+    explain_os_error,
+    open_regular,
+    read_json_lines,
+    write_text,
+)
 
 __all__ = ["Journal", "require_finite", "write_samples"]
 
@@ -37,6 +43,7 @@ class Journal:
     Raises:
         MissingExtra: TensorBoard is not installed.
         RunError: a file cannot be written.
+        CheckpointError: `pending` is not what `pending` returns.
     """
 
     def __init__(
@@ -50,7 +57,7 @@ class Journal:
     ) -> None:
         self.path = folder / "metrics.jsonl"
         self.recipe = recipe
-        self.waiting: list[Losses] = list(pending.get("losses", []))
+        self.waiting: list[Losses] = list(_unwritten(pending))
         self.began = self.last = time.monotonic()
         self.since = 0
         self.board = _board(folder) if tensorboard else None
@@ -69,7 +76,10 @@ class Journal:
         """The mean losses since the last line; waits for the device."""
         self.waiting = [_floats(losses) for losses in self.waiting]
         names = self.waiting[0] if self.waiting else {}
-        return {name: float(np.mean([float(x[name]) for x in self.waiting])) for name in names}
+        return {
+            name: float(np.mean([float(x[name]) for x in self.waiting if name in x]))
+            for name in names
+        }
 
     def write(self, step: int, means: Mapping[str, float]) -> None:
         """Writes the line of `step` and starts a new mean."""
@@ -159,15 +169,46 @@ def _floats(losses: Losses) -> dict[str, float]:
     return {name: float(value) for name, value in losses.items()}
 
 
+def _unwritten(pending: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The losses of the steps that are not in metrics.jsonl yet.
+
+    Raises:
+        CheckpointError: they are no losses.
+    """
+    steps = pending.get("losses", [])
+    if not isinstance(steps, list) or not all(
+        isinstance(losses, dict)
+        and all(type(loss) is float or _is_count(loss) for loss in losses.values())
+        for losses in steps
+    ):
+        raise CheckpointError(
+            "the newest checkpoint is damaged: what it has of losses is none; move it away to "
+            "resume from the one before"
+        )
+    return steps
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63
+
+
 def _truncate(path: Path, step: int) -> None:
     """Removes lines after `step`, and partial ones, which a killed run may have written."""
-    if not path.exists():
+    try:
+        with open_regular(path) as file:
+            before = file.read()
+    except FileNotFoundError:
         return
-    before = path.read_bytes()
-    kept = [line for line in read_json_lines(path) if line.get("step", math.inf) <= step]
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {reason_of(error)}: move it away") from error
+    kept = [line for line in read_json_lines(path) if _is_up_to(step, line.get("step"))]
     text = "".join(json.dumps(line) + "\n" for line in kept)
     if text.encode() != before:
         write_text(path, text)
+
+
+def _is_up_to(last: int, step: object) -> bool:
+    return isinstance(step, int | float) and step <= last
 
 
 def _board(folder: Path) -> Any:

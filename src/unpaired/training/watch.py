@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from unpaired.checkpoint import read_header
-from unpaired.config import Config, Recipe
+from unpaired.config import MOST_STEPS, Config, Recipe
 from unpaired.console import counted, log
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
 from unpaired.diagnostics.detect import detect
 from unpaired.diagnostics.finding import Finding
-from unpaired.diagnostics.history import History
+from unpaired.diagnostics.history import EVALUATIONS, History
 from unpaired.diagnostics.probe import take_probe
 from unpaired.directions import DOMAINS, Domain
 from unpaired.engines.seam import Engine, Images
@@ -57,12 +57,27 @@ class Remembered:
 
     @classmethod
     def from_pending(cls, pending: Mapping[str, Any]) -> "Remembered":
-        """Reads a checkpoint's `pending`, which may be older than evaluations."""
+        """Reads a checkpoint's `pending`, which may be older than evaluations.
+
+        Raises:
+            CheckpointError: it is not what `to_dict` returned.
+        """
         table = pending.get("evaluations")
         if table is None:
             return cls()
-        history = History.from_dict(table["history"])
-        return cls(**table | {"history": history, "firing": tuple(table["firing"])})
+        try:
+            found = {name: table[name] for name in _REMEMBERED}
+            if table.keys() != found.keys() or not all(
+                valid(found[name]) for name, valid in _REMEMBERED.items()
+            ):
+                raise TypeError
+            history = History.from_dict(found["history"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                "the newest checkpoint is damaged: what it has of evaluations is none; move it "
+                "away to resume from the one before"
+            ) from error
+        return cls(**found | {"history": history, "firing": tuple(found["firing"])})
 
     def for_measure(self, measure: str) -> "Remembered":
         """The state for a criterion of `measure`: the best by another one does not count."""
@@ -70,6 +85,36 @@ class Remembered:
             return self
         log.info(f"choosing the best again by {measure}: so far it was chosen by {self.measure}")
         return replace(self, best=None, best_step=None, waited=0)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or _is_count(value)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MOST_STEPS
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        name.startswith("accuracy_")
+        and isinstance(past, list)
+        and len(past) <= EVALUATIONS
+        and all(map(_is_number, past))
+        for name, past in value.items()
+    )
+
+
+# The values that a checkpoint has of `Remembered`, and what each may be.
+_REMEMBERED: Mapping[str, Callable[[Any], bool]] = {
+    "history": _is_history,
+    "firing": lambda keys: isinstance(keys, list) and all(type(key) is str for key in keys),
+    "best": lambda value: value is None or _is_number(value),
+    "best_step": lambda value: value is None or _is_count(value),
+    "measure": lambda value: type(value) is str,
+    "waited": _is_count,
+    "stopped": lambda value: type(value) is bool,
+}
 
 
 @dataclass(frozen=True)

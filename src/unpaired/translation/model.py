@@ -23,16 +23,17 @@ from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe, Runtime
 from unpaired.console import log
 from unpaired.directions import DIRECTIONS, Direction, direction_to, source_of, target_of
 from unpaired.engines.choice import make_translator
-from unpaired.engines.seam import Networks, Translator
+from unpaired.engines.seam import Networks, Translator, require_filled
 from unpaired.errors import (
     CheckpointError,
     ConfigError,
     ImageError,
     MissingExtra,
     RunError,
+    quoted,
     reason_of,
 )
-from unpaired.images.formats import read_header, read_image
+from unpaired.images.formats import Reading, read_header, read_image
 from unpaired.images.header import ImageHeader
 from unpaired.images.image import Image, from_signed
 from unpaired.images.pillow import from_pil, to_pil
@@ -61,10 +62,12 @@ def load(
     that trained them where it is installed. `device` and `threads` are as in `Runtime`.
 
     Raises:
-        CheckpointError: missing, damaged or foreign, or without a generator.
-        ConfigError: the device is not available.
+        CheckpointError: missing, damaged or foreign, without a generator, or with weights that no
+            training gives: NaN, infinite, huge.
+        ConfigError: the device is not available, or `threads` is out of its range.
         MissingExtra: the framework is not installed.
-        RunError: the system gives no access to it.
+        RunError: the system gives no access to it, or it needs more memory than is free.
+        TooLarge: its networks need more memory than is free.
     """
     try:
         path = _weights_file(Path(path))
@@ -80,6 +83,7 @@ def load(
     if not directions:
         raise CheckpointError(f"{path} holds no generator: give a run folder or its model")
     recipe, runtime = header.config.recipe, header.config.runtime
+    require_filled(recipe, generators, whole=False)
     runtime = dataclasses.replace(runtime, device=device, threads=threads)
     if engine == "auto":
         translator, runtime = _any_translator(recipe, runtime)
@@ -158,7 +162,8 @@ class Model:
         named.update({domain: domain for domain in domains})
         if to not in named:
             raise ConfigError(
-                f"no domain {to!r} in {self.path}: choose {self.name_a} (a) or {self.name_b} (b)"
+                f"no domain {quoted(to)} in {self.path}: "
+                f"choose {self.name_a} (a) or {self.name_b} (b)"
             )
         direction = direction_to(named[to])
         if direction not in self.directions:
@@ -226,7 +231,8 @@ class Model:
             value = from_pil(image)
         else:
             self.check_file(image, direction, working_size)
-            value = read_image(image, max_pixels=max_pixels)
+            bands = self.config.recipe.domains[source_of(direction)].bands
+            value = read_image(image, self.reading, max_pixels=max_pixels, bands=bands)
         # What Pillow cannot hold is rejected before the work: one pixel of it is tried.
         bands, depth = self.result_kind(direction)
         pixel = from_signed(np.zeros((1, 1, bands)), depth)
@@ -250,7 +256,7 @@ class Model:
 
         Raises:
             ConfigError: a working size under 8.
-            ImageError: bands that do not fit the domain.
+            ImageError: bands that do not fit the domain, or networks that give NaN or infinity.
             TooLarge: an image needs more memory than is free, or than the device has.
         """
         sizes = [
@@ -272,6 +278,11 @@ class Model:
                 for row, index in enumerate(chosen):
                     batch[row] = to_network(images[index], sizes[index], bands)
                 translated = self.translator.translate(batch, direction)
+                if not np.isfinite(translated).all():
+                    raise ImageError(
+                        f"the networks of {self.path} give NaN or infinity for it: its weights are "
+                        "damaged or not trained, or overflow in this precision"
+                    )
                 for index, signed in zip(chosen, translated, strict=True):
                     results[index] = from_network(signed, images[index], sizes[index], depth)
         return [results[index] for index in range(len(images))]
@@ -303,11 +314,24 @@ class Model:
         memory.require(self.config.recipe, direction, sizes, network=network, name=name)
         return sizes
 
+    @property
+    def reading(self) -> Reading:
+        """How the images it was trained on were read."""
+        return Reading.of(self.config.recipe)
+
     def check_file(
-        self, path: str | Path, direction: Direction, working_size: int | None
+        self,
+        path: str | Path,
+        direction: Direction,
+        working_size: int | None,
+        reading: Reading | None = None,
     ) -> ImageHeader:
-        """Checks an image file by its header, which is returned. Raises as `check`."""
-        header = read_header(path)
+        """Checks an image file by its header, which is returned. Raises as `check`.
+
+        `reading` is how it will be read; None: as the images that the model was trained on.
+        """
+        bands = self.config.recipe.domains[source_of(direction)].bands
+        header = read_header(path, reading or self.reading, bands=bands)
         size = header.height, header.width
         self.check(direction, size, header.bands, working_size=working_size, name=str(path))
         return header

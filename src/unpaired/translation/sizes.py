@@ -6,8 +6,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.config import MOST_PIXELS, require_within
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
-from unpaired.errors import ConfigError
 from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
 from unpaired.images.resize import resize
 
@@ -33,14 +33,11 @@ class Sizes:
         None is its own size. The networks need padding to multiples of 4, at least 8.
 
         Raises:
-            ConfigError: a working size under 8.
+            ConfigError: a working size under 8 or over 65,536.
         """
         working = size
         if working_size is not None:
-            if working_size < SMALLEST_SIDE:
-                raise ConfigError(
-                    f"--working-size is {working_size}: it must be at least {SMALLEST_SIDE}"
-                )
+            require_within("--working-size", working_size, SMALLEST_SIDE, MOST_PIXELS)
             scale = working_size / max(size)
             working = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
         height, width = (max(-(-side // STRIDE) * STRIDE, SMALLEST_SIDE) for side in working)
