@@ -23,8 +23,9 @@ from torch import Tensor
 
 from unpaired.console import counted
 from unpaired.engines.torch.device import find_device
-from unpaired.errors import CheckpointError
+from unpaired.errors import CheckpointError, reason_of
 from unpaired.images.resize import resize
+from unpaired.storage import open_regular
 from unpaired.weights.torch_pth import read_pth
 
 __all__ = [
@@ -106,9 +107,10 @@ def _read(path: Path) -> Weights:
     if path.suffix != ".safetensors":
         return read_pth(path)
     try:
+        open_regular(path).close()  # a pipe would be waited for
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read the weights {path}: {error}") from error
+        raise CheckpointError(f"cannot read the weights {path}: {reason_of(error)}") from error
 
 
 def _take(weights: Weights, shapes: Shapes, path: Path, device: torch.device) -> Weights:

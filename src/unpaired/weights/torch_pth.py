@@ -5,6 +5,7 @@ is read; `weights_only=True` reads tensors and plain containers and rejects ever
 """
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from unpaired.engines.seam import Arrays
 from unpaired.errors import CheckpointError, RunError, reason_of
+from unpaired.storage import open_regular
+from unpaired.weights.pth_check import most_bytes, require_harmless
 
 __all__ = ["dump", "read", "read_pth"]
 
@@ -25,17 +28,22 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a plain state_dict, on the CPU, in the types of the file.
 
     Raises:
-        CheckpointError: damaged, not such a file, or it holds anything besides plain tensors.
+        CheckpointError: damaged, not such a file, or it holds anything besides plain tensors; or
+            it takes far more memory than the file has (see `pth_check`).
         RunError: the system gives no access to it.
     """
     try:
-        path.open("rb").close()
+        file = open_regular(path)
     except OSError as error:
         raise RunError(f"cannot read {path}: {reason_of(error)}") from error
     try:
-        with warnings.catch_warnings():
+        with file, warnings.catch_warnings():
+            require_harmless(file, path)
+            size = os.fstat(file.fileno()).st_size
             warnings.simplefilter("ignore")  # of its age and kind: what matters raises
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever an untrusted file may cause
         # The library's own message has many lines, and advises to read the file unsafely.
         if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -58,6 +66,12 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} holds {found or 'nothing'} where only plain tensors may be: a state_dict of "
             "one network is needed, as the authors' code writes it"
+        )
+    needed = sum(4 * tensor.numel() for tensor in content.values())
+    if needed > most_bytes(size):
+        raise CheckpointError(
+            f"{path} has {size / 1e6:,.1f} MB and tensors of {needed / 1e6:,.1f} MB, which share "
+            "their numbers: no weights do"
         )
     return {name: tensor.detach() for name, tensor in content.items()}
 
