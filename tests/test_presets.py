@@ -13,6 +13,8 @@ PAPER = {
     "preset": "paper",
     "load_size": 286,
     "image_size": 256,
+    "alpha": "auto",
+    "frames": "reject",
     "flip": True,
     "validation": 0.0,
     "width": 64,

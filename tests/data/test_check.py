@@ -82,12 +82,12 @@ def test_damaged_files_and_files_that_are_no_images_stop(healthy):
     reasons = [problem.reason for problem in result.problems]
     assert reasons[0].startswith("damaged or cut off")
     assert reasons[1].lower() == "no such file or directory"
-    assert reasons[2].startswith("not an image")
+    assert reasons[2].startswith("is an HTML page")
     assert reasons[3] == "the file is empty"
     assert result.facts["train_a"].images == 3
     report = result.report()
     assert "\nunreadable (2): cannot be decoded; stops a training\n" in report
-    assert "  trainB/page.jpg: not an image (JPEG," in report
+    assert "  trainB/page.jpg: is an HTML page, which is not read: download the image" in report
 
 
 def test_images_over_the_limit_and_without_rasterio_are_unreadable(healthy, monkeypatch):

@@ -88,11 +88,11 @@ def test_validation_stands_in_only_where_there_is_no_test(tmp_path):
 def test_images_are_found_deep_down_by_suffix_and_sorted(tmp_path):
     wanted = ["B.JPG", "a.jpeg", "b.PNG", "c.webp", "d.bmp", "sub/dir/e.tif", "sub/f.TIFF", "é.jpg"]
     debris = [".hidden.jpg", "._a.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/x.jpg", ".git/x.jpg"]
-    touch(tmp_path / "trainA", *wanted, *debris, "notes.txt", "sub/x.gif")
+    touch(tmp_path / "trainA", *wanted, *debris, "notes.txt", "sub/x.svg")
     touch(tmp_path / "trainB", "x.png/y.jpg")  # a folder with an image's name
     data = find_data(tmp_path)
     assert data.train_a.names == tuple(sorted(wanted))
-    assert data.train_a.others == ("notes.txt", "sub/x.gif")
+    assert data.train_a.others == ("notes.txt", "sub/x.svg")
     assert data.train_b.names == ("x.png/y.jpg",)
     assert data.train_a.path(0) == tmp_path / "trainA" / "B.JPG"
     assert data == find_data(tmp_path)

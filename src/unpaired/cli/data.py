@@ -4,7 +4,18 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from tyro.conf import Positional, arg
 
-from unpaired.cli.flags import Data, MaxPixels, Verb, shown, source, verbs
+from unpaired.cli.flags import (
+    AlignedFlag,
+    Alpha,
+    Data,
+    Domains,
+    Frames,
+    MaxPixels,
+    Verb,
+    shown,
+    source,
+    verbs,
+)
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.errors import SomeFailed
 
@@ -43,15 +54,21 @@ def check(
     image_size: Annotated[
         int | None, shown("also list images smaller than this crop", "INT")
     ] = None,
+    domains: Domains = None,
+    aligned: AlignedFlag = None,
     full: Annotated[bool, shown("list everything, however long")] = False,
+    alpha: Alpha = "auto",
+    frames: Frames = "reject",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """List broken, nearly flat and duplicate images, and files that are not images."""
     from unpaired.console import counted
     from unpaired.data.check import check as run
     from unpaired.data.source import find_source
+    from unpaired.images.formats import Reading
 
-    found = find_source(source(data), need_train=False)
+    found = find_source(source(data), need_train=False, domains=domains, aligned=aligned)
+    found = found.read_as(Reading(alpha, frames))
     result = run(found, crop=image_size, max_pixels=max_pixels)
     print(result.report(full=full))
     if result.stopping:

@@ -1,7 +1,7 @@
 """`unpaired translate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
@@ -29,6 +29,14 @@ def translate(
     ] = None,
     overwrite: Annotated[bool, shown("replace existing files, even the inputs")] = False,
     batch_size: Annotated[int, shown("images of one size per batch", default="(default: 8)")] = 8,
+    alpha: Annotated[
+        Literal["auto", "mask", "band"] | None,
+        shown("what a last band marked as transparency is", default="(default: as in training)"),
+    ] = None,
+    frames: Annotated[
+        Literal["reject", "first"] | None,
+        shown("files of several frames", default="(default: as in training)"),
+    ] = None,
     engine: Engine = "auto",
     device: Device = "auto",
     threads: Threads = 0,
@@ -36,11 +44,14 @@ def translate(
 ) -> None:
     """Translate images, folders and globs to the other domain."""
     from unpaired.console import counted
+    from unpaired.images.formats import Reading
     from unpaired.translation.files import translate_files
     from unpaired.translation.model import load
 
+    loaded = load(model, engine=engine, device=device, threads=threads)
+    trained = loaded.reading
     summary = translate_files(
-        load(model, engine=engine, device=device, threads=threads),
+        loaded,
         inputs,
         out,
         to=to,
@@ -48,6 +59,7 @@ def translate(
         format=format,
         overwrite=overwrite,
         batch_size=batch_size,
+        reading=Reading(alpha or trained.alpha, frames or trained.frames),
         max_pixels=max_pixels,
     )
     print(f"{counted(len(summary.done), 'image')} translated into {out}")

@@ -59,6 +59,7 @@ def option(
     choices: tuple[object, ...] = (),
     metavar: str = "",
     shown: str = "",
+    negative: str = "",
 ) -> T:
     """A dataclass field with its help, the values it may take, and the look of its flag.
 
@@ -70,9 +71,12 @@ def option(
         choices: the values it may take; a `Literal` needs none.
         metavar: how the help shows its value, where the type is not enough.
         shown: how the help shows its default, where the value is not enough.
+        negative: of a field that is true, false or neither (None), the explanation of false; it is
+            two flags, of which that for false begins with "un".
     """
     bounds = {"at_least": at_least, "at_most": at_most, "below": below, "multiple_of": multiple_of}
     about = {"help": text, "choices": choices, "metavar": metavar, "shown": shown}
+    about["negative"] = negative
     item: T = field(default=default, metadata=about | bounds | {"longest": longest})
     return item
 

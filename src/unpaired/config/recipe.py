@@ -24,7 +24,7 @@ from unpaired.config.fields import (
     option,
     require_values,
 )
-from unpaired.directions import DIRECTIONS, DOMAINS, Domain
+from unpaired.directions import DIRECTIONS, DOMAINS, Domain, can_be_a_name
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
 from unpaired.errors import ConfigError, quoted, reason_of
 
@@ -88,6 +88,14 @@ class Recipe:
         at_least=SMALLEST_SIDE,
         at_most=MOST_PIXELS,
         multiple_of=STRIDE,
+    )
+    alpha: Literal["auto", "mask", "band"] = option(
+        "auto",
+        "a last band marked as transparency: of TIFF and JPEG 2000 a mask only where its values "
+        "are one (auto), always (mask), or never (band)",
+    )
+    frames: Literal["reject", "first"] = option(
+        "reject", "files of several frames (pages, animations): reject them, or take the first"
     )
     flip: bool = option(True, "flip images left to right at random")
     validation: float = option(
@@ -167,6 +175,13 @@ class Recipe:
                 f"{self.discriminator_layers} layers: give at least {smallest}, "
                 "or fewer --discriminator-layers"
             )
+        for domain in DOMAINS:
+            name = getattr(self, f"name_{domain}")
+            if name and not can_be_a_name(name):
+                raise ConfigError(
+                    f"--name-{domain} is {quoted(name)}: a control character or half a character "
+                    "is no part of a name"
+                )
         a, b = self.name_a.casefold(), self.name_b.casefold()
         if not a or not b or a == b or a == "b" or b == "a":
             raise ConfigError(
@@ -197,11 +212,12 @@ class Recipe:
         if self.schedule == "linear":
             half = self.steps / 2
             return 1.0 - max(0.0, step - half) / max(self.steps - half, 1)
-        epochs = math.ceil(self.steps / self.epoch_steps)
+        epoch_steps = max(self.epoch_steps, 1)
+        epochs = math.ceil(self.steps / epoch_steps)
         decaying = epochs // 2
         if decaying == 0:
             return 1.0
-        epoch = step // self.epoch_steps + 1
+        epoch = step // epoch_steps + 1
         return 1.0 - max(0, epoch + 1 - (epochs - decaying)) / (decaying + 1)
 
 
@@ -299,18 +315,25 @@ class Config:
             raise ConfigError(f"{where} has an unknown table or value {quoted(unknown[0])}")
         if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
             raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
+        # Before these two values existed, images were read like this.
+        before = {"alpha": "mask", "frames": "first"}
+        recipe = before | tables["recipe"] if "recipe" in tables else {}
         return cls(
-            recipe=override(Recipe(), tables.get("recipe", {}), where),
+            recipe=override(Recipe(), recipe, where),
             runtime=override(Runtime(), tables.get("runtime", {}), where),
         )
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """Lines `--flag old -> new`, one for every value in which two recipes differ."""
+def differences(old: Recipe, new: Recipe | Mapping[str, object]) -> list[str]:
+    """Lines `--flag old -> new`, one for every value in which two recipes differ.
+
+    Of a mapping, which may have a few values only, those are compared.
+    """
+    values = new if isinstance(new, Mapping) else vars(new)
     return [
-        f"{flag(item.name)} {getattr(old, item.name)} -> {getattr(new, item.name)}"
+        f"{flag(item.name)} {getattr(old, item.name)} -> {values[item.name]}"
         for item in dataclasses.fields(Recipe)
-        if getattr(old, item.name) != getattr(new, item.name)
+        if item.name in values and getattr(old, item.name) != values[item.name]
     ]
 
 

@@ -116,8 +116,9 @@ class Batches:
         folder, order = self.sources[domain]
         passes, place = divmod(step * recipe.batch_size + lane, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
-        image = folder.read(index, max_pixels=self.max_pixels)
-        pixels = with_bands(over_white(image), recipe.domains[domain].bands)
+        bands = recipe.domains[domain].bands
+        image = folder.read(index, max_pixels=self.max_pixels, bands=bands)
+        pixels = with_bands(over_white(image), bands)
         room = recipe.load_size - recipe.image_size + 1
         left, top = int(chance[0] * room), int(chance[1] * room)
         square = load_square(pixels, recipe.load_size, (left, top), recipe.image_size)
@@ -170,7 +171,7 @@ def load_whole(
     """
     squares = []
     for index in indices:
-        image = folder.read(index, max_pixels=max_pixels)
+        image = folder.read(index, max_pixels=max_pixels, bands=bands)
         pixels = with_bands(over_white(image), bands)
         squares.append(load_square(pixels, side, (0, 0), side))
     return np.stack(squares)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, get_args
 
@@ -50,6 +50,24 @@ class CheckResult:
         return {domain: range_of(looks) for domain, looks in of.items() if looks}
 
     @property
+    def transparency(self) -> list[str]:
+        """Lines on what was decided where files mark a band as transparency by a tag alone."""
+        asked = self.data.train_a.reading.alpha != "auto"
+        lines = []
+        for domain, name in zip(DOMAINS, (self.data.name_a, self.data.name_b), strict=True):
+            found = [look.marked for look in self.looks if look.marked and look.split[-1] == domain]
+            if found and "band" in found:
+                why = "as asked" if asked else "its values are no mask; --alpha mask says otherwise"
+                taken = f"a band of the image ({why})"
+            elif found:
+                why = "as asked" if asked else "its values are a mask; --alpha band says otherwise"
+                taken = f"transparency ({why})"
+            if found:
+                files = counted(len(found), "file")
+                lines.append(f"{name}: the band that {files} mark as transparency is {taken}")
+        return lines
+
+    @property
     def warnings(self) -> list[str]:
         """Lines on domains that use little of their range, and on mixed bits, with what to do."""
         names: dict[Domain, str] = {"a": self.data.name_a, "b": self.data.name_b}
@@ -76,7 +94,7 @@ class CheckResult:
     @property
     def stopping(self) -> tuple[Problem, ...]:
         """The problems that prevent a training."""
-        return tuple(p for p in self.problems if p.kind in get_args(ProblemKind)[:3])
+        return tuple(p for p in self.problems if p.kind in get_args(ProblemKind)[:4])
 
     def without(self, paths: Iterable[Path]) -> Self:
         """Returns the result of a check without these images; decodes nothing again.
@@ -115,7 +133,7 @@ class CheckResult:
         shares = [f"{percent(r.share)} by {domain}" for domain, r in self.ranges.items()]
         if shares:
             lines.append(f"range of the bits used: {', '.join(shares)}")
-        lines += [*self.data.remarks, *self.warnings]
+        lines += [*self.data.remarks, *self.transparency, *self.warnings]
         for kind in get_args(ProblemKind):
             group = [problem for problem in self.problems if problem.kind == kind]
             if not group:
@@ -166,6 +184,12 @@ def check(
         ):
             looks.append(look)
             meter.advance()
+    # A band that is no mask in one image is a mask in none of its domain.
+    decided = {look.split[-1] for look in looks if look.marked == "band"}
+    for place, (split, folder, index) in enumerate(tasks):
+        if looks[place].marked == "mask" and split[-1] in decided:
+            as_band = replace(folder, reading=replace(folder.reading, alpha="band"))
+            looks[place] = look_at(split, as_band, index, max_pixels)
     return CheckResult._of(dataset, looks, crop)
 
 

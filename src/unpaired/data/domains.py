@@ -10,7 +10,7 @@ from unpaired.data.layout.folder import Folder, Half, list_folder
 from unpaired.data.layout.layouts import Layout, aligned_layout, domain_names, find_layout, splits
 from unpaired.directions import DOMAINS
 from unpaired.errors import ConfigError, DataError, shown
-from unpaired.images.formats import SUFFIXES
+from unpaired.images.formats import SUFFIXES, Reading
 
 __all__ = ["HALVES", "Aligned", "DataSet", "Folder", "Split", "find_data", "list_folder"]
 
@@ -62,6 +62,11 @@ class DataSet:
         """The same with A for B."""
         trains, tests = (self.train_b, self.train_a), (self.test_b, self.test_a)
         return DataSet(self.name_b, self.name_a, *trains, *tests, paired=self.paired)
+
+    def read_as(self, reading: Reading) -> "DataSet":
+        """Returns the data set, its files to be read like this."""
+        folders = {name: replace(f, reading=reading) for name, f in self.folders.items()}
+        return replace(self, **folders)
 
     def without(self, paths: Collection[Path]) -> "DataSet":
         """Returns the data set without these images.

@@ -14,7 +14,7 @@ from unpaired.data.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.diagnostics.probe import Judge
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction
-from unpaired.errors import ConfigError
+from unpaired.errors import ConfigError, shown
 from unpaired.evaluation.baselines import BASELINES
 from unpaired.evaluation.diagnose import diagnose
 from unpaired.evaluation.facts import summarise, tell_facts
@@ -24,6 +24,7 @@ from unpaired.evaluation.run_folder import journal_of
 from unpaired.evaluation.testset import gather
 from unpaired.features.choice import make_features, make_lpips
 from unpaired.features.seam import FeatureNetwork, PairDistance
+from unpaired.images.formats import Reading
 from unpaired.metrics.catalogue import CYCLES, metrics_for
 from unpaired.report.report import Report
 from unpaired.seasons.landscapes import CLASSES, palette
@@ -86,7 +87,16 @@ def evaluate_models(
     directions = _common_directions(models)
     network, lpips = _networks(options)
     if not isinstance(data, DataSet):
-        data = find_source(data, need_train=False)
+        data = find_source(
+            data, need_train=False, domains=options.domains, aligned=options.aligned
+        )
+        if data.found:
+            log.info(data.found)
+        # The names of folders in alphabetical order, for example, may not be the model's order.
+        if (data.name_a, data.name_b) == (recipe.name_b, recipe.name_a):
+            data = data.swapped
+            log.info(f"a is {data.name_a} and b is {data.name_b}, as in the model")
+    data = data.read_as(Reading.of(recipe))
     side = options.image_size or _common_side(models)
     tests = gather(
         data,
@@ -95,6 +105,7 @@ def evaluate_models(
         limit=options.limit,
         seed=options.seed,
         max_pixels=options.max_pixels,
+        paired=options.paired,
     )
     log.debug("%d and %d test images, paired: %s", *map(len, tests.test.values()), tests.paired)
     metrics = metrics_for(
@@ -138,10 +149,10 @@ def _names(models: Sequence[str | Path]) -> dict[str, Path]:
     if len(set(paths)) < 2 or len(set(paths)) < len(paths):
         raise ConfigError("compare needs two models or more, each given once")
     short = [
-        f"{path.parent.name}/{path.name}" if path.suffix == ".safetensors" else path.name
+        shown(f"{path.parent.name}/{path.name}" if path.suffix == ".safetensors" else path.name)
         for path in map(Path.absolute, paths)
     ]
-    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
+    names = short if len(set(short)) == len(short) else [shown(path) for path in paths]
     taken = {FLOOR, *(baseline.name for baseline in BASELINES)}
     return {
         f"model {name}" if name in taken else name: path

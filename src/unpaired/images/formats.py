@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 import PIL.features
@@ -35,7 +35,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from unpaired.config import DEFAULT_MAX_PIXELS
+from unpaired.config import DEFAULT_MAX_PIXELS, Recipe
 from unpaired.errors import ImageError, SeveralFrames, TooLarge, reason_of
 from unpaired.images.header import (
     ImageHeader,
@@ -152,6 +152,11 @@ class Reading:
     alpha: Literal["auto", "mask", "band"] = "auto"
     frames: Literal["reject", "first"] = "reject"
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """As the images of a training are read."""
+        return cls(recipe.alpha, recipe.frames)
+
 
 def format_of(start: bytes) -> ImageFormat | None:
     """Finds the format of a file by its first 256 bytes; None if it is none that is read."""
@@ -228,8 +233,8 @@ def _settled(header: ImageHeader, reading: Reading, bands: int | None) -> ImageH
     """
     if header.frames > 1 and reading.frames == "reject":
         raise SeveralFrames(
-            f"holds {header.frames:,} frames, of which one would be used: save each as a file,"
-            " or take the first by --frames first"
+            f"holds {header.frames:,} frames, of which one would be used: save each as a file, or"
+            " give --frames first (to check, train or translate)"
         )
     if not header.alpha or reading.alpha == "mask":
         return replace(header, marked=False)
@@ -299,8 +304,8 @@ def write_image(
     path = Path(path)
     format = SUFFIXES.get(path.suffix.lower())
     if format is None or not format.written:
-        names = (suffix for suffix, format in SUFFIXES.items() if format.written)
-        raise ImageError(f"{path}: images are written as {', '.join(names)}")
+        written = (suffix for suffix, format in SUFFIXES.items() if format.written)
+        raise ImageError(f"{path}: images are written as {', '.join(written)}")
     deep, many = image.depth == 16, image.bands not in (1, 3)
     if (deep and format.driver is None) or (many and not format.many_bands):
         raise ImageError(

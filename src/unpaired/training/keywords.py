@@ -17,6 +17,8 @@ class RecipeKeywords(TypedDict, total=False):
 
     load_size: int
     image_size: int
+    alpha: Literal["auto", "mask", "band"]
+    frames: Literal["reject", "first"]
     flip: bool
     validation: float
     width: int
@@ -67,7 +69,10 @@ class TrainKeywords(RecipeKeywords, RuntimeKeywords, total=False):
     """The keywords of `train` besides its own parameters, which are `OWN`."""
 
 
-OWN = ("out", "preset", "epochs", "minutes", "extend", "skip_unreadable", "max_pixels")
+OWN = (
+    "out", "preset", "epochs", "minutes", "extend", "domains", "aligned", "skip_unreadable",
+    "max_pixels",
+)  # fmt: skip
 
 
 def sort_keywords(

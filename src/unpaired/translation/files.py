@@ -18,9 +18,9 @@ import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS, MOST_IMAGES, MOST_STEPS, require_within
 from unpaired.console import counted, log, progress
-from unpaired.directions import Direction
+from unpaired.directions import Direction, source_of
 from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
-from unpaired.images.formats import read_image, write_image
+from unpaired.images.formats import Reading, read_image, write_image
 from unpaired.images.image import Image, from_signed
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
@@ -51,18 +51,20 @@ def translate_files(
     format: str | None = None,
     overwrite: bool = False,
     batch_size: int = 8,
+    reading: Reading | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Summary:
     """Translates files, folders and patterns of names into the folder `out`.
 
     Names, relative paths and file formats are kept, the formats unless `format` ("png", "jpg",
-    "webp", "tiff", "bmp") is given; see `jobs.plan` for what is found and what is rejected. Nothing
-    is written outside `out`, and every file appears whole or not at all, also when interrupted or
-    killed; what a killed translation left half written is removed by the next into the same `out`.
+    "webp", "tiff", "bmp", "avif", "jp2") is given; GIF and PNM become PNG. See `jobs.plan` for what
+    is found and what is rejected. Nothing is written outside `out`, and every file appears whole or
+    not at all, also when interrupted or killed; what a killed translation left half written is
+    removed by the next into the same `out`.
     An existing file is replaced only with `overwrite`; without it, its image fails.
 
     `to` and `working_size` are as for `Model.translate`; up to `batch_size` images of one size
-    are translated at once.
+    are translated at once. The files are read as `reading` says, or as those of the training.
 
     Raises:
         ConfigError: no such domain or format, a working size under 8, or a file format that
@@ -79,7 +81,8 @@ def translate_files(
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
     with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
         _try_writing(scratch, jobs, *model.result_kind(direction))
-        stages = _Stages(model, direction, working_size, scratch, Summary(failed=failed))
+        reading = reading or model.reading
+        stages = _Stages(model, direction, working_size, reading, scratch, Summary(failed=failed))
         _translate(stages, jobs, batch_size, max_pixels)
     if stages.unplaced:
         log.warning(
@@ -96,7 +99,8 @@ def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixe
     decoding: list[tuple[Job, Future[Image]]] = []
     writing: list[tuple[Job, Future[None]]] = []
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
-    read = partial(read_image, max_pixels=max_pixels)
+    bands = stages.model.config.recipe.domains[source_of(stages.direction)].bands
+    read = partial(read_image, reading=stages.reading, max_pixels=max_pixels, bands=bands)
     write = partial(write_image, scratch=stages.scratch)
     try:
         with progress("images", len(jobs) + len(failed), first=len(failed)) as shown:
@@ -124,6 +128,7 @@ class _Stages:
     model: Model
     direction: Direction
     working_size: int | None
+    reading: Reading
     scratch: Path
     summary: Summary
     unplaced: set[Path] = field(default_factory=set)
@@ -135,7 +140,9 @@ class _Stages:
         pixels = 0
         for job in jobs:
             try:
-                header = self.model.check_file(job.source, self.direction, self.working_size)
+                header = self.model.check_file(
+                    job.source, self.direction, self.working_size, self.reading
+                )
             except ImageError as error:
                 self._fail(job, error)
                 continue

@@ -27,6 +27,11 @@ def find_problems(data: DataSet, looks: list[Look], crop: int | None) -> tuple[P
         *_repeated(good),
         *_small_or_flat(good, crop),
         *(
+            Problem("first frame", (look.path,), f"the first of {look.frames:,} frames")
+            for look in good
+            if look.frames > 1
+        ),
+        *(
             Problem("ignored", (folder.root / name,), "not the suffix of an image")
             for folder in data.folders.values()
             for name in folder.others

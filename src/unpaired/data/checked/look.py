@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from unpaired.data.checked.problem import Problem, ProblemKind
 from unpaired.data.checked.range import Range
 from unpaired.data.domains import Folder, Split
-from unpaired.errors import ImageError, MissingExtra, shown
+from unpaired.errors import ImageError, MissingExtra, SeveralFrames, shown
 from unpaired.images.formats import format_of
 from unpaired.images.image import Pixels, over_white
 from unpaired.storage import open_regular
@@ -45,6 +46,8 @@ class Look:
     deviation: float | None = None  # of a flat image only
     samples: bytes = b""  # some samples over the whole image, as uint16 of the whole range
     highest: int = 0  # sample, in the image's own bits
+    marked: Literal["", "mask", "band"] = ""  # see Image
+    frames: int = 1
 
     @property
     def some(self) -> NDArray[np.uint16]:
@@ -58,7 +61,7 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
     content, start = "", b""
     try:
         with open_regular(path) as file:
-            start = file.read(16)
+            start = file.read(256)
             file.seek(0)
             sha256 = hashlib.sha256()
             while part := file.read(2**20):
@@ -69,6 +72,8 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
         known = isinstance(error, OSError) or format_of(start) is not None
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         kind: ProblemKind = "unreadable" if known else "not an image"
+        if isinstance(error, SeveralFrames):
+            kind = "several frames"
         problem = Problem(
             kind, (path,), reason.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
         )
@@ -77,9 +82,9 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     facts = (image.size, image.bands, image.depth, _deviation_if_flat(pixels))
-    return Look(
-        split, path, content, None, digest.digest(), *facts, _some(pixels), int(pixels.max())
-    )
+    samples = _some(pixels), int(pixels.max())
+    frames = image.marked, image.frames
+    return Look(split, path, content, None, digest.digest(), *facts, *samples, *frames)
 
 
 def range_of(looks: list[Look]) -> Range:

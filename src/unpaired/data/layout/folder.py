@@ -7,13 +7,13 @@ folders, the folders of systems and network drives, and run and report folders o
 import os
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from unpaired.console import counted
 from unpaired.errors import DataError, ImageError, reason_of, shown
-from unpaired.images.formats import SUFFIXES, read_image
+from unpaired.images.formats import SUFFIXES, Reading, read_image
 from unpaired.images.image import Image
 
 __all__ = ["Folder", "Half", "is_system", "list_folder", "own_folder", "subfolders"]
@@ -42,6 +42,8 @@ class Folder:
     omitted: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     """Folders that are no part of the data (see `list_folder`), and the images in each."""
     half: Half | None = None
+    reading: Reading = field(default=Reading(), repr=False)
+    """What transparency is in its files, and whether files of several frames are accepted."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,21 +52,24 @@ class Folder:
         """Returns the path of image `index`."""
         return self.root / self.names[index]
 
-    def read(self, index: int, *, max_pixels: int) -> Image:
+    def read(self, index: int, *, max_pixels: int, bands: int | None = None) -> Image:
         """Reads image `index`, or its half; of an odd width, the right half is wider by one pixel.
+
+        `bands` are those of the domain, as for `read_image`.
 
         Raises:
             ImageError, MissingExtra: see `read_image`; or too narrow to have two halves.
         """
-        image = read_image(self.path(index), max_pixels=max_pixels)
+        path = self.path(index)
+        image = read_image(path, self.reading, max_pixels=max_pixels, bands=bands)
         if self.half is None:
             return image
         middle = image.size[1] // 2
         if not middle:
-            raise ImageError(f"{shown(self.path(index))}: 1 pixel wide, so it has no two halves")
+            raise ImageError(f"{shown(path)}: 1 pixel wide, so it has no two halves")
         part = slice(middle) if self.half == "left" else slice(middle, None)
         alpha = None if image.alpha is None else image.alpha[:, part]
-        return Image(image.pixels[:, part], alpha)
+        return replace(image, pixels=image.pixels[:, part], alpha=alpha)
 
     def remarks(self, title: str) -> list[str]:
         """Lines about images that were omitted, and about several subfolders; `title` begins each.
