@@ -33,11 +33,21 @@ _LEVELS: Mapping[Verbosity, int] = {
 }
 
 
+def _write(line: str) -> None:
+    """Writes a line on standard error. A full disk behind it is no reason to stop the work."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
+
+
 class _Lines(logging.Handler):
     """Writes each record as a plain line on standard error, whatever that is at the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        _write(record.getMessage())
 
 
 _lines = _Lines()
@@ -102,7 +112,7 @@ class Progress:
             self.bar.update(self.task, completed=done, total=self.total, text=", ".join(parts))
         else:
             line = ", ".join([f"{self.title} {done}/{self.total or '?'}", *parts])
-            print(line, file=sys.stderr, flush=True)
+            _write(line)
 
     def advance(self, count: int = 1) -> None:
         """`count` more are done."""

@@ -134,7 +134,7 @@ def uninterrupted() -> Iterator[None]:
     before = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
         and threading.current_thread() is threading.main_thread()
     }
     for number in before:

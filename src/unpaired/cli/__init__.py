@@ -1,1 +1,1 @@
-"""The command line: one file a verb; `main` has the parser, `flags` makes flags of fields."""
+"""The command line: one file a verb; read by `parser`, run by `main`."""

@@ -1,44 +1,17 @@
-"""The command line: its parser, and exit codes. Each verb has a file of its own."""
+"""The command line: `main`, exit codes, and what standard output cannot take.
 
+Nothing but this is imported before signals are handled: the parser takes a third of a second.
+"""
+
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import tyro
-from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
-
-from unpaired.cli.convert import export, import_
-from unpaired.cli.data import data
-from unpaired.cli.demo import demo
-from unpaired.cli.evaluate import compare, evaluate
-from unpaired.cli.flags import Verb, shown, verbs
-from unpaired.cli.train import train
-from unpaired.cli.translate import translate
-from unpaired.errors import ConfigError, UnpairedError
+from unpaired.cli.interrupts import end_on_signals, leave
+from unpaired.errors import UnpairedError
 
 __all__ = ["main"]
-
-ABOUT = (
-    "Unpaired image-to-image translation: learn from two folders of unrelated\n"
-    "images, then translate in both directions.\n\n"
-    "Shell completion: unpaired --tyro-print-completion {bash,zsh,fish,tcsh}"
-)
-
-if TYPE_CHECKING:
-    AnyVerb: TypeAlias = Verb
-else:
-    AnyVerb = verbs(demo, train, translate, evaluate, compare, import_, export, data)
-
-
-@dataclass(frozen=True)
-class Output:
-    """Flags of every verb; they may stand before or after its name."""
-
-    quiet: Annotated[bool, CascadeSubcommandArgs, shown("show warnings and errors only")] = False
-    verbose: Annotated[bool, CascadeSubcommandArgs, shown("show details too")] = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,45 +21,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: some inputs failed; 2: rejected, nothing was lost; 130: interrupted; 141: the
         reader of the output has gone.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:  # a call in another program, whose signals are its own
+        return _exit_code(list(arguments), program=False)
     try:
-        _run(words)
+        end_on_signals(at_once=True)
+        code = _exit_code(sys.argv[1:], program=True)
+    except KeyboardInterrupt:  # while the end of the work was reported
+        code = 130
+    if code == 130:
+        leave(code)
+    return code
+
+
+def _exit_code(words: Sequence[str], *, program: bool) -> int:
+    debug = os.environ.get("UNPAIRED_DEBUG") == "1"
+    try:
+        try:
+            _run(words, program)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
     except UnpairedError as error:
-        if os.environ.get("UNPAIRED_DEBUG") == "1":
+        if debug:
             raise
-        print(f"unpaired: {error}", file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 141
+    except OSError as error:
+        if debug:
+            raise
+        if isinstance(error.__context__, UnpairedError):  # of the work itself
+            _tell(error.__context__)
+        what = "write the output" if error.filename is None else f"use {error.filename}"
+        _tell(f"cannot {what}: {(error.strerror or str(error)).lower()}")
+        _discard_output()
+        return 2
+    except MemoryError:
+        if debug:
+            raise
+        _tell("out of memory: free some, or give smaller images, batches or networks")
+        return 2
     except KeyboardInterrupt:
-        print("unpaired: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 130
     return 0
 
 
-def _run(words: list[str]) -> None:
-    named = [word for word in words if word not in ("--quiet", "--verbose")]
-    if named[:1] == ["--version"]:  # the parser would ask for a verb
-        print(f"unpaired {version('unpaired')}")
-        return
-    if named in ([], ["data"]):
-        words = [*words, "--help"]
-    verb, output = tyro.cli(
-        _parsed, prog="unpaired", description=ABOUT, args=words, config=(FlagCreatePairsOff,)
-    )
-    if output.quiet and output.verbose:
-        raise ConfigError("--quiet and --verbose exclude each other: give one of them")
+def _run(words: Sequence[str], program: bool) -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us: the next file would be taken
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
+            # A name that the terminal cannot show is no failure.
+            stream.reconfigure(errors="backslashreplace")
 
-    from unpaired import console
+    from unpaired.cli.parser import parse
 
-    console.show("quiet" if output.quiet else "verbose" if output.verbose else "normal")
+    verb = parse(words)
+    if program:
+        end_on_signals()
     verb()
 
 
-def _parsed(
-    verb: AnyVerb,
-    output: OmitArgPrefixes[Output],
-    version: Annotated[bool, shown("print the version")] = False,
-) -> tuple[Verb, Output]:
-    return verb, output
+def _tell(line: object) -> None:
+    with contextlib.suppress(OSError):  # a full disk, a closed terminal
+        print(f"unpaired: {line}", file=sys.stderr, flush=True)
+
+
+def _discard_output() -> None:
+    """Lets nothing fail again at the end of the process, when what is left is written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,14 +10,15 @@ from typing import Unpack
 
 from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
-from unpaired.console import log, progress
+from unpaired.console import counted, log, progress
 from unpaired.data.batches import Batch, Batches, load_whole, prefetch
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.domains import Aligned, DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import Domain
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
+from unpaired.images.formats import Reading
 from unpaired.presets import PresetName
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import prepare, set_aside
@@ -27,7 +28,7 @@ from unpaired.training.run import (
     Request,
     Start,
     create_or_resume,
-    crop_of,
+    expect,
     machine,
     save,
     settle_steps,
@@ -64,6 +65,8 @@ def train(
     epochs: float | None = None,
     minutes: float | None = None,
     extend: int = 0,
+    domains: tuple[str, str] | None = None,
+    aligned: Aligned | None = None,
     skip_unreadable: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     **values: Unpack[TrainKeywords],
@@ -79,6 +82,8 @@ def train(
         epochs: the length, in passes over the larger domain (instead of `steps`).
         minutes: the length by the clock: 20 steps are timed, which sets the number of steps.
         extend: steps to add to an existing run.
+        domains: the folders of A and B in `data`, where it has several, such as ("day", "night").
+        aligned: every image shows A and B side by side: "left-right" or "right-left".
         skip_unreadable: omit images that cannot be read.
         max_pixels: images of more pixels are rejected before they are decoded.
         values: values of the recipe and of the runtime, as keywords.
@@ -89,12 +94,13 @@ def train(
     """
     request = Request(preset, *sort_keywords(values, recipe, runtime), epochs, minutes, extend)
     folder = Path(out)
-    source = find_source(data)
+    source = find_source(data, domains=domains, aligned=aligned)
     with exclusive(folder):
+        expected = expect(folder, request)
         checked = prepare(
-            source,
+            source.read_as(Reading.of(expected)),
             folder,
-            image_size=crop_of(folder, request),
+            image_size=expected.image_size,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
         )
@@ -105,7 +111,10 @@ def train(
             remembered = replace(remembered, stopped=False, waited=0)
         if start.step and (start.step >= start.config.recipe.steps or remembered.stopped):
             ending = _ending(start.step, remembered)
-            log.info(f"{folder} is finished: {ending}; give --extend STEPS to train longer")
+            longer = "give --extend STEPS to train longer"
+            if start.arrays is None:
+                longer = "its checkpoints are gone, so it cannot be trained longer"
+            log.info(f"{folder} is finished: {ending}; {longer}")
             return Run(folder, start.config, start.step)
         return _train(folder, checked.data, start, request, remembered, max_pixels)
 
@@ -279,9 +288,9 @@ def _announcement(
     begin = f"resuming at step {start.step}" if start.step else "starting"
     aside = f" ({len(part[0])} and {len(part[1])} set aside)" if part else ""
     return (
-        f"{begin}: {recipe.steps} steps of preset {recipe.preset}, "
-        f"{len(data.train_a)} images of {recipe.name_a}, "
-        f"{len(data.train_b)} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
+        f"{begin}: {counted(recipe.steps, 'step')} of preset {recipe.preset}, "
+        f"{counted(len(data.train_a), 'image')} of {recipe.name_a}, "
+        f"{len(data.train_b):,} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
     )
 
 

@@ -1,7 +1,12 @@
-"""The run folder: created, resumed or rejected."""
+"""The run folder: created, resumed or rejected.
+
+A folder that holds results of a training, and no checkpoint to resume it from, is never trained
+into: nothing is replaced by a training that starts from scratch.
+"""
 
 import contextlib
 import math
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,18 +19,30 @@ from unpaired.checkpoint import (
     Header,
     checkpoint_path,
     checkpoints,
+    fault_of,
     generators,
     latest_good,
     prune,
     read_header,
     write,
 )
-from unpaired.config import SETTLED, Config, Recipe, Runtime, differences, override
+from unpaired.config import (
+    MOST_STEPS,
+    SETTLED,
+    Config,
+    Recipe,
+    Runtime,
+    differences,
+    override,
+    require_values,
+    require_within,
+)
 from unpaired.console import log
-from unpaired.engines.seam import Arrays, Engine
-from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError
+from unpaired.engines.choice import require_memory
+from unpaired.engines.seam import Arrays, Engine, require_filled
+from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError, reason_of, shown
 from unpaired.presets import preset
-from unpaired.storage import write_text
+from unpaired.storage import read_regular, write_text
 from unpaired.training.data import DataFacts
 from unpaired.training.watch import Remembered
 
@@ -33,13 +50,19 @@ __all__ = [
     "Request",
     "Start",
     "create_or_resume",
-    "crop_of",
+    "expect",
     "machine",
     "save",
     "settle_steps",
     "write_best",
     "write_config",
 ]
+
+MOST_MINUTES = 10 * 366 * 24 * 60
+_MOST_TEXT = 1_000_000  # bytes of a config.toml
+
+# What a training would replace or continue, and nobody can make again without it.
+RESULTS = ("model.safetensors", "best.safetensors", "metrics.jsonl", "report", "samples")
 
 # Fields whose 0 leaves the choice to the data.
 UNSET = ("steps", "bands_a", "bands_b", "depth_a", "depth_b")
@@ -61,7 +84,9 @@ class Request:
     extend: int = 0
 
     def __post_init__(self) -> None:
-        override(Runtime(), self.runtime, "the runtime")  # rejected before any work
+        # Rejected before any work.
+        require_values(Recipe, self.recipe, "the recipe")
+        override(Runtime(), self.runtime, "the runtime")
         asked = [
             flag
             for flag, value in {
@@ -73,11 +98,12 @@ class Request:
         ]
         if len(asked) > 1:
             raise ConfigError(f"{' and '.join(asked)} exclude each other: give one of them")
-        for flag, amount in (("--epochs", self.epochs), ("--minutes", self.minutes)):
+        most = {"--epochs": (self.epochs, MOST_STEPS), "--minutes": (self.minutes, MOST_MINUTES)}
+        for flag, (amount, largest) in most.items():
             if amount is not None and not 0 < amount < math.inf:
                 raise ConfigError(f"{flag} is {amount}: it must be over 0")
-        if self.extend < 0:
-            raise ConfigError(f"--extend is {self.extend}: it must be at least 0")
+            require_within(flag, amount or 0, 0, largest)
+        require_within("--extend", self.extend, 0, MOST_STEPS)
 
 
 @dataclass(frozen=True)
@@ -92,27 +118,80 @@ class Start:
     extended_from: int | None = None
 
 
-def crop_of(folder: Path, request: Request) -> int:
-    """The side of the crop in pixels: that of the run in `folder` if there is one, else asked."""
+def expect(folder: Path, request: Request) -> Recipe:
+    """The recipe of the run in `folder` if there is one, else what is asked, before any work.
+
+    Raises:
+        RunError: `folder` has results and no checkpoints.
+        TooLarge: a training as asked needs more memory than is free.
+    """
     for path in reversed(checkpoints(folder)):
         with contextlib.suppress(CheckpointError):  # create_or_resume reports damaged ones
-            return read_header(path).config.recipe.image_size
-    return preset(request.preset or "paper", request.recipe).image_size
+            return read_header(path).config.recipe
+    if not checkpoints(folder) and (finished := _finished(folder)):
+        return finished.config.recipe
+    recipe = preset(request.preset or "paper", request.recipe)
+    require_memory(recipe)
+    return recipe
+
+
+def _finished(folder: Path) -> Header | None:
+    """The model of a finished run without checkpoints; None where nothing is of any run.
+
+    Raises:
+        RunError: the folder holds results of a training that is not known to be finished.
+    """
+    results = [name for name in RESULTS if _holds(folder / name)]
+    if not results:
+        return None
+    with contextlib.suppress(CheckpointError, RunError):
+        header = read_header(folder / "model.safetensors")
+        trained = header.kind == "model" and header.config.recipe.data_fingerprint  # not imported
+        if trained and 0 < header.config.recipe.steps == header.step:
+            return header
+        if trained and header.step == 0 and results == ["model.safetensors"]:
+            return None  # initial weights, of a run that was killed as it was created
+    raise RunError(
+        f"{folder} holds {', '.join(results)} and no checkpoints to resume from: a new training "
+        "would replace what is there: choose another --out, or move it away"
+    )
+
+
+def _holds(path: Path) -> bool:
+    """Whether there is a file, or a folder that is not empty."""
+    try:
+        return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+    except OSError:  # it may not be read
+        return True
 
 
 def create_or_resume(folder: Path, request: Request, facts: DataFacts) -> Start:
     """Resumes the run in `folder` if there is one, and creates one otherwise.
 
+    Of a finished run without checkpoints there is nothing to resume, so it has no arrays.
+
     Raises:
         RunError: the run's recipe or data differ from those of the request; names the differences.
+            Or there are results without checkpoints.
         CheckpointError: there are checkpoints, and none can be read.
     """
     found = latest_good(folder)
     if found is None:
-        return _create(folder, request, facts)
+        finished = _finished(folder)
+        if finished is None:
+            return _create(folder, request, facts)
+        recipe = _matching_recipe(folder, finished.config.recipe, request, facts)
+        if request.extend:
+            raise RunError(
+                f"{folder} is finished and has no checkpoints, which --extend resumes from: "
+                "choose another --out"
+            )
+        runtime = _runtime(folder, finished.config, request)
+        return Start(Config(recipe, runtime), finished.step)
     path, header, arrays, errors = found
     for error in errors:
         log.warning(f"{error}; resuming from {path.name} instead")
+    require_filled(header.config.recipe, arrays, whole=True)
     old = header.config.recipe
     recipe = _matching_recipe(folder, old, request, facts)
     extended_from = None
@@ -155,13 +234,12 @@ def write_best(folder: Path, config: Config, engine: Engine, step: int) -> None:
 
 def _finite_state(folder: Path, engine: Engine, step: int) -> Arrays:
     state = engine.state()
-    for name, array in state.items():
-        if not np.isfinite(array).all():
-            raise Diverged(
-                f"{name} holds NaN or infinity after step {step}, which was not saved; "
-                f"the checkpoints in {folder / 'checkpoints'} are good: "
-                "start again with a lower --learning-rate or --precision fp32"
-            )
+    if fault := fault_of(state):
+        raise Diverged(
+            f"{fault} after step {step}, which was not saved; "
+            f"the checkpoints in {folder / 'checkpoints'} are good: "
+            "start again with a lower --learning-rate or --precision fp32"
+        )
     return state
 
 
@@ -221,15 +299,21 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
         asked["preset"] = request.preset
     if request.epochs is not None:
         asked["steps"] = _steps_of(request.epochs, old)
-    if changes := differences(old, override(old, asked, "the recipe")):
+    if changes := differences(old, require_values(Recipe, asked, "the recipe")):
         raise RunError(
             f"{folder} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or omit these flags to resume it"
         )
     if facts.data_fingerprint != old.data_fingerprint:
+        if facts.difference:
+            raise RunError(
+                f"{shown(folder)} holds a run on other images: {facts.difference} since it was "
+                "created: to train on the images as they are now, choose another --out; to resume, "
+                "restore them as they were"
+            )
         raise RunError(
-            f"{folder} holds a run on other images, or they have changed since it was created: "
-            "restore them, or choose another --out"
+            f"{shown(folder)} holds a run on other images, or they have changed since it was "
+            "created: restore them, or choose another --out"
         )
     return old
 
@@ -238,9 +322,11 @@ def _runtime(folder: Path, base: Config, request: Request) -> Runtime:
     """The runtime of the folder's config.toml, which users may edit, overridden by the flags."""
     path = folder / "config.toml"
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else base.to_toml()
+        text = read_regular(path, _MOST_TEXT).decode("utf-8")
+    except FileNotFoundError:
+        text = base.to_toml()
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+        raise RunError(f"cannot read {path}: {reason_of(error)}") from error
     edited = Config.from_toml(text, str(path))
     if changes := differences(base.recipe, edited.recipe):
         log.warning(
