@@ -505,7 +505,7 @@ def test_a_second_header_does_not_bypass_the_limit(tmp_path, bits, side):
     rows = [bytes(4 * 3 * bits // 8)] * 4
     path.write_bytes(png(4, 4, bits, 2, rows, ((b"IHDR", second),)))
     for reader in (read_header, read_image):
-        with pytest.raises(ImageError, match="damaged PNG header .two IHDR chunks.") as error:
+        with pytest.raises(ImageError, match="two IHDR chunks") as error:
             reader(path)
         one_line(error, path)
 
@@ -596,7 +596,8 @@ def test_suffixes_and_names_of_the_formats():
         "BMP": [".bmp"],
         "TIFF": [".tif", ".tiff"],
         "AVIF": [".avif"],
-        "JPEG 2000": [".jp2", ".j2k", ".j2c", ".jpx", ".jpf"],
+        "JPEG 2000": [".jp2", ".jpx", ".jpf"],
+        "JPEG 2000 code stream": [".j2k", ".j2c"],
         "GIF": [".gif"],
         "PNM": [".ppm", ".pgm", ".pbm", ".pnm"],
     }

@@ -10,6 +10,7 @@ bytes; messages do not name the file. The parser of TIFF is in `tiff`, that of P
 
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,8 +66,10 @@ def decoding(trouble: str = "damaged or cut off") -> Iterator[None]:
     """Turns whatever a decoder raises at damaged bytes into ImageError.
 
     A decoder of untrusted bytes may raise anything, so every exception counts: only calls into
-    third-party decoders belong inside, no code of ours.
+    third-party decoders belong inside, no code of ours. Pillow's warnings of damage are silenced
+    from here on: what matters of it becomes an error.
     """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         yield
     except MemoryError:

@@ -86,9 +86,12 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
             **options,
         ) as dataset,
     ):
-        if image.alpha is not None and driver == "GTiff":
-            # The option "alpha" would mark the first extra band.
-            dataset.colorinterp = [*dataset.colorinterp[:-1], rasterio.enums.ColorInterp.alpha]
+        if image.alpha is not None and driver != "PNG":
+            # Of GeoTIFF the option "alpha" would mark the first extra band.
+            kinds = rasterio.enums.ColorInterp
+            colours = [kinds.gray] if image.bands == 1 else [kinds.red, kinds.green, kinds.blue]
+            given = dataset.colorinterp[:-1] if driver == "GTiff" else colours
+            dataset.colorinterp = [*given, kinds.alpha]
         dataset.write(np.moveaxis(samples, 2, 0))
 
 
