@@ -208,7 +208,7 @@ def test_sixteen_bits_and_four_bands(tmp_path, features):
     def off(images):
         return -images + 1000 / 32767.5
 
-    report = report_of(model(tmp_path, off, **kinds), root, features=features)
+    report = report_of(model(tmp_path, off, **kinds), root, features=features, paired=True)
     own = values_of(report, "the model")
     for band in range(1, 5):
         assert own[f"bias{band}"] == pytest.approx(1000, abs=1)
@@ -223,7 +223,7 @@ def test_sixteen_bits_and_four_bands(tmp_path, features):
 def test_grey_images(tmp_path):
     images = smooth(4, 1, 1)
     root = write_data(tmp_path / "data", testA=images, testB=inverted(images))
-    report = report_of(model(tmp_path, keep, bands_a=1, bands_b=1), root)
+    report = report_of(model(tmp_path, keep, bands_a=1, bands_b=1), root, paired=True)
     own = values_of(report, "the model")
     untouched = values_of(report, "identity")
     assert {key: own[key] for key in untouched} == untouched
@@ -248,7 +248,7 @@ def test_two_bands_to_three(tmp_path):
     def narrow(images):
         return images[..., :2]
 
-    report = report_of(model(tmp_path, widen, narrow, bands_a=2), root)
+    report = report_of(model(tmp_path, widen, narrow, bands_a=2), root, paired=True)
     assert report.comparison.paired
     forth, back = (values_of(report, "the model", direction) for direction in DIRECTIONS)
     assert forth["psnr"] == np.inf

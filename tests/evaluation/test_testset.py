@@ -7,19 +7,21 @@ from unpaired.config import Recipe
 from unpaired.data.domains import Folder, find_data
 from unpaired.errors import DataError, ImageError
 from unpaired.evaluation import testset
-from unpaired.evaluation.testset import gather, is_paired
+from unpaired.evaluation.pairs import in_pairs
+from unpaired.evaluation.testset import gather
 from unpaired.metrics import image_set
 from unpaired.metrics.image_set import ImageSet, to_rgb
 
 
-def read(root, *, limit=0, seed=0, side=SIDE, **recipe):
+def read(root, *, limit=0, seed=0, side=SIDE, paired=None, aligned=None, **recipe):
     return gather(
-        find_data(root, need_train=False),
+        find_data(root, need_train=False, aligned=aligned),
         Recipe(**SETTLED | recipe),
         side=side,
         limit=limit,
         seed=seed,
         max_pixels=10**6,
+        paired=paired,
     )
 
 
@@ -39,10 +41,13 @@ def folder(tmp_path, *names):
         (("1.png", "2.png"), ("1.png", "2.png", "3.png"), False),
         (("1.png", "2.png", "3.png"), ("1.png", "2.png"), False),
         (("x/1.png", "y/1.png"), ("x/1.png", "y/1.png"), False),
+        (("1_A.jpg", "2_A.jpg"), ("1_B.jpg", "2_B.jpg"), True),
+        (("1_A.jpg", "2_A.jpg"), ("1_B.jpg", "2.jpg"), False),
     ],
 )
 def test_pairs_are_those_where_every_stem_has_its_own(tmp_path, a, b, paired):
-    assert is_paired(folder(tmp_path, *a), folder(tmp_path, *b)) is paired
+    found = in_pairs(folder(tmp_path, *a), folder(tmp_path, *b))
+    assert (found is not None) is paired
 
 
 def test_pairs_stand_at_one_index_whatever_their_suffixes(tmp_path):
@@ -54,7 +59,7 @@ def test_pairs_stand_at_one_index_whatever_their_suffixes(tmp_path):
         for (stem, level), suffix in zip(levels.items(), suffixes, strict=True):
             image = Pillow.new("RGB", (SIDE, SIDE), (level,) * 3)
             image.save(tmp_path / split / f"{stem}.{suffix}")
-    found = read(tmp_path)
+    found = read(tmp_path, paired=True)
     assert found.paired
     means = [found.test[domain].samples.mean(axis=(1, 2, 3)) for domain in ("a", "b")]
     np.testing.assert_allclose(means[0], sorted(levels.values()), atol=2)
@@ -124,11 +129,22 @@ def test_sizes_other_than_the_file_are_antialiased(tmp_path):
 
 def test_without_test_images_those_of_the_training_stand_in(tmp_path):
     images = smooth(4, 1)
-    root = write_data(tmp_path, trainA=images, trainB=smooth(5, 2), testB=smooth(5, 3))
-    found = read(root)
-    assert not found.held_out
+    found = read(write_data(tmp_path, trainA=images, trainB=smooth(5, 2)))
+    assert (found.held_out, found.missing) == (False, ())
     np.testing.assert_array_equal(found.test["a"].samples, images)
     assert found.test["b"].names[0].startswith("trainB")
+
+
+def test_where_one_domain_has_no_test_images_the_other_s_are_used(tmp_path, shown):
+    root = write_data(tmp_path, trainA=smooth(4, 1), trainB=smooth(5, 2), testB=smooth(5, 3))
+    found = read(root)
+    assert (found.held_out, found.missing) == (False, ("a",))
+    assert found.test["a"].names[0].startswith("trainA")
+    assert found.test["b"].names[0].startswith("testB")
+    assert "testA is missing: training images of summer stand in for it" in shown()
+    alone = write_data(tmp_path / "alone", testA=smooth(4, 1))
+    with pytest.raises(DataError, match="testB is missing, and there is no trainB"):
+        read(alone)
 
 
 def test_without_training_images_there_are_none(tmp_path):

@@ -48,8 +48,9 @@ def compare(
 
 
 def _write(report: "Report", folder: Path) -> None:
+    from unpaired.errors import shown as shown_path
     from unpaired.report.files import write_report
     from unpaired.report.text import as_text
 
     page = write_report(report, folder)
-    print(f"{as_text(report)}\n\n{page}")
+    print(f"{as_text(report)}\n\n{shown_path(page)}")

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from unpaired.config import Recipe, Runtime, choices_of
-from unpaired.errors import DataError
+from unpaired.directions import Aligned
+from unpaired.errors import ConfigError, DataError
 from unpaired.evaluation.options import OptionKeywords, Options
 from unpaired.presets import PRESETS
 from unpaired.training.keywords import RecipeKeywords, RuntimeKeywords
 
 __all__ = [
+    "AlignedFlag",
+    "Alpha",
     "Data",
     "Device",
+    "Domains",
     "Engine",
+    "Frames",
     "MaxPixels",
     "ModelPath",
     "OptionFlags",
@@ -76,6 +81,13 @@ def _flags(kind: type, names: Collection[str]) -> Any:
     for item in dataclasses.fields(kind):
         name, help = item.name, item.metadata["help"]
         hint: Any = item.type
+        if name in names and (negative := item.metadata["negative"]):
+            # True, false or neither: two flags, neither of them given by default.
+            default = item.metadata["shown"]
+            for flag, text, shown_default in ((name, help, default), (f"un{name}", negative, "")):
+                about = shown(text, default=shown_default)
+                fields.append((flag, Annotated[bool, about], dataclasses.field(default=False)))
+            continue
         if name in names and hint is bool:  # the flag turns it on, or off where it is on by default
             name, help = (f"no_{name}", f"do not {help}") if item.default else (name, help)
             fields.append((name, Annotated[bool, shown(help)], dataclasses.field(default=False)))
@@ -103,15 +115,27 @@ ModelPath = Annotated[Path, Positional, shown("a run folder or a model.safetenso
 Engine = Annotated[Literal["auto", "torch", "jax"], _shown(Options, "engine")]
 Device = Annotated[str, _shown(Options, "device")]
 Threads = Annotated[int, _shown(Options, "threads")]
+Alpha = Annotated[Literal["auto", "mask", "band"], _shown(Recipe, "alpha")]
+Frames = Annotated[Literal["reject", "first"], _shown(Recipe, "frames")]
+Domains = Annotated[tuple[str, str] | None, _shown(Options, "domains")]
+AlignedFlag = Annotated[Aligned | None, _shown(Options, "aligned")]
 MaxPixels = Annotated[int, _shown(Options, "max_pixels")]
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """The values that the user gave, by their names in the recipe, runtime or options."""
+    """The values that the user gave, by their names in the recipe, runtime or options.
+
+    Raises:
+        ConfigError: a flag and its opposite.
+    """
     given: dict[str, Any] = {}
     for name, value in vars(flags).items():
         if value is True and name.startswith("no_"):
             given[name.removeprefix("no_")] = False
+        elif value is True and name.startswith("un") and hasattr(flags, name[2:]):
+            if getattr(flags, opposite := name[2:]):
+                raise ConfigError(f"--{opposite} and --{name} exclude each other: give one of them")
+            given[opposite] = False
         elif value is not None and value is not False:
             given[name] = value
     return given

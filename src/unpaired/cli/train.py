@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-from unpaired.cli.flags import Data, MaxPixels, RecipeFlags, RuntimeFlags, given, shown, source
+from unpaired.cli.flags import (
+    AlignedFlag,
+    Data,
+    Domains,
+    MaxPixels,
+    RecipeFlags,
+    RuntimeFlags,
+    given,
+    shown,
+    source,
+)
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.presets import ABOUT, PRESETS, PresetName
 
@@ -31,6 +41,8 @@ def train(
         shown("duration, instead of --steps, which follow from 20 timed steps", "FLOAT"),
     ] = None,
     extend: Annotated[int, shown("steps to add to an existing run")] = 0,
+    domains: Domains = None,
+    aligned: AlignedFlag = None,
     skip_unreadable: Annotated[bool, shown("train without the images that cannot be read")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
@@ -46,6 +58,8 @@ def train(
         epochs=epochs,
         minutes=minutes,
         extend=extend,
+        domains=domains,
+        aligned=aligned,
         skip_unreadable=skip_unreadable,
         max_pixels=max_pixels,
     )

@@ -8,14 +8,13 @@ from typing import Literal
 from unpaired.console import counted
 from unpaired.data.layout.folder import Folder, Half, list_folder
 from unpaired.data.layout.layouts import Layout, aligned_layout, domain_names, find_layout, splits
-from unpaired.directions import DOMAINS
+from unpaired.directions import DOMAINS, Aligned
 from unpaired.errors import ConfigError, DataError, shown
 from unpaired.images.formats import SUFFIXES, Reading
 
-__all__ = ["HALVES", "Aligned", "DataSet", "Folder", "Split", "find_data", "list_folder"]
+__all__ = ["HALVES", "DataSet", "Folder", "Split", "find_data", "list_folder"]
 
 Split = Literal["train_a", "train_b", "test_a", "test_b"]
-Aligned = Literal["left-right", "right-left"]
 
 HALVES: dict[Aligned, tuple[Half, Half]] = {
     "left-right": ("left", "right"),
@@ -65,8 +64,14 @@ class DataSet:
 
     def read_as(self, reading: Reading) -> "DataSet":
         """Returns the data set, its files to be read like this."""
-        folders = {name: replace(f, reading=reading) for name, f in self.folders.items()}
-        return replace(self, **folders)
+        found = {split: replace(f, reading=reading) for split, f in self.folders.items()}
+        return replace(
+            self,
+            train_a=found["train_a"],
+            train_b=found["train_b"],
+            test_a=found.get("test_a"),
+            test_b=found.get("test_b"),
+        )
 
     def without(self, paths: Collection[Path]) -> "DataSet":
         """Returns the data set without these images.

@@ -8,6 +8,7 @@ import numpy as np
 
 from unpaired.config import DomainFacts
 from unpaired.directions import DOMAINS, Direction, Domain, target_of
+from unpaired.errors import shown
 from unpaired.evaluation.diagnose import CYCLED
 from unpaired.evaluation.testset import TestSet
 from unpaired.features.seam import FeatureNetwork, PairDistance
@@ -23,7 +24,7 @@ def summarise(models: Mapping[str, Model], tests: TestSet) -> str:
     a, b = (_count(tests, domains[d], d) for d in DOMAINS)
     names = " and ".join(facts.name for facts in domains.values())
     which = "held-out " if tests.held_out else ""
-    unsure = "" if tests.held_out else " There is no test set: the training may have seen them."
+    unsure = "" if tests.held_out else f" T{_no_test(tests)[1:]}: the training may have seen them."
     what = f"{len(models)} models" if len(models) > 1 else "A CycleGAN"
     truth = "whose true translations are known" if tests.paired else "without known translations"
     return f"{what} of {names}, on {which}images {truth}: {a}, {b}.{unsure}"
@@ -43,18 +44,14 @@ def tell_facts(
     facts = {name: _told_model(model) for name, model in models.items()}
     facts["images"] = (
         f"n = {' and '.join(_count(tests, domains[d], d) for d in DOMAINS)}"
-        + ("" if tests.held_out else ", which the training may have seen: there is no test set")
+        + ("" if tests.held_out else f", which the training may have seen: {_no_test(tests)}")
         + f"; resized to {side} x {side}, bicubic with antialiasing"
     )
-    facts["pairs"] = (
-        "every image of A has an image of the same name in B, so they are taken as pairs"
-        if tests.paired
-        else "names do not pair, so no truth is known"
-    )
+    facts["pairs"] = tests.pairs
     facts["features"] = network.name if network else "none given (--features FILE): no KID, no FID"
-    shown = "; ".join(filter(None, map(_told_view, domains.values())))
-    if shown:
-        facts["views"] = f"network and page see {shown}"
+    views = "; ".join(filter(None, map(_told_view, domains.values())))
+    if views:
+        facts["views"] = f"network and page see {views}"
     if lpips:
         facts["LPIPS"] = lpips.name
     floors = _counts(tests.floor, directions, domains)
@@ -91,11 +88,17 @@ def _count(tests: TestSet, facts: DomainFacts, domain: Domain) -> str:
     return f"{len(tests.test[domain])} of {facts.name}"
 
 
+def _no_test(tests: TestSet) -> str:
+    if not tests.missing:
+        return "there is no test set"
+    return f"there is no test{tests.missing[0].upper()}, so training images stand in for it"
+
+
 def _told_model(model: Model) -> str:
     recipe = model.config.recipe
     weights = f"running mean, decay {recipe.ema:g}" if model.weights == "ema" else "last step"
     return (
-        f"{model.path.parent.name}/{model.path.name}: preset {recipe.preset}, step "
+        f"{shown(model.path.parent.name)}/{shown(model.path.name)}: preset {recipe.preset}, step "
         f"{model.step:,}, {recipe.precision}, training seed {recipe.seed}, weights: {weights}"
     )
 

@@ -15,7 +15,7 @@ from unpaired.config import (
     check,
     option,
 )
-from unpaired.data.domains import Aligned
+from unpaired.directions import Aligned
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
 from unpaired.errors import ConfigError
 

@@ -1,17 +1,19 @@
 """The images of an evaluation: squares of one size on disk, so that memory does not grow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from unpaired.config import Recipe
-from unpaired.console import counted, progress
+from unpaired.console import counted, log, progress
 from unpaired.data.batches import load_whole
 from unpaired.data.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Direction, Domain, source_of, target_of
-from unpaired.errors import DataError, ImageError
+from unpaired.errors import DataError, ImageError, shown
 from unpaired.evaluation.options import FEWEST
+from unpaired.evaluation.pairs import CHANCE, SIDE, agreement, alike, in_pairs, some_neighbours
 from unpaired.images.disk_array import disk_array
 from unpaired.images.image import from_signed
 from unpaired.metrics.catalogue import ClassMaps
@@ -20,7 +22,7 @@ from unpaired.seasons.dataset import find_truth
 from unpaired.seasons.landscapes import CLASSES
 from unpaired.streams import SAMPLE, stream
 
-__all__ = ["REFERENCE", "TestSet", "gather", "is_paired"]
+__all__ = ["REFERENCE", "TestSet", "gather"]
 
 REFERENCE = 1000  # training images, at most, for floors and baselines
 
@@ -33,9 +35,11 @@ class TestSet:
 
     test: dict[Domain, ImageSet]
     train: dict[Domain, ImageSet]  # in random order; a domain without images is omitted
-    paired: bool  # images of one index are true translations of each other, by their file names
-    held_out: bool  # False where there is no test set and training images are used instead
+    paired: bool  # images of one index are true translations of each other
+    held_out: bool  # False where training images of a domain stand in for missing test images
     classes: ClassMaps | None = None  # of the test images, where they are known
+    pairs: str = ""  # why they are pairs, or are not
+    missing: tuple[Domain, ...] = ()  # domains without test images, where the other has some
 
     def sources(self, direction: Direction) -> ImageSet:
         """The test images to translate."""
@@ -61,31 +65,96 @@ class TestSet:
 
 
 def gather(
-    data: DataSet, recipe: Recipe, *, side: int, limit: int, seed: int, max_pixels: int
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    side: int,
+    limit: int,
+    seed: int,
+    max_pixels: int,
+    paired: bool | None = None,
 ) -> TestSet:
     """Reads the images of a data set at `side` x `side` pixels, resized with antialiasing.
+
+    Where one domain alone has test images, training images of the other stand in for its own; where
+    none has, those of both.
 
     Args:
         recipe: bands and depth of the domains.
         limit: images of each test set at most, drawn by `seed` (0: all); else at least 3.
+        paired: whether images of equal names are pairs; None: if the data set says so, or if names
+            and contents agree (see `pairs`).
 
     Raises:
-        DataError: a domain has fewer than 3 images.
+        DataError: a domain has fewer than 3 images, or `paired` and names that do not pair.
         ImageError: an image cannot be read, or its bands do not fit.
     """
-    held_out = data.test_a is not None and data.test_b is not None
-    test_a, test_b = data.train_a, data.train_b
-    if data.test_a is not None and data.test_b is not None:
-        test_a, test_b = data.test_a, data.test_b
-    for folder in (test_a, test_b):
+    held = [data.test_a is not None, data.test_b is not None]
+    missing = tuple(d for d, is_held in zip(DOMAINS, held, strict=True) if not is_held)
+    test_a, test_b = data.test_a or data.train_a, data.test_b or data.train_b
+    for folder, domain in ((test_a, "A"), (test_b, "B")):
         if len(folder) < FEWEST:
-            available = counted(len(folder), "image")
-            raise DataError(f"{folder.root}: {available} to evaluate on: give {FEWEST} or more")
-    paired = is_paired(test_a, test_b)
+            what = f"test{domain} is missing, and there is no train{domain}"
+            if len(folder):
+                what = f"{counted(len(folder), 'image')} to evaluate on"
+            raise DataError(f"{shown(folder.root)}: {what}: give {FEWEST} or more")
+    if len(missing) == 1:
+        (absent,), (given,) = missing, set(DOMAINS) - set(missing)
+        log.warning(
+            f"test{absent.upper()} is missing: training images of {recipe.domains[absent].name} "
+            f"stand in for it, beside test{given.upper()}"
+        )
+
+    def load(folder: Folder, index: int, domain: Domain, side: int) -> np.ndarray:
+        return _load(folder, index, recipe.domains[domain].bands, side, max_pixels)
+
+    def agree(pairs: Sequence[tuple[int, int]]) -> float:
+        """The share of shuffles that agree as well as the pairs do."""
+        blocks = some_neighbours(len(pairs))
+        found = []
+        with progress("comparing images of equal names", sum(map(len, blocks)), unit="pairs") as m:
+            for block in blocks:
+                places_a, places_b = zip(*(pairs[index] for index in block), strict=True)
+                a = [load(test_a, place, "a", SIDE) for place in places_a]
+                b = [load(test_b, place, "b", SIDE) for place in places_b]
+                found.append(alike(a, b))
+                m.advance(len(block))
+        return agreement(found, seed)
+
+    pairs = in_pairs(test_a, test_b)
+    reason = ""
+    if paired is False:
+        pairs, reason = None, "none, as asked (--unpaired)"
+    elif paired:
+        if pairs is None:
+            raise DataError(
+                f"--paired: {shown(test_a.root)} ({len(test_a)}) and {shown(test_b.root)} "
+                f"({len(test_b)}) do not hold the same names: rename the images, or omit --paired"
+            )
+        reason = "images of equal names, as asked (--paired)"
+    elif pairs is None or len(missing) == 1:
+        pairs, reason = None, "names do not pair, so no truth is known"
+    elif data.paired:
+        reason = "images of equal names: the data set says so"
+    elif (chance := agree(pairs)) < CHANCE:
+        reason = (
+            "images of equal names: their edges agree beyond chance "
+            f"({chance:.2g} of random pairs agree as well)"
+        )
+        log.info(f"taken for pairs: {reason}; if they are not pairs, give --unpaired")
+    else:
+        pairs = None
+        reason = (
+            "none: names are equal, but contents agree no better than by chance "
+            f"({chance:.2g} of random pairs agree as well), so no truth is known"
+        )
+        log.info(f"pairs: {reason}; if they are pairs, give --paired")
     chosen_a, chosen_b = (_draw(len(f), limit, seed, i) for i, f in ((0, test_a), (1, test_b)))
-    if paired:
+    if pairs is None:
+        order_a, order_b = _by_stem(test_a), _by_stem(test_b)
+    else:
         chosen_b = chosen_a
-    order_a, order_b = _by_stem(test_a), _by_stem(test_b)
+        order_a, order_b = (list(order) for order in zip(*pairs, strict=True))
     plan: list[tuple[Folder, list[int], Domain]] = [
         (test_a, [order_a[i] for i in chosen_a], "a"),
         (test_b, [order_b[i] for i in chosen_b], "b"),
@@ -99,25 +168,21 @@ def gather(
             kind = np.uint16 if facts.depth == 16 else np.uint8
             samples = disk_array((len(indices), side, side, facts.bands), kind)
             for place, index in enumerate(indices):
-                signed = _load(folder, index, facts.bands, side, max_pixels)
+                signed = load(folder, index, domain, side)
                 samples[place] = from_signed(signed, 16 if facts.depth == 16 else 8)
                 meter.advance()
-            sets.append(ImageSet(samples, tuple(folder.names[index] for index in indices)))
+            sets.append(ImageSet(samples, tuple(shown(folder.names[index]) for index in indices)))
     tests, train = (dict(zip(DOMAINS, two, strict=True)) for two in (sets[:2], sets[2:]))
-    classes = _classes(test_a, tests["a"]) if paired else None
+    names = [test_a.names[order_a[i]] for i in chosen_a]
+    classes = _classes(test_a, names, tests["a"]) if pairs else None
     known = {domain: images for domain, images in train.items() if len(images)}
-    return TestSet(tests, known, paired, held_out, classes)
+    half = missing if len(missing) == 1 else ()
+    return TestSet(tests, known, pairs is not None, not missing, classes, reason, half)
 
 
-def is_paired(a: Folder, b: Folder) -> bool:
-    """Whether every stem of A has its B and vice versa; a few shared names are chance."""
-    stems_a, stems_b = ([PurePosixPath(name).stem for name in f.names] for f in (a, b))
-    return sorted(stems_a) == sorted(stems_b) and len(set(stems_a)) == len(stems_a)
-
-
-def _classes(folder: Folder, images: ImageSet) -> ClassMaps | None:
+def _classes(folder: Folder, names: Sequence[str], images: ImageSet) -> ClassMaps | None:
     """The class maps of test images, where they are known at the size of the evaluation."""
-    found = find_truth(folder.root, images.names)
+    found = find_truth(folder.root, names)
     if found is None or found[0].shape != images.samples.shape[:3]:
         return None
     return (*found, CLASSES)
@@ -146,7 +211,7 @@ def _load(folder: Folder, index: int, bands: int, side: int, max_pixels: int) ->
         one = load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)
         return one.reshape(one.shape[1:])
     except ImageError as error:
-        path = str(folder.path(index))
-        if path in str(error):
+        path = folder.path(index)
+        if str(path) in str(error) or shown(path) in str(error):
             raise
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{shown(path)}: {error}") from error

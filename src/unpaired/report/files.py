@@ -12,7 +12,7 @@ from unpaired.images.image import to_signed
 from unpaired.report.page import LONGEST, render, shrunk
 from unpaired.report.report import Report
 from unpaired.report.text import plain
-from unpaired.storage import atomic_path
+from unpaired.storage import atomic_path, sweep, uninterrupted
 
 __all__ = ["contact_sheet", "write_report"]
 
@@ -21,7 +21,7 @@ def write_report(report: Report, folder: Path) -> Path:
     """Writes `report.json`, the contact sheet `pictures.png` and, last, the page `index.html`.
 
     All files are complete under temporary names before the first is renamed, so a failure leaves
-    an older report as it was.
+    an older report as it was, and so does an interrupt, which waits until all are renamed.
 
     Returns:
         The path of the page.
@@ -30,12 +30,15 @@ def write_report(report: Report, folder: Path) -> Path:
         RunError: a file cannot be written.
     """
     page = folder / "index.html"
+    sweep(folder, age=3600)
     with (
+        uninterrupted(),
         atomic_path(page) as index,
         atomic_path(folder / "pictures.png") as sheet,
         atomic_path(folder / "report.json") as table,
     ):
-        index.write_text(render(report), encoding="utf-8")
+        # Names that are no text are escaped; `json.dumps` does so by itself.
+        index.write_text(render(report), encoding="utf-8", errors="backslashreplace")
         contact_sheet(report).save(sheet, format="PNG")
         table.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     return page

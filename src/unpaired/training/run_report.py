@@ -7,7 +7,7 @@ from unpaired.console import log
 from unpaired.data.domains import DataSet
 from unpaired.directions import DIRECTIONS
 from unpaired.engines.seam import Engine
-from unpaired.errors import UnpairedError
+from unpaired.errors import shown
 from unpaired.evaluation.evaluate import evaluate_models
 from unpaired.evaluation.options import FEWEST, Options
 from unpaired.report.files import write_report
@@ -46,6 +46,7 @@ def write_run_report(
     )
     try:
         report = evaluate_models({"the model": model}, data, options, engine.judge)
-        log.info(f"report: {write_report(report, folder / 'report')}")
-    except (UnpairedError, OSError, MemoryError) as error:
-        log.warning(f"no report: {str(error) or type(error).__name__}")
+        log.info(f"report: {shown(write_report(report, folder / 'report'))}")
+    except Exception as error:  # whatever fails here, the training is done and saved
+        log.warning(f"no report: {shown(str(error) or type(error).__name__)}")
+        log.debug("why there is no report:", exc_info=True)

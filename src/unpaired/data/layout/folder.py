@@ -6,7 +6,7 @@ folders, the folders of systems and network drives, and run and report folders o
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,7 +16,7 @@ from unpaired.errors import DataError, ImageError, reason_of, shown
 from unpaired.images.formats import SUFFIXES, Reading, read_image
 from unpaired.images.image import Image
 
-__all__ = ["Folder", "Half", "is_system", "list_folder", "own_folder", "subfolders"]
+__all__ = ["Folder", "Half", "is_system", "list_folder", "subfolders", "walk"]
 
 Half = Literal["left", "right"]
 """The half of an image that shows a domain, where every file shows both side by side."""
@@ -28,7 +28,7 @@ _SYSTEM = {
     "network trash folder", "temporary items", "__pycache__", "thumbs.db", "desktop.ini",
 }  # fmt: skip
 _OF_RUN = ("checkpoints", "samples", "report")  # folders of a run that may hold images
-_RUN = {"model.safetensors", "metrics.jsonl", "data.json", "checkpoints"}
+_RUN = {"model.safetensors", "metrics.jsonl", "checkpoints"}
 _REPORT = {"index.html", "report.json", "pictures.png"}
 
 
@@ -80,7 +80,7 @@ class Folder:
         lines = []
         if hidden := [(name, count) for name, count in self.omitted if count]:
             total = counted(sum(count for _, count in hidden), "image")
-            lines.append(f"{title}: {total} omitted, not part of the data: {_listed(hidden)}")
+            lines.append(f"{title}: {total} omitted, not part of the data: {_listed(hidden, 12)}")
         places = Counter(str(PurePosixPath(name).parent) for name in self.names)
         if len(places) > 1:
             named = [("." if name == "." else name, n) for name, n in places.most_common()]
@@ -96,9 +96,8 @@ def list_folder(root: Path, *, closed: Callable[[OSError], None] | None = None) 
     """Lists all images below `root`; follows links to folders, enters each folder once.
 
     Files are listed by their suffix and not opened: what only looks like an image, a pipe or a
-    device too, is found by the check of the data. Hidden files and folders, system folders and run
-    and report folders are omitted; if `root` is itself a run folder, its images of samples and
-    report are.
+    device too, is found by the check of the data. Hidden files and folders, system folders, report
+    folders, and in run folders their samples, report and checkpoints are omitted and counted.
 
     Raises:
         DataError: a folder that cannot be read, unless `closed` takes such errors.
@@ -107,32 +106,48 @@ def list_folder(root: Path, *, closed: Callable[[OSError], None] | None = None) 
     def fail(error: OSError) -> None:
         raise DataError(f"{shown(error.filename)}: {reason_of(error)}") from error
 
-    entered: set[str] = set()
     names: list[str] = []
     others: list[str] = []
-    omitted: dict[str, int] = {}
-    for folder, below, files in os.walk(root, followlinks=True, onerror=closed or fail):
-        place = os.path.realpath(folder)
+    omitted: Counter[str] = Counter()
+    for folder, files, gone, own in walk(root, closed or fail):
+        for path in gone:
+            name = path.name if is_system(path.name) else path.relative_to(root).as_posix()
+            omitted[name] += _count(path)
+        for name in files:
+            path = folder / name
+            if is_system(name):
+                omitted["hidden files"] += path.suffix.lower() in SUFFIXES
+            elif path.suffix.lower() in SUFFIXES:
+                names.append(path.relative_to(root).as_posix())
+            elif not own:
+                others.append(path.relative_to(root).as_posix())
+    return Folder(root, tuple(sorted(names)), tuple(sorted(others)), tuple(omitted.most_common()))
+
+
+def walk(
+    root: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str], list[Path], bool]]:
+    """Walks the folders below `root` that may hold data; each is entered once, links included.
+
+    Yields:
+        A folder, the names of its files, the folders that are omitted (those in it, or itself), and
+        whether it is a run folder.
+    """
+    entered: set[str] = set()
+    for name, below, files in os.walk(root, followlinks=True, onerror=onerror):
+        folder, place = Path(name), os.path.realpath(name)
         if place in entered:
             below.clear()
             continue
         entered.add(place)
-        own = own_folder({*below, *files})
-        if own and Path(folder) != root:
-            omitted[_relative(folder, root)] = _count(Path(folder))
+        kind = _own({*below, *files})
+        if kind == "report" and folder != root:
             below.clear()
+            yield folder, [], [folder], False
             continue
-        gone = [n for n in below if is_system(n) or (own == "run" and n in _OF_RUN)]
-        for name in gone:
-            omitted[_relative(Path(folder, name), root)] = _count(Path(folder, name))
-        below[:] = sorted(set(below) - set(gone))
-        for name in files:
-            path = Path(folder, name)
-            if not is_system(name):
-                (names if path.suffix.lower() in SUFFIXES else others).append(_relative(path, root))
-            elif path.suffix.lower() in SUFFIXES:
-                omitted["hidden files"] = omitted.get("hidden files", 0) + 1
-    return Folder(root, tuple(sorted(names)), tuple(sorted(others)), tuple(sorted(omitted.items())))
+        gone = {n for n in below if is_system(n) or (kind == "run" and n in _OF_RUN)}
+        below[:] = sorted(set(below) - gone)
+        yield folder, files, [folder / n for n in sorted(gone)], kind == "run"
 
 
 def is_system(name: str) -> bool:
@@ -144,13 +159,6 @@ def is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def own_folder(names: Collection[str]) -> Literal["run", "report"] | None:
-    """Tells by the names in a folder whether it is a run folder or a report; else None."""
-    if "config.toml" in names and not _RUN.isdisjoint(names):
-        return "run"
-    return "report" if _REPORT.issubset(names) else None
-
-
 def subfolders(root: Path) -> dict[str, Path]:
     """Returns the folders in `root` that may hold data, by their names in lower case.
 
@@ -159,16 +167,21 @@ def subfolders(root: Path) -> dict[str, Path]:
     """
     try:
         found = sorted(root.iterdir(), reverse=True)
-        own = own_folder({path.name for path in found}) == "run"
+        run = _own({path.name for path in found}) == "run"
         return {
             path.name.lower(): path
             for path in found
-            if not (is_system(path.name) or (own and path.name in _OF_RUN))
-            and path.is_dir()
-            and not ((path / "config.toml").exists() and own_folder(os.listdir(path)))
+            if not (is_system(path.name) or (run and path.name in _OF_RUN)) and path.is_dir()
         }
     except OSError as error:
         raise DataError(f"{shown(error.filename or root)}: {reason_of(error)}") from error
+
+
+def _own(names: Collection[str]) -> Literal["run", "report"] | None:
+    """Tells by the names in a folder whether it is a run folder or a report; else None."""
+    if "config.toml" in names and not _RUN.isdisjoint(names):
+        return "run"
+    return "report" if _REPORT.issubset(names) else None
 
 
 def _count(folder: Path) -> int:
@@ -176,10 +189,6 @@ def _count(folder: Path) -> int:
     return sum(
         Path(name).suffix.lower() in SUFFIXES for _, _, files in os.walk(folder) for name in files
     )
-
-
-def _relative(path: Path | str, root: Path) -> str:
-    return Path(path).relative_to(root).as_posix()
 
 
 def _listed(counts: list[tuple[str, int]], most: int = 6) -> str:

@@ -10,14 +10,13 @@ the domains: A and B, or any others where exactly two folders qualify, or those 
     A/images B/images
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unpaired.data.layout.folder import Half, is_system, subfolders
-from unpaired.directions import DOMAINS, Domain
+from unpaired.data.layout.folder import Half, is_system, subfolders, walk
+from unpaired.directions import DOMAINS, Domain, can_be_a_name
 from unpaired.errors import DataError, shown
 from unpaired.images.formats import SUFFIXES
 
@@ -113,7 +112,7 @@ def domain_names(a: str, b: str) -> tuple[str, str]:
         DataError: a control character or a line break in a name.
     """
     for name in (a, b):
-        if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
+        if name and not can_be_a_name(name.encode(errors="replace").decode()):
             raise DataError(
                 f"{shown(name)}: a control character in the name of a folder, which would be that "
                 "of a domain: rename the folder"
@@ -211,14 +210,7 @@ def _with_images(root: Path) -> list[str]:
 
 
 def _has_images(folder: Path) -> bool:
-    entered: set[str] = set()
-    for path, below, files in os.walk(folder, followlinks=True):
-        if any(_is_image(name) for name in files):
-            return True
-        place = os.path.realpath(path)
-        below[:] = [name for name in below if place not in entered and not is_system(name)]
-        entered.add(place)
-    return False
+    return any(_is_image(name) for _, files, _, _ in walk(folder) for name in files)
 
 
 def _images_at(root: Path) -> Iterator[str]:
