@@ -1,6 +1,7 @@
 """Weights files: content is read back to the last bit, or rejected."""
 
 import json
+import os
 import zlib
 
 import numpy as np
@@ -14,6 +15,7 @@ from unpaired.checkpoint import (
     Header,
     checkpoint_path,
     checkpoints,
+    fault_of,
     generators,
     latest_good,
     prune,
@@ -22,11 +24,11 @@ from unpaired.checkpoint import (
     write,
 )
 from unpaired.config import Config, Runtime
-from unpaired.errors import CheckpointError
+from unpaired.errors import CheckpointError, RunError
 from unpaired.presets import preset
 
 CONFIG = Config(
-    preset("tiny", {"name_a": 'é "quoted" \\ \n', "cycle": 0.1, "seed": 2**40}), Runtime(threads=3)
+    preset("tiny", {"name_a": 'é "quoted" \\ #', "cycle": 0.1, "seed": 2**40}), Runtime(threads=3)
 )
 PENDING = {"losses": [{"x": 0.1}], "evaluations": {"best": None, "firing": ["collapse"]}}
 HEADER = Header("checkpoint", CONFIG, 7, "ema", PENDING, "torch 9, cpu, x86")
@@ -224,6 +226,85 @@ def test_a_header_with_a_value_that_cannot_be_is_rejected(tmp_path, name, value)
         read_header(path)
 
 
+# ---- numbers that no training gives ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["generator_ab.x", "discriminator_b.x", "ema.generator_ba.x"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -2e6])
+def test_weights_beyond_all_are_rejected_whatever_their_sum(tmp_path, name, value):
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, {name: np.array([0.5, -1e6, 1e6])})
+    assert read(path)[0] == HEADER
+    write(path, HEADER, {"a": np.zeros(2), name: np.array([[0.5, value]], np.float32)})
+    kind = "numbers beyond 1,000,000" if np.isfinite(value) else "NaN or infinity"
+    assert rejection(path).endswith(f"cannot be used: {name} holds {kind}")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("moment1.generator_ab.x", np.array([np.inf])), ("pool_a", np.array([np.nan])),
+        ("generator_ab.x", np.array([1])), ("ema.generator_ab.x", np.array([True])),
+        ("updates", np.array(np.nan)), ("updates", np.array(-1)), ("updates", np.array([3])),
+        ("updates", np.array(2**62)), ("updates", np.array(True)), ("moment2.x\ny", np.array([1])),
+    ],
+)  # fmt: skip
+def test_a_state_that_cannot_be_is_rejected(tmp_path, name, array):
+    write(tmp_path / "x.safetensors", HEADER, {name: array})
+    rejection(tmp_path / "x.safetensors")
+    assert fault_of({name: array})
+    assert not fault_of({f"other.{name}": array})
+
+
+def test_a_state_is_what_it_may_be():
+    state = {"moment2.x": np.array([1e30]), "pool_a": np.zeros((0, 3)), "updates": np.array(10**9)}
+    assert fault_of(state | {"ema.generator_ab.x": np.array(0.5, np.float16)}) == ""
+
+
+# ---- headers without end, files that are none -----------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["[[]," * 60, '{"a":' * 101, " " * 2001])
+def test_a_header_of_millions_is_rejected_unread(tmp_path, monkeypatch, text):
+    assert (checkpoint._MOST_HEADER, checkpoint._MOST_TABLES) == (64_000_000, 1_000_000)
+    monkeypatch.setattr(checkpoint, "_MOST_HEADER", 2000)
+    monkeypatch.setattr(checkpoint, "_MOST_TABLES", 100)
+    foreign(tmp_path / "x.safetensors", text)
+    monkeypatch.setattr(json, "loads", lambda text: pytest.fail("it was parsed"))
+    assert "longer than that of any training" in rejection(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kind", "pickle"),
+        ("weights", "best"),
+        ("step", -1),
+        ("step", 10**30),
+        ("made_on", "x" * 5000),
+    ],
+)  # fmt: skip
+def test_a_header_value_out_of_its_range_is_rejected(tmp_path, name, value):
+    path, arrays = tmp_path / "x.safetensors", {"x": np.zeros(3)}
+    foreign(path, signed(HEADER.to_json() | {name: value}, arrays), arrays)
+    assert f"no valid {name!r}" in rejection(path)
+
+
+def test_a_file_larger_than_the_free_memory_is_rejected(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    write(path, HEADER, {"x": np.zeros(2_000_000)})
+    monkeypatch.setattr(checkpoint, "free", lambda: 15_000_000)
+    with pytest.raises(RunError, match=r"needs 0.0 GB of memory and 0.0 GB are free"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    path = tmp_path / "x.safetensors"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    assert "is not a regular file" in rejection(path)
+
+
 # ---- format 1, of version 0.1 -------------------------------------------------------------
 
 
@@ -351,6 +432,15 @@ def test_checkpoints_are_in_order_of_steps(run):
     assert steps_of(run) == [9, 10, 200, 1000]
     assert checkpoints(run)[0] == run / "checkpoints" / "step-00000009.safetensors"
     assert checkpoints(run / "nothing") == []
+
+
+def test_steps_of_more_digits_are_later(tmp_path):
+    for step in (99_999_999, 100_000_000, 1_000_000_000):
+        checkpoint_path(tmp_path, step).parent.mkdir(exist_ok=True)
+        checkpoint_path(tmp_path, step).touch()
+    assert steps_of(tmp_path) == [99_999_999, 100_000_000, 1_000_000_000]
+    prune(tmp_path, 1, newest=100_000_000)
+    assert steps_of(tmp_path) == [100_000_000, 1_000_000_000]
 
 
 @pytest.mark.parametrize(

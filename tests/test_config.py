@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from itertools import pairwise
-from typing import Literal, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,7 @@ from unpaired.config import (
     Recipe,
     Runtime,
     check,
+    choices_of,
     differences,
     drop_quiet,
     option,
@@ -302,6 +303,50 @@ def test_bounds_stand_with_their_fields(values, told):
 
 
 # ---- differences, help --------------------------------------------------------------------
+
+
+# ---- nothing is without end ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", [Recipe, Runtime, Options])
+def test_every_field_has_a_bound(table):
+    for item in dataclasses.fields(table):
+        kinds = {item.type, *get_args(item.type)}
+        if kinds & {int, float} and not choices_of(item):
+            assert item.metadata["at_most"] or item.metadata["below"], item.name
+        elif str in kinds and not choices_of(item):
+            assert item.metadata["longest"] <= 4096
+
+
+@pytest.mark.parametrize("value", [10**18, 10**400, 1e308, "x" * 10**6])
+@pytest.mark.parametrize("table", [Recipe, Runtime])
+def test_absurd_values_are_one_short_line(table, value):
+    for item in dataclasses.fields(table):
+        if (item.name, value) == ("seed", 10**18):
+            continue
+        with pytest.raises(ConfigError) as error:
+            override(table(), {item.name: value}, "config.toml")
+        assert len(str(error.value)) <= 400
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "recipe = 3", "[[runtime]]", "[recipe]\nwidth = 1" + "0" * 5000, "[recipe]\nwidth = 1e308",
+        "x = " + "[" * 10**5, "[recipe]\nname_a = '" + "x" * 10**6, "[runtime]\nthreads = 100000",
+        "runtime.threads = 0x" + "f" * 5000, "[runtime]\nworkers = [0x" + "f" * 5000 + "]",
+        "[recipe" + ".a" * 20_000 + "]", "[recipe]\nwidth" + ".a" * 2000 + " = 3", "\0",
+        "[runtime]\nkeep = 1e400", "\"\\u0000\\n\" = 3", "[recipe]\n'" + "y" * 1000 + "' = 3",
+        "[runtime]\nfeatures = '" + "f" * 5000 + "'", "[recipe]\nseed = 1979-05-27",
+        "[recipe]\ndiscriminator_layers = 100000000000", "[runtime]\nengine = [[[[[[[1]]]]]]]",
+    ],
+)  # fmt: skip
+def test_files_of_nonsense_are_one_short_line(text):
+    with pytest.raises(ConfigError) as error:
+        Config.from_toml(text, "config.toml")
+    assert len(str(error.value)) <= 400
+    assert str(error.value).isprintable()
 
 
 def test_differences_name_flags_in_order():

@@ -7,6 +7,7 @@ written.
 
 import errno
 import json
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -158,8 +159,8 @@ def fault_of(arrays: Mapping[str, np.ndarray]) -> str:
         if array.dtype.kind != "f":
             return f"{quoted(name)[1:-1]} holds no floating-point numbers"
         # NaN is neither below nor above anything, and remains in a minimum.
-        least, most = array.min(initial=0), array.max(initial=0)
-        if not (-np.inf < least and most < np.inf):
+        least, most = float(array.min(initial=0)), float(array.max(initial=0))
+        if not (-math.inf < least and most < math.inf):
             return f"{quoted(name)[1:-1]} holds NaN or infinity"
         if name.startswith(_NETWORKS) and max(-least, most) > _LARGEST:
             return f"{quoted(name)[1:-1]} holds numbers beyond {_LARGEST:,.0f}"

@@ -1,0 +1,93 @@
+"""Networks that cannot fit into the memory, or cannot be those of a file, are never built."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from conftest import SMALL
+from unpaired.config import Runtime
+from unpaired.engines import choice
+from unpaired.engines.choice import make_engine, make_translator, require_memory
+from unpaired.engines.seam import initial_state, require_filled
+from unpaired.errors import CheckpointError, TooLarge
+from unpaired.presets import preset
+
+CPU = Runtime(device="cpu", threads=1)
+BANDS = {"bands_a": 3, "bands_b": 3}
+HUGE = [{"width": 4096}, {"blocks": 1000, "width": 1024}, {"discriminator_width": 4096},
+        {"batch_size": 65_536, "pool_size": 0}, {"pool_size": 65_536}]  # fmt: skip
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets the memory that is free, in GB."""
+    return lambda amount: monkeypatch.setattr(choice, "free", lambda: int(amount * 1e9))
+
+
+@pytest.mark.parametrize("values", HUGE)
+def test_a_training_beyond_the_memory_is_one_line_at_once(free, monkeypatch, values):
+    free(32)
+    monkeypatch.setattr(choice, "_classes", lambda framework: pytest.fail("it was built"))
+    recipe = preset("paper", BANDS | values)
+    for check in (require_memory, lambda recipe: make_engine(recipe, CPU)):
+        with pytest.raises(TooLarge) as error:
+            check(recipe)
+        line = str(error.value)
+        assert line.startswith("a training of --width ")
+        assert "GB of memory and 32.0 GB are free: give smaller ones" in line
+        assert all(f"--{name.replace('_', '-')} {value}" in line for name, value in values.items()
+                   if name != "discriminator_width")  # fmt: skip
+
+
+def test_networks_beyond_the_memory_do_not_translate(free, monkeypatch):
+    free(32)
+    monkeypatch.setattr(choice, "_classes", lambda framework: pytest.fail("it was built"))
+    with pytest.raises(TooLarge, match="the networks of --width 4096"):
+        make_translator(preset("paper", BANDS | {"width": 4096}), CPU)
+
+
+def test_presets_fit_into_two_gigabytes(free):
+    free(2)
+    for name in ("paper", "small", "tiny"):
+        require_memory(preset(name, BANDS))
+
+
+def test_the_activations_of_a_batch_count_on_a_cpu(free, monkeypatch):
+    class OnHost:
+        memory = "host"
+
+        def __init__(self, recipe, runtime):
+            pass
+
+    monkeypatch.setattr(choice, "_classes", lambda framework: (OnHost, OnHost))
+    free(8)
+    recipe = preset("paper", BANDS | {"batch_size": 1000, "pool_size": 0, "image_size": 128})
+    with pytest.raises(TooLarge, match="a step of "):
+        make_engine(recipe, CPU)
+    assert make_engine(recipe, dataclasses.replace(CPU, engine="jax")).memory == "host"
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_the_estimate_is_at_least_what_a_state_holds(name, free):
+    pytest.importorskip(name, reason=f"the {name} engine is not installed")
+    recipe = preset("tiny", SMALL | BANDS | {"width": 16})
+    engine = make_engine(recipe, dataclasses.replace(CPU, engine=name))
+    state = initial_state(engine.state(), 0)
+    held = sum(array.nbytes for array in state.values())
+    free(2.9 * held / 1e9)
+    with pytest.raises(TooLarge):
+        require_memory(recipe)
+    free(4 * held / 1e9)
+    require_memory(recipe)
+    require_filled(recipe, state, whole=True)
+
+
+@pytest.mark.parametrize(("values", "whole"), [
+    ({"width": 4096}, False), ({"blocks": 1000}, False), ({"discriminator_width": 4096}, True),
+])  # fmt: skip
+def test_a_recipe_that_its_file_cannot_fill_is_rejected_unbuilt(values, whole):
+    recipe, arrays = preset("paper", BANDS | values), {"x": np.zeros(1000)}
+    with pytest.raises(CheckpointError, match="does not fit the recipe: its networks have"):
+        require_filled(recipe, arrays, whole=whole)
+    require_filled(preset("tiny", BANDS), {}, whole=whole)  # few: each name is looked at later
