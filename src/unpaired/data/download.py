@@ -187,7 +187,7 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
             if error.code in (408, 425, 429) or error.code >= 500:
                 raise _Broken(said) from error
             raise Unavailable(f"cannot fetch {url}: {said}") from error
-        except (ValueError, InvalidURL) as error:
+        except (ValueError, OverflowError, InvalidURL) as error:  # such as a port of 99999
             said = str(error) if address == url else "its server redirects to no valid address"
             raise Unavailable(f"cannot fetch {url}: {said}") from error
         except (OSError, HTTPException) as error:

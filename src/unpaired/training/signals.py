@@ -36,7 +36,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
         log.info("stopping after this step; a second signal stops at once and loses unsaved steps")
-        signal.signal(number, before[signal.Signals(number)])
+        for each, handler in before.items():  # of the other signal, too: either is the second
+            signal.signal(each, handler)
 
     for number in before:
         signal.signal(number, ask)
