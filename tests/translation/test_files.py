@@ -14,8 +14,8 @@ import pytest
 
 from small_images import assert_negative, names_in, put
 from unpaired.errors import RunError, TooLarge
-from unpaired.images.formats import read_image
-from unpaired.images.image import to_signed
+from unpaired.images.formats import read_image, write_image
+from unpaired.images.image import Image, to_signed
 from unpaired.translation import files
 from unpaired.translation.files import translate_files
 
@@ -41,6 +41,25 @@ def test_one_bad_image_does_not_stop_the_others(model, photos, out):
     assert "--format" in failed["photo"]
     assert names_in(out) == {f"{k:02d}.png" for k in range(12) if k not in (3, 5, 7)}
     assert len(summary.done) == 9
+
+
+def test_an_image_that_becomes_nan_fails_alone(model, inverters, photos, out, monkeypatch):
+    for k in range(3):
+        put(photos / f"{k}.png", seed=k)
+    write_image(photos / "white.png", Image(np.full((8, 8, 3), 255, np.uint8)))
+    usual = inverters[-1].translate
+
+    def broken(images, direction):
+        result = usual(images, direction)
+        result[(images == 1).all(axis=(1, 2, 3))] = np.nan
+        return result
+
+    monkeypatch.setattr(inverters[-1], "translate", broken)
+    summary = translate_files(model, [photos], out, to="b")
+    ((path, reason),) = summary.failed
+    assert (path.name, len(summary.done)) == ("white.png", 3)
+    assert "give NaN or infinity for it" in reason
+    assert names_in(out) == {"0.png", "1.png", "2.png"}
 
 
 def test_an_image_beyond_the_limits_fails_alone(model, photos, out, monkeypatch):

@@ -61,6 +61,34 @@ def test_of_a_checkpoint_without_ema_the_last_weights_are_taken(inverters, model
     assert set(inverters[-1].loaded) == {"generator_ab.w"}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_weights_that_no_training_gives_are_rejected(inverters, model_file, value):
+    arrays = {"generator_ab.w": np.ones(3, np.float32), "generator_ba.w": np.float32([1, value])}
+    with pytest.raises(CheckpointError, match=r"cannot be used: generator_ba\.w holds "):
+        load(model_file(arrays=arrays))
+    assert inverters == []
+
+
+def test_a_recipe_beyond_its_weights_is_rejected_before_anything_is_built(inverters, model_file):
+    with pytest.raises(CheckpointError, match="does not fit the recipe: its networks have"):
+        load(model_file(width=4096, blocks=1000))
+    assert inverters == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_results_that_are_no_numbers_fail(model, inverters, monkeypatch, value):
+    usual = inverters[-1].translate
+
+    def broken(images, direction):
+        result = usual(images, direction)
+        result[0, 3, 4, 1] = value
+        return result
+
+    monkeypatch.setattr(inverters[-1], "translate", broken)
+    with pytest.raises(ImageError, match="give NaN or infinity for it"):
+        model.translate(np.zeros((9, 8, 3), np.uint8), to="b")
+
+
 def test_files_that_are_not_models_are_rejected(inverters, model_file, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         load(tmp_path / "nothing.safetensors")
