@@ -105,8 +105,8 @@ def test_rates_begin_whole_never_rise_and_stay_within_0_and_1(steps, epoch_steps
 
 @settings(deadline=None, max_examples=200)
 @given(
-    name_a=st.text(),
-    name_b=st.text("\"\\\n\r\t\b\x00\x1f\x7f\x85\u2028\ue001\U000e0001\U0001f600é#'[]"),
+    name_a=st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])),
+    name_b=st.text("\"\\\ue001\U000e0001\U0001f600é#'[]"),
     cycle=st.floats(0, 1e6),
     rate=st.floats(0, 1),
     seed=st.integers(0, 2**63),

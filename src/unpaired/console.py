@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from unpaired.errors import shown
+
 __all__ = ["Progress", "Verbosity", "counted", "duration", "log", "progress", "show"]
 
 Verbosity = Literal["silent", "quiet", "normal", "verbose"]
@@ -34,9 +36,12 @@ _LEVELS: Mapping[Verbosity, int] = {
 
 
 def _write(line: str) -> None:
-    """Writes a line on standard error. A full disk behind it is no reason to stop the work."""
+    """Writes a line, or several, on standard error, control characters escaped.
+
+    A full disk behind it is no reason to stop the work.
+    """
     try:
-        print(line, file=sys.stderr, flush=True)
+        print("\n".join(map(shown, line.split("\n"))), file=sys.stderr, flush=True)
     except BrokenPipeError:
         raise
     except OSError:

@@ -376,3 +376,48 @@ def test_the_leaks_of_summer2winter_are_found():
             if path.startswith(f"test{side}/")
         ]
         assert len(leaks) == count
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "told"),
+    [
+        (0, 4095, np.uint16, "6.2 % of the range of 16 bits (.*multiply by 16)"),
+        (0, 16383, np.uint16, "25 % of the range of 16 bits (.*multiply by 4)"),
+        (32768, 36000, np.uint16, "4.9 % .*subtract 32,7.*then multiply by 2"),
+        (0, 3, np.uint8, "1.2 % of the range of 8 bits (0 to 3 of 255).*multiply by 85"),
+        (0, 255, np.uint8, None),
+        (0, 65535, np.uint16, None),
+        (40, 220, np.uint8, None),
+    ],
+)
+def test_the_used_range_is_told(tmp_path, low, high, dtype, told):
+    rng = np.random.default_rng(0)
+    for side in "AB":
+        for index in range(3):
+            pixels = rng.integers(low, high, (40, 40, 1), dtype, endpoint=True)
+            put(tmp_path / f"train{side}" / f"{index}.png", pixels)
+    report = check(find_data(tmp_path)).report()
+    assert "range of the bits used: " in report
+    lines = [line for line in report.splitlines() if "the samples fill" in line]
+    assert len(lines) == (2 if told else 0)
+    parts = told.split(".*") if told else []
+    assert all(part in line for line in lines for part in parts)
+    assert report.endswith("no problems found") is not bool(told)
+
+
+def test_one_bright_sample_does_not_hide_a_little_range(tmp_path):
+    for side in "AB":
+        pixels = noise(64, 64, 1, dtype=np.uint16) // 16
+        pixels[3, 5] = 65535
+        put(tmp_path / f"train{side}" / "1.png", pixels)
+    assert "fill 6.2 % of the range" in check(find_data(tmp_path)).report()
+
+
+def test_one_file_of_other_bits_is_listed(healthy):
+    put(healthy / "trainA" / "deep.png", noise(32, 40, 1, dtype=np.uint16) // 20)
+    result = check(find_data(healthy))
+    assert found(result, healthy) == [("mixed bits", ("trainA/deep.png",))]
+    assert result.problems[0].reason == "16 bits, while most have 8; fills 5 % of its range"
+    assert result.facts["train_a"].depth == 16
+    assert result.stopping == ()
+    assert "write all images in the same bits" in result.report()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from unpaired.cli.interrupts import end_on_signals, leave
-from unpaired.errors import UnpairedError
+from unpaired.errors import UnpairedError, shown
 
 __all__ = ["main"]
 
@@ -86,8 +86,9 @@ def _run(words: Sequence[str], program: bool) -> None:
 
 
 def _tell(line: object) -> None:
+    text = "\n".join(map(shown, f"unpaired: {line}".split("\n")))
     with contextlib.suppress(OSError):  # a full disk, a closed terminal
-        print(f"unpaired: {line}", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def _discard_output() -> None:

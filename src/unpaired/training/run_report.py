@@ -1,5 +1,6 @@
 """The report of a run, written at its end and, if asked for, at its evaluations."""
 
+import traceback
 from pathlib import Path
 
 from unpaired.config import Config
@@ -49,4 +50,4 @@ def write_run_report(
         log.info(f"report: {shown(write_report(report, folder / 'report'))}")
     except Exception as error:  # whatever fails here, the training is done and saved
         log.warning(f"no report: {shown(str(error) or type(error).__name__)}")
-        log.debug("why there is no report:", exc_info=True)
+        log.debug("%s", traceback.format_exc())
