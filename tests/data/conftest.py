@@ -3,7 +3,8 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -125,3 +126,41 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     http.shutdown()
     thread.join()
     http.server_close()
+
+
+Answer = Callable[[Callable[[bytes], object], int], object]
+"""Answers a request, by a function that sends bytes until the connection is closed; its number."""
+
+
+@pytest.fixture
+def raw_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], str]]:
+    """Starts a server on the loopback that sends what it is told; returns its address."""
+    monkeypatch.setenv("no_proxy", "*")
+    closed = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def serve(listening: socket.socket, answer: Answer) -> None:
+        with listening:
+            for number in range(50):
+                while not closed.is_set():
+                    with suppress(TimeoutError):
+                        connection, _ = listening.accept()
+                        break
+                else:
+                    return
+                with connection, suppress(OSError):
+                    connection.settimeout(5)
+                    if connection.recv(1 << 16):
+                        answer(connection.sendall, number)
+
+    def start(answer: Answer) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.settimeout(0.05)
+        threads.append(threading.Thread(target=serve, args=(listening, answer)))
+        threads[-1].start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/set.zip"
+
+    yield start
+    closed.set()
+    for thread in threads:
+        thread.join()

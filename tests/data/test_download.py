@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -19,6 +20,7 @@ from unpaired.data.download import Limits, Unavailable, download, forget, sha256
 from unpaired.errors import DataError, RunError
 
 QUICK = Limits(timeout=5, failures=3, pause=0)
+ODD_NOTE = '{"url": 1, "validator": ["x"], "total": "10"}'
 CONTENT = random.Random(1).randbytes(300_000)
 
 
@@ -168,7 +170,7 @@ def test_without_a_validator_nothing_is_resumed(server, part):
     assert "Range" not in server.requests[1]
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"url": 1}', "null"])
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"url": 1}', "null", "[" * 5000, ODD_NOTE])
 def test_a_beginning_of_unknown_origin_is_not_used(server, part, note):
     server.content = CONTENT
     part.write_bytes(b"something else")
@@ -302,6 +304,127 @@ def test_a_silent_server_is_given_up_and_the_beginning_kept(server, part):
     assert part.stat().st_size > 0
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {  # the beginning of an answer, what follows it again and again, seconds between
+    "head": (b"HTTP/1.1 200 OK\r\nX: ", b"y", 0.05),
+    "100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0),
+    "slow 100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"y", 0.05),
+    "chunks": (CHUNKED, b"1\r\ny\r\n", 0.05),
+    "extensions": (CHUNKED, b"1;" + b"e" * 60_000 + b"\r\ny\r\n", 0.01),
+    "trailer": (CHUNKED + b"1\r\ny\r\n0\r\n", b"t: t\r\n", 0),
+    "redirect": (b"HTTP/1.1 302 Found\r\nX: ", b"y", 0.05),
+}
+
+
+@pytest.mark.parametrize("where", ENDLESS)
+def test_a_server_that_drips_or_never_ends_is_given_up(raw_server, part, where):
+    beginning, again, pause = ENDLESS[where]
+
+    def answer(send, number):
+        send(beginning)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            send(again)
+            time.sleep(pause)
+
+    url = raw_server(answer)
+    limits = Limits(timeout=0.3, failures=3, pause=0, patience=0.5, block=1 << 14)
+    began = time.monotonic()
+    assert "too slowly" in refused(Unavailable, url, part, limits=limits)
+    assert time.monotonic() - began < 4  # each answer would last 5 s
+
+
+def test_a_server_that_gives_a_byte_a_connection_is_given_up(server, part):
+    server.content, server.breaks_after = CONTENT, [1] * 1000
+    assert "times in a row" in refused(DataError, server.url, part)
+    assert len(server.requests) == QUICK.failures
+
+
+def test_patience_ends_before_the_attempts(server, part, monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    server.status = [503] * 100
+    limits = Limits(failures=100, patience=0)
+    assert "503" in refused(Unavailable, server.url, part, limits=limits)
+    assert len(server.requests) == 1
+
+
+def redirecting(place):
+    """Answers every request by a redirect."""
+    return lambda send, _: send(b"HTTP/1.1 302 Found\r\nLocation: " + place + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (b"file:///etc/passwd", "not a web address"),
+        (b"ftp://127.0.0.1/set.zip", "not a web address"),
+        (b"data:,x", "not a web address"),
+        (b"FILE:/etc/passwd", "not a web address"),
+        (b"javascript:x", "not a web address"),
+        (b"http://[", "not a web address"),
+        (b"", "not a web address"),
+        (b"http://127.0.0.1:99999/", "no valid address"),
+        (b"http://127.0.0.1:x/", "no valid address"),
+        (b"/set.zip", "redirects more than 5 times"),
+        (b"?again", "redirects more than 5 times"),
+    ],
+)
+def test_redirects_lead_to_web_addresses_and_to_an_end(raw_server, part, place, reason):
+    assert reason in refused(Unavailable, raw_server(redirecting(place)), part)
+
+
+def test_a_redirect_without_an_address_and_one_to_an_insecure_one_are_refused(raw_server, part):
+    url = raw_server(lambda send, _: send(b"HTTP/1.1 307 Moved\r\n\r\n"))
+    assert "not a web address" in refused(Unavailable, url, part)
+    with pytest.raises(Unavailable, match="from https to http, which is not secure"):
+        module._redirected("https://a/x", "https://a/x", "http://a/x")
+    assert module._redirected("http://a/x", "http://a/x", "https://b/y z") == "https://b/y%20z"
+
+
+def test_a_redirect_is_followed_and_what_it_leads_to_is_resumed(server, raw_server, part):
+    server.content, server.breaks_after = CONTENT, [100_000]
+    download(raw_server(redirecting(server.url.encode())), part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert server.requests[1]["Range"] == "bytes=100000-"
+
+
+@pytest.mark.parametrize(
+    ("lines", "body", "reason"),
+    [
+        (b"Content-Length: " + b"9" * 5000, b"", "5000 digits"),
+        (b"Content-Length: " + b"9" * 18, b"", "over the limit"),
+        (b"Transfer-Encoding: chunked", b"-5\r\nhello\r\n", "the connection broke"),
+        (b"Transfer-Encoding: chunked", b"-1\r\n" + bytes(1 << 20), "the connection broke"),
+        (b"Transfer-Encoding: chunked", b"9" * 5000, "the connection broke"),
+        (b"X: y\r\n" * 200, b"", "the connection broke"),
+    ],
+)
+def test_odd_lengths_are_one_line(raw_server, part, lines, body, reason):
+    url = raw_server(lambda send, _: send(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n" + body))
+    with pytest.raises(DataError) as caught:
+        download(url, part, limits=QUICK)
+    assert reason in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("lines", ["bytes */" + "9" * 5000, f"bytes {'9' * 5000}-9/10"])
+def test_odd_ranges_are_one_line(raw_server, part, lines):
+    answers = [f"HTTP/1.1 {code} X\r\nContent-Range: {lines}\r\n\r\n" for code in (416, 206)]
+    for answer in answers:
+        url = raw_server(lambda send, _, answer=answer: send(answer.encode()))
+        with pytest.raises(DataError) as caught:
+            download(url, part, limits=QUICK)
+        assert len(str(caught.value)) < 300
+
+
+def test_what_a_server_says_is_sent_back_only_if_it_is_plain(server, part):
+    server.content, server.etag, server.breaks_after = CONTENT, '"' + "x" * 5000 + '"', [100_000]
+    download(server.url, part, limits=QUICK)
+    assert part.read_bytes() == CONTENT
+    assert "If-Range" not in server.requests[1]
+
+
 def test_a_connection_that_is_not_secure_is_refused_at_once(server, part):
     url = server.url.replace("http", "https")
     assert "secure" in refused(Unavailable, url, part)
@@ -315,6 +438,9 @@ ODD_ADDRESSES = [
     "http:///a",
     "http://[1",
     "http://a/ü",
+    "http://127.0.0.1:99999/a",
+    "http://127.0.0.1:x/a",
+    f"http://{'a' * 70}.invalid/",
 ]
 
 

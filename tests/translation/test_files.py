@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from small_images import assert_negative, names_in, put
@@ -92,6 +93,49 @@ def test_memory_that_runs_out_in_a_batch_is_asked_of_each(inverters, model, phot
     summary = translate_files(model, [photos], out, to="b")
     assert [path.name for path, _ in summary.failed] == ["4.png"]
     assert len(summary.done) == 5
+
+
+def test_georeferencing_that_is_lost_is_told_once(model, photos, out, caplog):
+    pixels = np.full((8, 8, 3), 77, np.uint8)
+    tags = {"a": {33550: (2.0, 2.0, 0.0)}, "b": {42113: "0"}, "c": {34264: (1.0,) * 16}, "d": {}}
+    photos.mkdir()
+    for name, tag in tags.items():
+        PIL.Image.fromarray(pixels).save(photos / f"{name}.tif", tiffinfo=tag)
+    (photos / "c.tif").write_bytes((photos / "c.tif").read_bytes()[:-20])  # it fails, and is named
+    summary = translate_files(model, [photos], out, to="b")
+    assert len(summary.done) == 3
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("2 images had georeferencing")
+    assert "is not in the output" in line
+    caplog.clear()
+    translate_files(model, [photos / "d.tif"], out, to="b", overwrite=True)
+    assert caplog.records == []
+
+
+def test_the_time_left_is_not_estimated_by_the_first_image(
+    inverters, model, photos, out, monkeypatch, shown
+):
+    for k in range(12):
+        put(photos / f"{k:02d}.png", seed=k)
+    (photos / "03.png").write_bytes(b"")
+    for k in range(4):
+        put(out / f"{k:02d}.png")  # these fail before any work
+    now, translate = [0.0], inverters[-1].translate
+
+    def compiling(images, direction):
+        now[0] += 2.5 if inverters[-1].shapes else 600
+        return translate(images, direction)
+
+    monkeypatch.setattr("unpaired.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("unpaired.console.LINE_EVERY", 0)
+    inverters[-1].translate = compiling
+    assert len(translate_files(model, [photos], out, to="b", batch_size=1).done) == 8
+    lines = shown().splitlines()
+    assert lines[0] == "images 5/12"
+    assert lines[-1].startswith("images 12/12, 0.")
+    left = [line.split(", ")[2] for line in lines if "left" in line]
+    assert left[0].endswith(" s left")
+    assert len(left) >= 6
 
 
 # ---- batches, threads, memory -------------------------------------------------------------------

@@ -173,6 +173,7 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
     web, address = opener(), url
     for _ in range(limits.redirects + 1):
         try:
+            _ = urlsplit(address).port  # a ValueError unless it is a number that a port can have
             request = urllib.request.Request(address, headers=dict(headers))
             answer: Answer = web.open(request, timeout=limits.timeout)
             return answer
@@ -187,7 +188,7 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
             if error.code in (408, 425, 429) or error.code >= 500:
                 raise _Broken(said) from error
             raise Unavailable(f"cannot fetch {url}: {said}") from error
-        except (ValueError, OverflowError, InvalidURL) as error:  # such as a port of 99999
+        except (ValueError, OverflowError, InvalidURL) as error:
             said = str(error) if address == url else "its server redirects to no valid address"
             raise Unavailable(f"cannot fetch {url}: {said}") from error
         except (OSError, HTTPException) as error:
