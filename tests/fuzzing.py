@@ -1,9 +1,14 @@
 """What the fuzzers share: a seed and a time limit for each case, and mutated bytes."""
 
+import json
 import random
 import resource
 import signal
+import subprocess
+import sys
+from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +70,31 @@ def mutated(draw, data):
         elif draw.random() < 0.2:
             del data[at:]
     return bytes(data)
+
+
+def limit_memory(mebibytes):
+    """Lets this process take so much more from now on: beyond it, memory is refused."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (mebibytes << 20), resource.RLIM_INFINITY))
+
+
+def in_processes(file, cases, batch=500):
+    """Runs `run(first, count)` of a test's file in processes of their own; adds their outcomes.
+
+    Short runs have the seeds from 0 on, long ones begin at a random one, which is printed.
+    """
+    module, folder = Path(file).stem, str(Path(file).parent)
+    first = random.randrange(10**9) if cases > 1000 else 0
+    print(f"first seed {first}")
+    total = Counter()
+    for start in range(first, first + cases, batch):
+        count = min(batch, first + cases - start)
+        code = f"import json, sys; sys.path[:0] = {sys.path!r}; sys.path[:0] = [{folder!r}]\n"
+        code += f"import {module}; print(json.dumps({module}.run({start}, {count})))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60 + 2 * count
+        )
+        assert done.returncode == 0, f"seeds from {start}: {done.stderr[-2000:]}"
+        total.update(json.loads(done.stdout.splitlines()[-1]))
+    print(dict(total))
+    return total
