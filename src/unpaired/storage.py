@@ -144,8 +144,8 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
+        for late in came[:1]:
+            signal.raise_signal(late)
 
 
 def sweep(*folders: Path, age: float = 0.0) -> None:

@@ -296,6 +296,13 @@ def test_a_refused_connection_is_said_after_some_tries(part, monkeypatch):
     assert "refuses" in refused(Unavailable, f"http://127.0.0.1:{port}/set.zip", part)
 
 
+def test_a_proxy_of_an_unknown_kind_is_named_at_once(part, monkeypatch):
+    monkeypatch.setenv("http_proxy", "socks9://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("waited"))
+    assert "unknown url type: socks9" in refused(Unavailable, "http://set.invalid/a", part)
+
+
 def test_a_silent_server_is_given_up_and_the_beginning_kept(server, part):
     server.content, server.hold = CONTENT, threading.Event()
     limits = Limits(timeout=0.1, failures=2, pause=0)

@@ -200,6 +200,8 @@ def test_many_small_files_count_together(place):
     many = zipped({f"trainA/{index}.jpg": PICTURE for index in range(40)})
     assert "more than 100000 bytes" in refused(place, many, unpacked_bytes=100_000)
     assert "40 entries" in refused(place, many, entries=39)
+    deep = zipped({f"{index}/b/c/d/e/1.jpg": b"" for index in range(40)})
+    assert "files and folders are over the limit of 200" in refused(place, deep, entries=200)
 
 
 def test_a_bomb_that_lies_about_its_size_does_not_get_far(place):

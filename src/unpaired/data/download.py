@@ -48,7 +48,7 @@ class Limits:
     """Bytes of a block: what counts as progress."""
     failures: int = 5
     """Consecutive broken connections that together brought less than a block."""
-    patience: float = 90.0
+    patience: float = 60.0
     """Seconds of broken connections without a new block."""
     redirects: int = 5
     pause: float = 1.0
@@ -197,6 +197,8 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
                 raise Unavailable(
                     f"cannot fetch {url}: its server is not found (is there a network?)"
                 ) from error
+            if isinstance(reason, str):  # a proxy of an unknown kind
+                raise Unavailable(f"cannot fetch {url}: {reason}") from error
             if isinstance(reason, ssl.SSLError):
                 raise Unavailable(f"cannot fetch {url}: no secure connection: {reason}") from error
             raise _Broken(_in_words(reason)) from error

@@ -121,7 +121,7 @@ def _members(
         len(parts) == 1 or parts[0].casefold() in _SPLITS for parts in members
     ):
         members = {parts[1:]: info for parts, info in members.items()}
-    _require_distinct(archive, members)
+    _require_distinct(archive, members, limits.entries)
     return members
 
 
@@ -144,8 +144,8 @@ def _fault(info: zipfile.ZipInfo, parts: Parts) -> str | None:
     return None
 
 
-def _require_distinct(archive: Path, members: Iterable[Parts]) -> None:
-    """Rejects names that are equal on file systems that ignore case."""
+def _require_distinct(archive: Path, members: Iterable[Parts], most: int) -> None:
+    """Rejects names that are equal on file systems that ignore case, and more than `most` names."""
     spellings: dict[Parts, Parts] = {}
     files: set[Parts] = set()
     folders: set[Parts] = set()
@@ -153,6 +153,8 @@ def _require_distinct(archive: Path, members: Iterable[Parts]) -> None:
         folded = tuple(normalize("NFC", part).casefold() for part in parts)
         folders.update(folded[:depth] for depth in range(1, len(parts)))
         files.add(folded)
+        if len(spellings) > most:
+            raise _rejection(archive, f"files and folders are over the limit of {most}")
         for depth in range(1, len(parts) + 1):
             other = spellings.setdefault(folded[:depth], parts[:depth])
             if other != parts[:depth]:
