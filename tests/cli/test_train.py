@@ -47,6 +47,8 @@ def test_epochs_and_extend(fake_engine, data, tmp_path, said, rejected):
     assert read_header(checkpoints(run)[-1]).step == 9
     line = rejected(*command, "--seed", "1")
     assert line.startswith(f"{run} holds a run of another recipe (--seed 0 -> 1): ")
+    line = rejected(*command, "--image-size", "64")  # whatever the load size
+    assert line.startswith(f"{run} holds a run of another recipe (--image-size 8 -> 64): ")
 
 
 def test_skip_unreadable(fake_engine, data, tmp_path, said):
