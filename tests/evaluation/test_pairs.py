@@ -1,12 +1,13 @@
 """Pairs are what is declared or asked for, or what agrees in names and contents beyond chance."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from small_models import SETTLED, SIDE, inverted, model, smooth, write_all, write_data
+from small_models import SETTLED, SIDE, inverted, model, smooth, write_all
 from unpaired.cli.main import main
 from unpaired.config import Recipe
 from unpaired.data.source import find_source
@@ -154,5 +155,15 @@ def test_names_that_are_no_text(tmp_path, monkeypatch, capsys):
     (folder / "report" / "report.json").read_text("utf-8").encode()
 
 
-def test_write_data_shares_names(tmp_path):
-    assert read(write_data(tmp_path, testA=smooth(6, 1), testB=inverted(smooth(6, 1)))).paired
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared/data beside the checkout")
+def test_photographs(tmp_path):
+    """Facades and their labels are recognised; two seasons, renamed alike, are no pairs."""
+    for name, paired in (("facades", True), ("summer2winter_yosemite", False)):
+        for split in ("testA", "testB"):
+            (tmp_path / name / split).mkdir(parents=True)
+            for number, path in enumerate(sorted((SHARED / name / split).iterdir())[:60]):
+                (tmp_path / name / split / f"{number}.jpg").symlink_to(path)
+        assert read(tmp_path / name).paired is paired

@@ -172,7 +172,8 @@ def _found(layout: Layout, found: dict[str, Folder], given: Path) -> str:
         folders = [folder for key, folder in found.items() if key.endswith(side)]
         places = " and ".join(shown(folder.root.relative_to(given)) for folder in folders)
         half = f", the {folders[0].half} halves" if layout.halves else ""
-        told.append(f"{side} is {name} ({places or 'no images'}{half})")
+        called = side if name == side else f"{side} is {name}"
+        told.append(f"{called} ({places or 'no images'}{half})")
     return f"domains in {shown(given)}: {', '.join(told)}"
 
 

@@ -87,9 +87,7 @@ def evaluate_models(
     directions = _common_directions(models)
     network, lpips = _networks(options)
     if not isinstance(data, DataSet):
-        data = find_source(
-            data, need_train=False, domains=options.domains, aligned=options.aligned
-        )
+        data = find_source(data, need_train=False, domains=options.domains, aligned=options.aligned)
         if data.found:
             log.info(data.found)
         # The names of folders in alphabetical order, for example, may not be the model's order.

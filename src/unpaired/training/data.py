@@ -161,9 +161,12 @@ def _facts(result: CheckResult, image_size: int, skip_unreadable: bool) -> DataF
         paths = {train.path(index) for index in range(len(train))}
         if paths and paths <= small:
             side = max(min(facts.smallest) // 4 * 4, 8)
+            every = f"all {len(paths):,} images of {name} are"
+            if len(paths) == 1:
+                every = f"the one image of {name} is"
             raise DataError(
-                f"{shown(train.root)}: all {len(paths):,} images of {name} are smaller than the "
-                f"crop of {image_size} pixels: give --load-size {side} --image-size {side}, "
+                f"{shown(train.root)}: {every} smaller than the crop of {image_size} pixels: "
+                f"give --load-size {side} --image-size {side}, "
                 "or larger images"
             )
     counts: Counter[str] = Counter()

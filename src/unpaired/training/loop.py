@@ -322,7 +322,7 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
 def _ending(step: int, remembered: Remembered) -> str:
     """How a finished run ended."""
     best = f", best at step {remembered.best_step}" if remembered.best_step else ""
-    return (f"stopped early at step {step}" if remembered.stopped else f"{step} steps") + best
+    return (f"stopped early at step {step}" if remembered.stopped else counted(step, "step")) + best
 
 
 def _due(done: int, every: int) -> bool:

@@ -37,7 +37,7 @@ from unpaired.config import (
     require_values,
     require_within,
 )
-from unpaired.console import log
+from unpaired.console import counted, log
 from unpaired.engines.choice import require_memory
 from unpaired.engines.seam import Arrays, Engine, require_filled
 from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError, reason_of, shown
@@ -204,7 +204,7 @@ def create_or_resume(folder: Path, request: Request, facts: DataFacts) -> Start:
         extended_from = header.step  # below the old total if the run stopped early
         recipe = replace(recipe, steps=header.step + request.extend)
     if request.minutes:
-        log.info(f"--minutes was measured when the run was created: {old.steps} steps")
+        log.info(f"--minutes was measured when the run was created: {counted(old.steps, 'step')}")
     config = Config(recipe, _runtime(folder, header.config, request))
     return Start(config, header.step, arrays, header.pending, header.made_on, extended_from)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
+from unpaired.console import counted
 from unpaired.data.checked.look import Look, common_bands, range_of
 from unpaired.data.checked.problem import Problem, ProblemKind
 from unpaired.data.checked.range import percent
@@ -47,7 +48,7 @@ def _mixed_bands(looks: list[Look]) -> Iterator[Problem]:
     common = common_bands(looks) if looks else 0
     for look in looks:
         if look.bands != common and {look.bands, common} != {1, 3}:
-            reason = f"{look.bands} bands, while most have {common}"
+            reason = f"{counted(look.bands, 'band')}, while most have {common}"
             yield Problem("mixed bands", (look.path,), reason)
 
 

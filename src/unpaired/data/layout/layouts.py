@@ -25,9 +25,8 @@ __all__ = ["Layout", "aligned_layout", "domain_names", "find_layout", "splits"]
 _TEST = ("test", "val", "valid", "validation")
 _SPLITS = {"train", "training", "testing", "dev", "eval", "evaluation", *_TEST}
 _KNOWN = (
-    "trainA + trainB (or train_A, A_train, train/A, A; any two names for A and B), alone or in one "
-    "more folder; or give the two folders themselves, or choose two of several with --domains; "
-    "where every image shows both domains side by side, give --aligned left-right"
+    "trainA + trainB, train/A + train/B or A + B (any two names); else give the two folders, "
+    "choose two of several with --domains, or split side-by-side images with --aligned left-right"
 )
 _DEEPEST = 4  # folders around a layout, at most
 
@@ -49,14 +48,14 @@ def find_layout(root: Path, domains: tuple[str, str] | None) -> Layout:
         DataError: none is found, or several; two names that cannot be told apart.
     """
     if domains is not None and domains[0].casefold() == domains[1].casefold():
-        raise DataError(f"--domains {domains[0]} {domains[1]}: give two different names")
+        raise DataError(f"--domains {shown(' '.join(domains))}: give two different names")
     if found := _in(root, domains, root):
         return found
     if domains is None:
         raise DataError(
             f"{shown(root)}: no known layout of two domains ({_seen(root)}): need {_KNOWN}"
         )
-    missing = " and ".join(domains)
+    missing = shown(" and ".join(domains))
     raise DataError(
         f"{shown(root)}: no folders of the domains {missing} in it or in its train ({_seen(root)})"
     )
