@@ -83,6 +83,7 @@ class ImageFormat:
     alpha: bool = True  # False: transparency is dropped when writing
     longest: int = 2**31 - 1  # pixels a side
     lossy: bool = False  # `quality` applies
+    weight: float = 1  # for the limit of pixels: memory of the decoder, relative to that of PNG
     options: Mapping[str, Any] = field(default_factory=dict)  # of Pillow's `save`
 
 
@@ -92,17 +93,17 @@ FORMATS = (
                 alpha=False, longest=65500, lossy=True, options={"subsampling": 0}),
     ImageFormat("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", PngImageFile, parse_png, driver="PNG"),
     ImageFormat("WebP", (".webp",), rb"(?s)RIFF....WEBP", WebPImageFile, parse_webp,
-                longest=16383, options={"lossless": True, "exact": True}),
+                longest=16383, weight=2, options={"lossless": True, "exact": True}),
     ImageFormat("BMP", (".bmp",), rb"BM", BmpImageFile, alpha=False),
     ImageFormat("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", TiffImageFile, parse_tiff,
                 driver="GTiff", many_bands=True, options={"compression": "tiff_adobe_deflate"}),
     ImageFormat("AVIF", (".avif",), rb"(?s)....ftyp(avi[fs]|m[is]f1....(....){,8}avi[fs])",
                 AvifImageFile, parse_avif, feature="avif", longest=65536, lossy=True,
-                options={"subsampling": "4:4:4"}),
+                weight=1.5, options={"subsampling": "4:4:4"}),
     ImageFormat("JPEG 2000", (".jp2", ".jpx", ".jpf"), rb"\0\0\0\x0cjP  \r\n\x87\n",
-                Jpeg2KImageFile, parse_jpeg2000, driver="JP2OpenJPEG"),
+                Jpeg2KImageFile, parse_jpeg2000, weight=2.5, driver="JP2OpenJPEG"),
     ImageFormat("JPEG 2000 code stream", (".j2k", ".j2c"), rb"\xff\x4f\xff\x51",
-                Jpeg2KImageFile, parse_jpeg2000, driver="JP2OpenJPEG", written=False),
+                Jpeg2KImageFile, parse_jpeg2000, weight=2.5, driver="JP2OpenJPEG", written=False),
     ImageFormat("GIF", (".gif",), rb"GIF8[79]a", GifImageFile, parse_gif, written=False),
     ImageFormat("PNM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6][\s#]", PpmImageFile, parse_pnm,
                 read_pnm, written=False),
@@ -191,7 +192,8 @@ def read_image(
     """Reads the image at `path`, upright.
 
     The size is checked against `max_pixels` before anything is decoded, and what was decoded
-    against the header. Pixels of more than 8 bytes count as several.
+    against the header. Pixels count as more than one where they take more than 8 bytes, or where
+    decoding takes more memory than that of PNG: with the default limit it is below 1.5 GiB.
 
     Args:
         path: a regular file.
@@ -211,7 +213,7 @@ def read_image(
     with _opened(path) as file:
         format, stated = _parse(file)
         header = _settled(stated, reading, bands)
-        _require_room(header, os.fstat(file.fileno()).st_size, max_pixels)
+        _require_room(format, header, os.fstat(file.fileno()).st_size, max_pixels)
         image = _decode(path, file, format, header)
         # A band that was marked as transparency, and is none, is one more than the header counts.
         bands = image.bands - (header.marked and image.alpha is None)
@@ -244,7 +246,9 @@ def _settled(header: ImageHeader, reading: Reading, bands: int | None) -> ImageH
     return header
 
 
-def _require_room(header: ImageHeader, file_size: int, max_pixels: int) -> None:
+def _require_room(
+    format: ImageFormat, header: ImageHeader, file_size: int, max_pixels: int
+) -> None:
     """The gate that every image passes before it is decoded.
 
     Raises:
@@ -252,10 +256,11 @@ def _require_room(header: ImageHeader, file_size: int, max_pixels: int) -> None:
     """
     pixels = header.height * header.width
     each = (header.bands + header.alpha) * header.depth // 8
-    if pixels * max(each, 8) > 8 * max_pixels:
+    counted = round(pixels * max(each / 8, format.weight))
+    if counted > max_pixels:
         size = f"{header.width} x {header.height} pixels"
         if pixels <= max_pixels:
-            size += f" of {each} bytes each, which count as {pixels * each // 8},"
+            size += f" of {format.name}, {each} bytes each, count as {counted} by their memory and"
         raise TooLarge(
             f"{size} are over the limit of {max_pixels}: if you trust the file, raise it with"
             " --max-pixels"

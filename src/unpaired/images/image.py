@@ -115,9 +115,13 @@ def over_white(image: Image) -> Pixels:
     if image.alpha is None:
         return image.pixels
     white = 255 if image.depth == 8 else 65535
-    alpha = image.alpha[:, :, np.newaxis].astype(np.uint32)
-    blend = (image.pixels * alpha + white * (255 - alpha) + 127) // 255
-    return blend.astype(image.pixels.dtype)
+    blend = np.empty_like(image.pixels)
+    rows = max(2**22 // image.size[1], 1)  # at a time: the products need four times the memory
+    for top in range(0, image.size[0], rows):
+        part = slice(top, top + rows)
+        alpha = image.alpha[part, :, np.newaxis].astype(np.uint32)
+        blend[part] = (image.pixels[part] * alpha + white * (255 - alpha) + 127) // 255
+    return blend
 
 
 def is_mask(band: NDArray[Any]) -> bool:

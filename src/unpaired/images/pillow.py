@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,7 +33,7 @@ def decode(file: BinaryIO, header: ImageHeader, decoder: Decoder) -> Image:
     Raises:
         ImageError: damaged, or another image than its header describes.
     """
-    _silence_libtiff()
+    _prepare_pillow()
     with _pillow_limit_lifted(header.height * header.width):
         with decoding():
             file.seek(0)
@@ -66,10 +67,15 @@ def _require_size(image: PIL.Image.Image, header: ImageHeader) -> None:
 
 
 @cache
-def _silence_libtiff() -> None:
-    """Has Pillow's libtiff print nothing to the terminal; its errors are exceptions, too."""
-    with contextlib.suppress(OSError, AttributeError):  # it may be linked in without a name
-        library = ctypes.CDLL(PIL.Image.core.__file__)
+def _prepare_pillow() -> None:
+    """Has Pillow's libtiff print nothing to the terminal; its errors are exceptions, too.
+
+    Also has Pillow take memory in blocks that go back to the system at once, also from threads.
+    """
+    core = import_module("PIL._imaging")
+    core.set_block_size(2**26)
+    with contextlib.suppress(OSError, AttributeError):  # libtiff may be linked in without names
+        library = ctypes.CDLL(core.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             getattr(library, name)(None)
 
@@ -89,30 +95,48 @@ def from_pil(image: PIL.Image.Image) -> Image:
     with decoding():
         image.load()
     orientation = _exif_orientation(image)
-    alpha: NDArray[Any] | None = None
     transparency = image.info.get("transparency")
     mode = _CONVERTED.get(image.mode)
     if image.mode == "P":
         mode, transparency = ("RGBA" if image.has_transparency_data else "RGB"), None
-    if mode is not None:
-        with decoding():
-            image = image.convert(mode)
-    samples = np.asarray(image)
-    if image.mode == "I" and samples.min() >= 0 and samples.max() <= 65535:
-        samples = samples.astype(np.uint16)
-    elif image.mode.startswith("I;16"):
-        samples = samples.astype(np.uint16, copy=False)
-    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+    mode = mode or image.mode
+    with decoding():
+        pixels, alpha = _samples(image, mode)
+    if mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
+    elif mode.startswith("I;16"):
+        pixels = pixels.astype(np.uint16, copy=False)
+    elif mode not in ("L", "LA", "RGB", "RGBA"):
         raise ImageError(
-            f"a Pillow image of mode {image.mode} has no exact counterpart in 8- or 16-bit"
+            f"a Pillow image of mode {mode} has no exact counterpart in 8- or 16-bit"
             " unsigned samples: convert it first"
         )
-    pixels = samples if samples.ndim == 3 else samples[:, :, np.newaxis]
-    if image.mode in ("LA", "RGBA"):
-        pixels, alpha = pixels[:, :, :-1], pixels[:, :, -1]
-    elif transparency is not None:  # the one colour that means "clear"
+    if alpha is None and transparency is not None:  # the one colour that means "clear"
         alpha = np.where((pixels == transparency).all(axis=2), 0, 255).astype(np.uint8)
     return upright(pixels, alpha, orientation)
+
+
+def _samples(image: PIL.Image.Image, mode: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The colours and the transparency in that mode.
+
+    Copied strip by strip: at once they would stand in memory three times.
+    """
+    height, width = image.height, image.width
+    pixels: NDArray[Any] = np.empty(0)
+    alpha: NDArray[Any] | None = None
+    rows = max(2**22 // width, 1)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        part = np.asarray(strip if mode == image.mode else strip.convert(mode))
+        part = part.reshape(*part.shape[:2], -1)
+        bands = part.shape[2] - (mode in ("LA", "RGBA"))
+        if not top:
+            pixels = np.empty((height, width, bands), part.dtype)
+            alpha = None if bands == part.shape[2] else np.empty((height, width), part.dtype)
+        pixels[top : top + rows] = part[:, :, :bands]
+        if alpha is not None:
+            alpha[top : top + rows] = part[:, :, bands]
+    return pixels, alpha
 
 
 def to_pil(image: Image) -> PIL.Image.Image:

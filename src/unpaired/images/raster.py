@@ -3,12 +3,13 @@
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unpaired.errors import ImageError, MissingExtra
 from unpaired.images.header import ImageHeader, decoding
@@ -35,25 +36,52 @@ def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
     bands = header.bands
     expected = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
-    with dataset:
+    # GDAL would keep the blocks of all bands in memory, too.
+    with rasterio.Env(GDAL_CACHEMAX=2**25), dataset:
         if (dataset.count, *dataset.shape, set(dataset.dtypes)) != expected:
             raise ImageError("damaged or cut off (its headers disagree on its size)")
-        with decoding():
-            samples = dataset.read()
-    samples = np.moveaxis(samples, 0, 2)
-    alpha = samples[:, :, bands] if header.alpha else None
-    if alpha is not None and header.marked and not is_mask(alpha):
-        alpha, bands = None, bands + 1
-    if (
-        alpha is not None
-        and header.premultiplied
-        and not np.isin(alpha, (0, ~alpha.dtype.type(0))).all()
-    ):
-        raise ImageError("soft transparency that its colours are multiplied by: save it as RGB")
-    pixels = ~samples[:, :, :bands] if header.white_is_zero else samples[:, :, :bands]
-    if alpha is not None and header.depth == 16:
-        alpha = np.rint(alpha / 257).astype(np.uint8)
+        alpha = _samples(dataset, [bands + 1])[:, :, 0] if header.alpha else None
+        if alpha is not None and header.marked and not is_mask(alpha):
+            alpha, bands = None, bands + 1
+        if alpha is not None and header.premultiplied and _is_soft(alpha):
+            raise ImageError("soft transparency that its colours are multiplied by: save it as RGB")
+        if alpha is not None and header.depth == 16:
+            alpha = _in_8_bits(alpha)
+        pixels = _samples(dataset, range(1, bands + 1))
+    if header.white_is_zero:
+        np.invert(pixels, out=pixels)
     return upright(pixels, alpha, header.orientation)
+
+
+def _samples(dataset: Any, bands: Sequence[int]) -> NDArray[Any]:
+    """Samples (height, width, bands), read in strips: at once they would take twice the memory."""
+    height, width = dataset.shape
+    samples = np.empty((height, width, len(bands)), dataset.dtypes[0])
+    for rows in _strips(height, width, dataset.block_shapes[0][0]):
+        window = ((rows.start, min(rows.stop, height)), (0, width))
+        with decoding():
+            strip = dataset.read(list(bands), window=window)
+        samples[rows] = np.moveaxis(strip, 0, 2)
+    return samples
+
+
+def _strips(height: int, width: int, block: int = 1) -> Iterator[slice]:
+    """Rows of some million pixels at a time, whole blocks."""
+    rows = max(2**22 // width // block, 1) * block
+    return (slice(top, top + rows) for top in range(0, height, rows))
+
+
+def _is_soft(alpha: NDArray[Any]) -> bool:
+    full = np.iinfo(alpha.dtype).max
+    return any(((a != 0) & (a != full)).any() for a in (alpha[r] for r in _strips(*alpha.shape)))
+
+
+def _in_8_bits(alpha: NDArray[Any]) -> NDArray[np.uint8]:
+    """16 bits rounded to 8: 65535 is 257 * 255."""
+    small = np.empty(alpha.shape, np.uint8)
+    for rows in _strips(*alpha.shape):
+        small[rows] = np.rint(alpha[rows] / 257)
+    return small
 
 
 def write_raster(path: Path, image: Image, driver: str) -> None:

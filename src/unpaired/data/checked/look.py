@@ -1,8 +1,10 @@
 """What is kept of one image file: digests, facts, some of its samples."""
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +16,8 @@ from unpaired.data.checked.problem import Problem, ProblemKind
 from unpaired.data.checked.range import Range
 from unpaired.data.domains import Folder, Split
 from unpaired.errors import ImageError, MissingExtra, SeveralFrames, shown
-from unpaired.images.formats import format_of
-from unpaired.images.image import Pixels, over_white
+from unpaired.images.formats import Reading, format_of, read_header
+from unpaired.images.image import Image, Pixels, over_white
 from unpaired.storage import open_regular
 
 __all__ = ["FLAT", "Look", "common_bands", "look_at", "range_of"]
@@ -28,6 +30,8 @@ the noise in an image's last bits to full contrast. Two levels of 255 are about 
 in a uniform sky.
 """
 
+_LARGE = 2**26  # pixels; larger images are decoded one by one, since two may exceed the memory
+_one_by_one = threading.Lock()
 _SAMPLED = 256  # samples kept of an image, for the range of its domain
 
 
@@ -67,7 +71,9 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
             while part := file.read(2**20):
                 sha256.update(part)
         content = sha256.hexdigest()
-        image = folder.read(index, max_pixels=max_pixels)
+        header = read_header(path, Reading(frames="first"))
+        with _one_by_one if header.width * header.height > _LARGE else nullcontext():
+            return _facts(split, path, content, folder.read(index, max_pixels=max_pixels))
     except (ImageError, MissingExtra, OSError) as error:
         known = isinstance(error, OSError) or format_of(start) is not None
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
@@ -78,6 +84,9 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
             kind, (path,), reason.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
         )
         return Look(split, path, content, problem)
+
+
+def _facts(split: Split, path: Path, content: str, image: Image) -> Look:
     pixels = over_white(image)
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
@@ -111,7 +120,12 @@ def _deviation_if_flat(pixels: Pixels) -> float | None:
     # part alone makes the mean large enough, the rest need not be computed.
     if pixels[::4, ::4].std(axis=(0, 1)).max() >= 4 * FLAT * scale:
         return None
-    deviation = float(pixels.std(axis=(0, 1)).max() / scale)
+    rows = max(2**22 // pixels.shape[1], 1)  # at a time: in float64 the image needs 8 times as much
+    parts = [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
+    count = pixels.shape[0] * pixels.shape[1]
+    mean = sum(part.sum(axis=(0, 1), dtype=np.float64) for part in parts) / count
+    squares = sum(np.square(part - mean).sum(axis=(0, 1)) for part in parts) / count
+    deviation = float(np.sqrt(squares).max() / scale)
     return deviation if deviation < FLAT else None
 
 
