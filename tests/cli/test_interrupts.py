@@ -59,11 +59,15 @@ def many(tmp_path):
     return tmp_path / "many"
 
 
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 12))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("numbers", [(INT,), (TERM,), (INT, TERM, TERM)])
-def test_translating(fake_run, many, tmp_path, numbers, said):
+def test_translating(fake_run, many, tmp_path, numbers, seed, said):
     words = ["translate", fake_run, many, "--to", "b", "--batch-size", "2", "--out"]
     process = started(0.05, *words, tmp_path / "out")
-    told = interrupted(process, numbers, seed=len(numbers), longest=0.5)
+    told = interrupted(process, numbers, seed, longest=0.5)
     if len(numbers) == 1:
         assert told == "unpaired: interrupted\n"
         assert not [name for name in files_in(tmp_path / "out") if name.startswith(".")]
@@ -105,11 +109,12 @@ def test_evaluating_leaves_an_older_report(fake_run, tmp_path):
         assert files_in(tmp_path / "report") == report
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("numbers", [(TERM,), (INT, INT), (INT, TERM, INT)])
-def test_training(fake_engine, data, tmp_path, numbers, said):
+def test_training(fake_engine, data, tmp_path, numbers, seed, said):
     words = ["train", data, *SMALL_RUN, "--out"]
     process = started(0.05, *words, tmp_path / "run")
-    told = interrupted(process, numbers, seed=len(numbers), longest=0.6)
+    told = interrupted(process, numbers, seed, longest=0.6)
     assert ("run the same command" in told) or len(numbers) > 1
     for out in ("run", "whole"):
         assert said(*words, tmp_path / out)[0] == 0
