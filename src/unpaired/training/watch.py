@@ -24,7 +24,7 @@ from unpaired.diagnostics.history import EVALUATIONS, History
 from unpaired.diagnostics.probe import take_probe
 from unpaired.directions import DOMAINS, Domain
 from unpaired.engines.seam import Engine, Images
-from unpaired.errors import CheckpointError, Diverged
+from unpaired.errors import CheckpointError, Diverged, shown
 from unpaired.training.journal import Journal
 from unpaired.training.validation import Validated, Validation
 
@@ -159,7 +159,7 @@ def choose_probe_images(
         indices = [int(index) for index in np.linspace(0, len(folder) - 1, count).round()]
         bands, side = recipe.domains[domain].bands, recipe.image_size
         images = load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
-        return images, [f"{folder.root.name}/{folder.names[index]}" for index in indices]
+        return images, [shown(f"{folder.root.name}/{folder.names[i]}") for i in indices]
 
     for domain, candidates in folders.items():
         chosen = next((folder for folder in candidates if folder and len(folder) > 1), None)
