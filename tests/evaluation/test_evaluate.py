@@ -431,5 +431,5 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, features, monk
         return most
 
     few, many = written(30), written(90)
-    peak(few)  # imports and caches
+    peak(many)  # imports and caches
     assert peak(many) - peak(few) < 60 * side**2 * 3 / 2  # half of the images that are more
