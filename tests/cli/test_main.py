@@ -100,7 +100,6 @@ def test_nothing_asked_is_help(words, capsys):
         (["train", "here", "--out", "run", "--upsample", "bilinear"], "bilinear"),
         (["train", "here", "--out", "run", "--no-flip", "perhaps"], "perhaps"),
         (["translate", "run", "x.png", "--out", "there"], "--to"),
-        (["translate", "run", "x.png", "--to", "b", "--out", "there", "--format", "gif"], "gif"),
         (["data", "make"], "NAME"),
     ],
 )

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -72,7 +71,7 @@ def _prepare_pillow() -> None:
 
     Also has Pillow take memory in blocks that go back to the system at once, also from threads.
     """
-    core = import_module("PIL._imaging")
+    core = PIL.Image.core  # type: ignore[attr-defined]
     core.set_block_size(2**26)
     with contextlib.suppress(OSError, AttributeError):  # libtiff may be linked in without names
         library = ctypes.CDLL(core.__file__)
