@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.batches import Batches, prefetch
-from unpaired.data.domains import find_data
+from unpaired.data.layout.domains import find_data
 from unpaired.presets import preset
 
 

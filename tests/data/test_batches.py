@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import SMALL
 from unpaired.data.batches import Batches, load_square, pool_plan, prefetch
-from unpaired.data.domains import find_data
+from unpaired.data.layout.domains import find_data
 from unpaired.errors import ImageError
 from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B, stream

@@ -16,11 +16,12 @@ from platformdirs import windows
 from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
 
-from unpaired.data import catalogue, download
+from unpaired.data import catalogue
 from unpaired.data import home as home_module
 from unpaired.data.catalogue import Counts, Entry, entries, entry
-from unpaired.data.download import Limits
-from unpaired.data.fetch import fetch
+from unpaired.data.fetch import download
+from unpaired.data.fetch.download import Limits
+from unpaired.data.fetch.fetch import fetch
 from unpaired.data.home import data_home, listing, obtain
 from unpaired.data.source import resolve
 from unpaired.errors import DataError, RunError

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unpaired.data.check import FLAT, CheckResult, FolderFacts, check
-from unpaired.data.domains import find_data
+from unpaired.data.check.check import FLAT, CheckResult, FolderFacts, check
+from unpaired.data.layout.domains import find_data
 from unpaired.errors import DataError
 from unpaired.images.formats import write_image
 from unpaired.images.image import Image

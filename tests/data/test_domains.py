@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unpaired.data.domains import DataSet, Folder, find_data
+from unpaired.data.layout.domains import DataSet, Folder, find_data
 from unpaired.errors import DataError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

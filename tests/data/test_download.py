@@ -15,8 +15,8 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
-from unpaired.data import download as module
-from unpaired.data.download import Limits, Unavailable, download, forget, sha256_of
+from unpaired.data.fetch import download as module
+from unpaired.data.fetch.download import Limits, Unavailable, download, forget, sha256_of
 from unpaired.errors import DataError, RunError
 
 QUICK = Limits(timeout=5, failures=3, pause=0)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from fuzzing import case, require_one_line, seeds
-from unpaired.data.check import check
-from unpaired.data.domains import find_data
+from unpaired.data.check.check import check
+from unpaired.data.layout.domains import find_data
 from unpaired.data.layout.folder import is_system
 from unpaired.errors import DataError, shown
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from fuzzing import case, memory_limit, mutated, require_one_line, seeds
-from unpaired.data.download import Limits
-from unpaired.data.fetch import fetch
+from unpaired.data.fetch.download import Limits
+from unpaired.data.fetch.fetch import fetch
 from unpaired.errors import UnpairedError
 
 LIMITS = Limits(

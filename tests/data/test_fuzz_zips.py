@@ -10,9 +10,9 @@ import zipfile
 import pytest
 
 from fuzzing import case, memory_limit, mutated, require_one_line, seeds
-from unpaired.data import fetch as module
-from unpaired.data.download import Limits
-from unpaired.data.fetch import fetch
+from unpaired.data.fetch import fetch as module
+from unpaired.data.fetch.download import Limits
+from unpaired.data.fetch.fetch import fetch
 from unpaired.errors import UnpairedError
 
 LIMITS = Limits(unpacked_bytes=1 << 20, entries=200)

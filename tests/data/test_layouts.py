@@ -8,8 +8,8 @@ import pytest
 from PIL import Image as Pillow
 
 from unpaired.cli.main import main
-from unpaired.data.check import check
-from unpaired.data.domains import find_data
+from unpaired.data.check.check import check
+from unpaired.data.layout.domains import find_data
 from unpaired.data.layout.folder import list_folder
 from unpaired.errors import ConfigError, DataError, ImageError
 

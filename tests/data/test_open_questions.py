@@ -8,8 +8,8 @@ import pytest
 
 from unpaired import console, train
 from unpaired.data.batches import Batches
-from unpaired.data.check import check
-from unpaired.data.domains import find_data
+from unpaired.data.check.check import check
+from unpaired.data.layout.domains import find_data
 from unpaired.images.formats import Reading
 from unpaired.translation.files import translate_files
 from unpaired.translation.model import load

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from unpaired.data import download
-from unpaired.data import unpack as module
-from unpaired.data.download import Limits
-from unpaired.data.unpack import unpack
+from unpaired.data.fetch import download
+from unpaired.data.fetch import unpack as module
+from unpaired.data.fetch.download import Limits
+from unpaired.data.fetch.unpack import unpack
 from unpaired.errors import DataError, RunError
 
 PICTURE = random.Random(1).randbytes(3_000)

@@ -4,7 +4,7 @@ from PIL import Image as Pillow
 
 from small_models import SETTLED, SIDE, inverted, smooth, write_data
 from unpaired.config import Recipe
-from unpaired.data.domains import Folder, find_data
+from unpaired.data.layout.domains import Folder, find_data
 from unpaired.errors import DataError, ImageError
 from unpaired.evaluation import testset
 from unpaired.evaluation.pairs import in_pairs

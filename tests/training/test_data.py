@@ -10,7 +10,7 @@ from PIL import Image
 import unpaired.training.loop as loop
 from conftest import QUICK, SMALL, write_images
 from unpaired.checkpoint import checkpoints, read
-from unpaired.data.check import check
+from unpaired.data.check.check import check
 from unpaired.data.source import find_source
 from unpaired.errors import ConfigError, DataError, RunError
 from unpaired.training import run_report

@@ -9,7 +9,7 @@ from PIL import Image
 import unpaired.training.validation as validation
 from conftest import SMALL, write_images
 from unpaired.config import Config, Runtime
-from unpaired.data.domains import DataSet, Folder, find_data, list_folder
+from unpaired.data.layout.domains import DataSet, Folder, find_data, list_folder
 from unpaired.errors import ConfigError, DataError
 from unpaired.metrics.distributions import kid
 from unpaired.metrics.weightless import (

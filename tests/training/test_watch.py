@@ -11,7 +11,7 @@ from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
 from training.test_resume import log_of
 from unpaired.checkpoint import checkpoint_path, checkpoints, read
-from unpaired.data.domains import DataSet, Folder, find_data
+from unpaired.data.layout.domains import DataSet, Folder, find_data
 from unpaired.diagnostics.history import History
 from unpaired.errors import Diverged, RunError
 from unpaired.presets import preset

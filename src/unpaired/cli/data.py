@@ -43,7 +43,7 @@ def fetch(
     url: Annotated[str | None, shown("another address of the same zip file", "URL")] = None,
 ) -> None:
     """Download, verify and unpack a named data set; a broken download is resumed."""
-    from unpaired.data.fetch import fetch as run
+    from unpaired.data.fetch.fetch import fetch as run
 
     fetched = run(name, url=url)
     print(f"{fetched.folder}\nimages: {fetched.counts}\nsha256: {fetched.sha256 or 'unknown'}")
@@ -63,7 +63,7 @@ def check(
 ) -> None:
     """List broken, nearly flat and duplicate images, and files that are not images."""
     from unpaired.console import counted
-    from unpaired.data.check import check as run
+    from unpaired.data.check.check import check as run
     from unpaired.data.source import find_source
     from unpaired.images.formats import Reading
 

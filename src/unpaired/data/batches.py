@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from unpaired.config import Recipe
 from unpaired.data.ahead import in_order
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
 from unpaired.images.image import over_white, to_signed, with_bands

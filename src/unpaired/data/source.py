@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 from unpaired.data.catalogue import Counts, entries, nearest
-from unpaired.data.domains import DataSet, Split, find_data
 from unpaired.data.home import data_home, obtain
+from unpaired.data.layout.domains import DataSet, Split, find_data
 from unpaired.directions import Aligned
 from unpaired.errors import DataError, shown
 from unpaired.seasons.dataset import is_seasons

@@ -10,7 +10,7 @@ from typing import Unpack
 
 from unpaired.config import drop_quiet
 from unpaired.console import log
-from unpaired.data.domains import DataSet
+from unpaired.data.layout.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.diagnostics.probe import Judge
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.data.domains import Folder
+from unpaired.data.layout.domains import Folder
 from unpaired.streams import SAMPLE, stream
 
 __all__ = ["CHANCE", "SIDE", "agreement", "alike", "in_pairs", "some_neighbours"]

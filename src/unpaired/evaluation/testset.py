@@ -9,7 +9,7 @@ import numpy as np
 from unpaired.config import Recipe
 from unpaired.console import counted, log, progress
 from unpaired.data.batches import load_whole
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Direction, Domain, source_of, target_of
 from unpaired.errors import DataError, ImageError, shown
 from unpaired.evaluation.options import FEWEST

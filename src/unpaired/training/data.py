@@ -13,8 +13,8 @@ from typing import Any
 from unpaired.checkpoint import checkpoints
 from unpaired.config import MOST_STEPS
 from unpaired.console import counted, log
-from unpaired.data.check import CheckResult, check
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.check.check import CheckResult, check
+from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS
 from unpaired.errors import DataError, shown
 from unpaired.storage import read_regular, write_text

@@ -12,7 +12,7 @@ from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
 from unpaired.console import counted, log, progress
 from unpaired.data.batches import Batch, Batches, load_whole, prefetch
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import Aligned, Domain
 from unpaired.engines.choice import make_engine

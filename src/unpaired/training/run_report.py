@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unpaired.config import Config
 from unpaired.console import log
-from unpaired.data.domains import DataSet
+from unpaired.data.layout.domains import DataSet
 from unpaired.directions import DIRECTIONS
 from unpaired.engines.seam import Engine
 from unpaired.errors import shown

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
-from unpaired.data.domains import Folder
+from unpaired.data.layout.domains import Folder
 from unpaired.diagnostics.probe import Translates
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_of, target_of
 from unpaired.engines.seam import Images

@@ -17,7 +17,7 @@ from unpaired.checkpoint import read_header
 from unpaired.config import MOST_STEPS, Config, Recipe
 from unpaired.console import counted, log
 from unpaired.data.batches import load_whole
-from unpaired.data.domains import DataSet, Folder
+from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.diagnostics.detect import detect
 from unpaired.diagnostics.finding import Finding
 from unpaired.diagnostics.history import EVALUATIONS, History

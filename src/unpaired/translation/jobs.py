@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from unpaired.data.domains import list_folder
+from unpaired.data.layout.domains import list_folder
 from unpaired.errors import ConfigError, DataError, reason_of
 from unpaired.images.formats import SUFFIXES
 

@@ -1,1 +1,1 @@
-"""The folders of a data set: what is listed in one, and which of them are the two domains."""
+"""The layouts of data sets: what is listed in a folder, and which folders are the two domains."""

@@ -25,7 +25,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
 
 from unpaired.console import Progress, progress
-from unpaired.data.web.connection import Answer, opener
+from unpaired.data.fetch.connection import Answer, opener
 from unpaired.errors import DataError, RunError
 from unpaired.storage import explain_os_error, write_text
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import get_args
 
 from unpaired.console import counted
-from unpaired.data.checked.look import Look, common_bands, range_of
-from unpaired.data.checked.problem import Problem, ProblemKind
-from unpaired.data.checked.range import percent
-from unpaired.data.domains import DataSet, Split
+from unpaired.data.check.look import Look, common_bands, range_of
+from unpaired.data.check.problem import Problem, ProblemKind
+from unpaired.data.check.range import percent
+from unpaired.data.layout.domains import DataSet, Split
 from unpaired.directions import DOMAINS
 
 __all__ = ["find_problems", "mixed_bits"]

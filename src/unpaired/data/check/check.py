@@ -10,11 +10,11 @@ from typing import Self, get_args
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.console import counted, progress
 from unpaired.data.ahead import in_order
-from unpaired.data.checked.find import find_problems, mixed_bits
-from unpaired.data.checked.look import FLAT, Look, common_bands, look_at, range_of
-from unpaired.data.checked.problem import MEANING, Problem, ProblemKind
-from unpaired.data.checked.range import LITTLE, Range, percent
-from unpaired.data.domains import DataSet, Split
+from unpaired.data.check.find import find_problems, mixed_bits
+from unpaired.data.check.look import FLAT, Look, common_bands, look_at, range_of
+from unpaired.data.check.problem import MEANING, Problem, ProblemKind
+from unpaired.data.check.range import LITTLE, Range, percent
+from unpaired.data.layout.domains import DataSet, Split
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import shown
 

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.data.checked.problem import Problem, ProblemKind
-from unpaired.data.checked.range import Range
-from unpaired.data.domains import Folder, Split
+from unpaired.data.check.problem import Problem, ProblemKind
+from unpaired.data.check.range import Range
+from unpaired.data.layout.domains import Folder, Split
 from unpaired.errors import ImageError, MissingExtra, SeveralFrames, shown
 from unpaired.images.formats import Reading, format_of, read_header
 from unpaired.images.image import Image, Pixels, over_white

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unicodedata import normalize
 
-from unpaired.data.download import LIMITS, Limits, require_space
+from unpaired.data.fetch.download import LIMITS, Limits, require_space
 from unpaired.errors import DataError, quoted
 from unpaired.storage import explain_os_error
 

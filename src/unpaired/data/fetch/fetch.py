@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from unpaired.data.catalogue import Entry, entry
-from unpaired.data.download import LIMITS, Limits, Unavailable, download, forget, sha256_of
+from unpaired.data.fetch.download import LIMITS, Limits, Unavailable, download, forget, sha256_of
+from unpaired.data.fetch.unpack import unpack
 from unpaired.data.home import NOTE, Installed, data_home, inspect, mismatch
-from unpaired.data.unpack import unpack
 from unpaired.errors import DataError
 from unpaired.storage import exclusive, explain_os_error, write_text
 

@@ -1,1 +1,0 @@
-"""What the check of a data set keeps of every image, and the problems found in that."""
