@@ -4,6 +4,7 @@ Batches run in processes of their own, whose memory may grow by 1.5 GiB. Every c
 which it is made again: `case(seed)`.
 """
 
+import copy
 import io
 import json
 import pickle
@@ -117,9 +118,9 @@ def header_changed(draw):
             key = (
                 draw.choice(list(inner)) if isinstance(inner, dict) else draw.randrange(len(inner))
             )
-        inner[key] = draw.choice(ODD)
+        inner[key] = copy.deepcopy(draw.choice(ODD))
         if draw.random() < 0.2:
-            written[draw.choice(["x", "y" * 1000, "format"])] = draw.choice(ODD)
+            written[draw.choice(["x", "y" * 1000, "format"])] = copy.deepcopy(draw.choice(ODD))
     return safetensors(written, arrays_of())
 
 
