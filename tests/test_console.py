@@ -1,5 +1,7 @@
 """Progress by a clock of the test: what is done, the rate, and the time left once it is known."""
 
+import io
+
 import pytest
 
 from unpaired import console
@@ -71,3 +73,30 @@ def test_a_download_that_continues_counts_what_it_brings(clock, shown):
         clock(10)
         meter.update(7_000_000)
         assert shown() == "fetching set 7000000/9000000, 100000 bytes/s, 20 s left\n"
+
+
+class Terminal(io.StringIO):
+    """A standard error that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_nested_progress_shares_one_display(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    console.show()
+    with progress("measuring", 3) as outer:
+        with progress("translating", 8) as inner:
+            assert inner.bar is outer.bar is not None
+            assert [task.description for task in outer.bar.tasks] == ["measuring", "translating"]
+        assert [task.description for task in outer.bar.tasks] == ["measuring"]
+        outer.advance()
+    with progress("images", 2) as later:
+        assert later.bar is not outer.bar
+    assert console._bar is None
+
+
+def test_records_are_escaped_for_every_handler(caplog):
+    caplog.set_level("INFO", logger="unpaired")
+    console.log.info("cannot read %s:\n  %s", "a\x1b[2J", "caf\udce9")
+    assert caplog.messages == ["cannot read a\\x1b[2J:\n  caf\\xe9"]

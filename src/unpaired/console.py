@@ -27,6 +27,15 @@ GROUND = 2.0  # seconds of measured work before a rate and a time left are shown
 log = logging.getLogger("unpaired")
 log.addHandler(logging.NullHandler())
 
+
+def _escaped(record: logging.LogRecord) -> bool:
+    """Escapes control characters and bytes that are no text, for whichever handler there is."""
+    record.msg, record.args = "\n".join(map(shown, record.getMessage().split("\n"))), None
+    return True
+
+
+log.addFilter(_escaped)
+
 _LEVELS: Mapping[Verbosity, int] = {
     "silent": logging.CRITICAL + 1,
     "quiet": logging.WARNING,
@@ -57,6 +66,7 @@ class _Lines(logging.Handler):
 
 _lines = _Lines()
 _progress_shown = False
+_bar: Bar | None = None  # the display of all progress that is under way
 
 
 def show(verbosity: Verbosity = "normal", *, rank: int = 0) -> None:
@@ -124,20 +134,26 @@ class Progress:
         self.update(self.done + count)
 
     def __enter__(self) -> Self:
+        global _bar
         if _progress_shown and sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-            text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
-            self.bar = Bar(*columns, text, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task(
-                self.title, total=self.total, completed=self.first, text=""
-            )
-            self.bar.start()
+            self.first_bar = _bar is None
+            if _bar is None:
+                columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+                text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
+                _bar = Bar(*columns, text, console=Console(stderr=True), transient=True)
+                _bar.start()
+            self.bar = _bar
+            self.task = _bar.add_task(self.title, total=self.total, completed=self.first, text="")
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Removes the bar."""
+        """Removes the bar; of nested ones the outer bar holds them all."""
+        global _bar
         if self.bar:
-            self.bar.stop()
+            self.bar.remove_task(self.task)
+            if self.first_bar:
+                self.bar.stop()
+                _bar = None
 
 
 def progress(
