@@ -361,7 +361,7 @@ def write_checkpoint(tested, step):
 
 def test_discriminators_come_from_the_checkpoint_of_that_step(apart, tmp_path, monkeypatch):
     monkeypatch.setattr("unpaired.evaluation.run_folder.make_engine", FakeEngine)
-    tested = model(tmp_path)
+    tested = model(tmp_path, width=4, blocks=1, discriminator_width=4)
 
     def blind():
         """What the detectors could not look at for want of discriminators."""
@@ -382,7 +382,7 @@ def test_discriminators_come_from_the_checkpoint_of_that_step(apart, tmp_path, m
 def test_training_images_are_not_held_against_themselves(tmp_path, monkeypatch):
     monkeypatch.setattr("unpaired.evaluation.run_folder.make_engine", FakeEngine)
     root = write_data(tmp_path / "data", trainA=A, trainB=smooth(5, 4))
-    tested = model(tmp_path)
+    tested = model(tmp_path, width=4, blocks=1, discriminator_width=4)
     write_checkpoint(tested, 8)
     found = [f for f in report_of(tested, root).findings if f.name == "discriminator memorises"]
     assert found

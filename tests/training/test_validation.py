@@ -73,7 +73,7 @@ def test_nothing_is_set_aside_where_nothing_is_asked(tmp_path):
 
 def test_domains_too_small_to_divide_are_refused(tmp_path):
     set_aside(data_set(4, 4, tmp_path), 0.1, seed=0)
-    with pytest.raises(DataError, match=r"trainB: 3 images are too few .*--validation 0") as no:
+    with pytest.raises(DataError, match=r"trainB: 3 images, too few .*--validation 0") as no:
         set_aside(data_set(4, 3, tmp_path), 0.1, seed=0)
     assert "\n" not in str(no.value)
 
