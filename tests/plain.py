@@ -9,8 +9,9 @@ from torch import nn
 
 
 class Generator(nn.Module):
-    def __init__(self, bands_in=3, bands_out=3, width=64, blocks=9):
+    def __init__(self, bands_in=3, bands_out=3, width=64, blocks=9, start="noise"):
         super().__init__()
+        self.identity = start == "identity"
 
         def block():
             c = width * 4
@@ -27,7 +28,7 @@ class Generator(nn.Module):
             ]  # fmt: skip
 
         w = width
-        self.start = nn.Sequential(
+        self.begin = nn.Sequential(
             nn.ReflectionPad2d(3), nn.Conv2d(bands_in, w, 7, bias=False), nn.InstanceNorm2d(w),
             nn.ReLU(), nn.Conv2d(w, 2 * w, 3, 2, 1, bias=False), nn.InstanceNorm2d(2 * w),
             nn.ReLU(), nn.Conv2d(2 * w, 4 * w, 3, 2, 1, bias=False), nn.InstanceNorm2d(4 * w),
@@ -36,14 +37,18 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(block() for _ in range(blocks))
         self.end = nn.Sequential(
             *up(4 * w, 2 * w), *up(2 * w, w), nn.ReflectionPad2d(3), nn.Conv2d(w, bands_out, 7),
-            nn.Tanh(),
         )  # fmt: skip
 
     def forward(self, x):
-        x = self.start(x)
+        y = self.begin(x)
         for block in self.blocks:
-            x = x + block(x)
-        return self.end(x)
+            y = y + block(y)
+        y = self.end(y)
+        if not self.identity:
+            return torch.tanh(y)
+        u = 0.98 * torch.clamp(x, -1.019, 1.019)
+        beneath = (torch.log(1 + u) - torch.log(1 - u)) / 2  # the inverse of tanh
+        return torch.tanh(beneath + y) / 0.98
 
 
 class Discriminator(nn.Sequential):
@@ -64,8 +69,12 @@ class Discriminator(nn.Sequential):
 class Step:
     """One training step; the image pool keeps at most 50 fakes and follows instructions."""
 
-    def __init__(self, width=64, blocks=9, discriminator_width=64, rate=2e-4, identity=0.5):
-        self.g_ab, self.g_ba = (Generator(width=width, blocks=blocks) for _ in range(2))
+    def __init__(
+        self, width=64, blocks=9, discriminator_width=64, rate=2e-4, identity=0.5, start="noise"
+    ):
+        self.g_ab, self.g_ba = (
+            Generator(width=width, blocks=blocks, start=start) for _ in range(2)
+        )
         self.d_a, self.d_b = (Discriminator(width=discriminator_width) for _ in range(2))
         self.identity, self.rate = identity, rate
         self.pool_a, self.pool_b = [], []

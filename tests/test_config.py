@@ -44,6 +44,16 @@ def test_identity_weight_is_times_the_cycle_weight_and_off_where_bands_differ():
     assert preset("paper", {"bands_a": 1, "bands_b": 3}).identity_weight == 0.0
 
 
+def test_a_generator_starts_from_noise_where_bands_differ():
+    """As soon as both are known; grey that is read as RGB is RGB."""
+    asked = preset("paper", {"start": "identity"})
+    assert asked.start == preset("paper", {"start": "identity", "bands_a": 3}).start == "identity"
+    assert override(asked, {"bands_a": 3, "bands_b": 3}, "the data").start == "identity"
+    unequal = override(asked, {"bands_a": 3, "bands_b": 1}, "the data")
+    assert unequal == preset("paper", {"bands_a": 3, "bands_b": 1})
+    assert differences(unequal, override(unequal, {"start": "identity"}, "the flags")) == []
+
+
 def test_domains_are_facts_by_letter_and_a_recipe_is_hashable():
     recipe = preset("paper", {"name_a": "day", "bands_b": 4, "depth_b": 16})
     assert recipe.domains == {"a": DomainFacts("day", 0, 0), "b": DomainFacts("b", 4, 16)}
@@ -141,7 +151,7 @@ threads = 1  # threads of the arithmetic on a CPU (0: as many as cores)
 def test_a_file_of_the_version_before_loads():
     config = Config.from_toml(OLD_TOML.replace("72", "286"), "config.toml")
     assert (config.recipe.preset, config.recipe.depth_a) == ("small", 16)
-    assert config.recipe.schedule == "linear"
+    assert (config.recipe.schedule, config.recipe.start) == ("linear", "noise")
     assert config.runtime == Runtime(threads=1)
 
 
@@ -217,6 +227,7 @@ def test_a_wrong_file_is_one_line(text, told):
         ("epoch_steps", -1),
         ("upsample", "bilinear"),
         ("schedule", "cosine"),
+        ("start", "input"),
         ("precision", "fp16"),
         ("image_size", 250),  # no multiple of 4
     ],

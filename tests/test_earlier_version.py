@@ -176,6 +176,7 @@ def test_a_report_has_the_keys_it_had_and_the_values(copied, monkeypatch):
 def test_the_configuration_is_read_and_names_no_machine():
     config = Config.from_toml((FILES / "killed/config.toml").read_text(), "config.toml")
     assert config == checkpoint.read_header(FILES / "killed" / "model.safetensors").config
+    assert config.recipe.start == "noise"  # a later field
     for path in FILES.rglob("*"):
         if path.is_file():
             assert not any(word in path.read_bytes() for word in (b"/tmp/", b"/home/", b"/work/"))

@@ -20,6 +20,7 @@ PAPER = {
     "width": 64,
     "blocks": 9,
     "upsample": "transposed",
+    "start": "noise",
     "discriminator_width": 64,
     "discriminator_layers": 3,
     "cycle": 10.0,

@@ -31,6 +31,10 @@ RECIPES = {
         "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
         "bands_b": 2, "pool_size": 2, "batch_size": 2, "ema": 0.9,
     }),
+    "identity": preset("tiny", COMMON | {
+        "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
+        "pool_size": 2, "batch_size": 2, "identity": 0.5, "ema": 0.9, "start": "identity",
+    }),
 }  # fmt: skip
 
 
@@ -167,6 +171,18 @@ def test_a_run_continues_in_the_other_engine_and_back(recipe):
     assert_alike(one.state(), moving.state())
 
 
+def test_two_starts_from_the_images_are_equal():
+    """From heads of 0: the first cycle is the image, and no slope may be the sign of an error."""
+    recipe = RECIPES["identity"]
+    engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
+    for engine in engines:
+        engine.load(initial_state(engine.state(), recipe.seed, recipe.start))
+    ours, theirs = (run(engine, recipe, 0, 4) for engine in engines)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, rel=BOUND, abs=0)
+    assert_alike(engines[0].state(), engines[1].state())
+
+
 def test_the_bound_detects_a_small_change(recipe):
     """A learning rate off by a millionth is far beyond it."""
     one, other = initialised(recipe)
@@ -218,9 +234,10 @@ def test_an_image_in_bf16():
     assert gaps[1] == pytest.approx(gaps[0], rel=0.5)
 
 
+@pytest.mark.parametrize("name", ["resize", "identity"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_steps_in_other_precisions_stay_near(precision):
-    recipe = replace(RECIPES["resize"], precision=precision)
+def test_steps_in_other_precisions_stay_near(precision, name):
+    recipe = replace(RECIPES[name], precision=precision)
     engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
     for engine in engines:
         engine.load(initial_state(engine.state(), 0))

@@ -68,10 +68,11 @@ def test_a_score_sees_a_patch_of_its_size(layers, field):
     assert rows[-1] - rows[0] + 1 == field
 
 
-@pytest.mark.parametrize("blocks", [0, 2])
-def test_generator_equals_the_plain_one(blocks):
-    ours = Generator(generator_layers(3, 2, width=4, blocks=blocks, upsample="transposed")).double()
-    theirs = plain.Generator(3, 2, width=4, blocks=blocks).double()
+@pytest.mark.parametrize(("blocks", "bands", "start"), [(0, 2, "noise"), (2, 3, "identity")])
+def test_generator_equals_the_plain_one(blocks, bands, start):
+    layers = generator_layers(3, bands, width=4, blocks=blocks, upsample="transposed")
+    ours = Generator(layers, start).double()
+    theirs = plain.Generator(3, bands, width=4, blocks=blocks, start=start).double()
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         q.data.copy_(p.data)
     x = torch.randn(3, 3, 20, 28, dtype=torch.float64)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import unpaired.training.loop as loop
 from conftest import QUICK, SMALL, write_images
@@ -137,6 +138,45 @@ def test_patience_is_counted_over_a_stop(fake_engine, data, tmp_path, monkeypatc
             train(data, tmp_path / "parts", **asked)
     assert train(data, tmp_path / "parts", **asked).step == ended
     assert_equal_runs(tmp_path / "one", tmp_path / "parts")
+
+
+def test_a_start_from_the_images_is_resumed(engine, data, tmp_path, monkeypatch):
+    asked = {"recipe": {"start": "identity"}}
+    train(data, tmp_path / "one", **asked)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 9)
+        with pytest.raises(Interrupted, match="stopped at step"):
+            train(data, tmp_path / "parts", **asked)
+    run = train(data, tmp_path / "parts")  # flags need not be repeated
+    assert run.config.recipe.start == "identity"
+    assert_equal_runs(tmp_path / "one", tmp_path / "parts")
+    with pytest.raises(RunError, match=r"another recipe \(--start identity -> noise\)"):
+        train(data, tmp_path / "parts", {"start": "noise"})
+
+
+def test_unequal_bands_start_from_noise_and_say_so_once(engine, data, tmp_path, caplog):
+    for path in sorted((data / "trainB").iterdir()):
+        Image.open(path).convert("L").save(path)
+    asked = {"recipe": {"start": "identity"}}
+    run = train(data, tmp_path / "run", **asked)
+    told = "--start identity needs domains of equal bands, and a has 3 and b 1: starting from noise"
+    assert [line for line in caplog.messages if "noise" in line] == [told]
+    assert run.config.recipe.start == "noise"
+    assert 'start = "noise"' in (tmp_path / "run" / "config.toml").read_text()
+    caplog.clear()
+    run = train(data, tmp_path / "run", **asked, extend=2)
+    assert (run.step, [line for line in caplog.messages if "noise" in line]) == (22, [])
+    train(data, tmp_path / "plain")
+    train(data, tmp_path / "plain", extend=2)
+    assert_equal_runs(tmp_path / "run", tmp_path / "plain")
+
+
+def test_grey_read_as_rgb_starts_from_the_images(fake_engine, data, tmp_path, caplog):
+    for path in sorted((data / "trainB").iterdir()):
+        Image.open(path).convert("L").save(path)
+    run = train(data, tmp_path / "run", {"start": "identity", "bands_b": 3})
+    assert run.config.recipe.start == "identity"
+    assert "noise" not in caplog.text
 
 
 def test_equal_runs_are_equal_files(engine, data, tmp_path):

@@ -33,8 +33,11 @@ print(resident("VmHWM") - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-@pytest.mark.parametrize("upsample", ["resize", "transposed"])
-def test_a_fresh_process_takes_what_was_estimated(model_file, upsample):
+@pytest.mark.parametrize(
+    ("upsample", "start"), [("resize", "noise"), ("resize", "identity"), ("transposed", "noise"),
+                            ("transposed", "identity")],
+)  # fmt: skip
+def test_a_fresh_process_takes_what_was_estimated(model_file, upsample, start):
     torch = pytest.importorskip("torch")
     from unpaired.engines.torch.networks import Generator
 
@@ -44,7 +47,7 @@ def test_a_fresh_process_takes_what_was_estimated(model_file, upsample):
         f"generator_ab.{name}": tensor.numpy().copy(order="C")
         for name, tensor in network.state_dict().items()
     }
-    path = model_file(arrays=arrays, upsample=upsample)
+    path = model_file(arrays=arrays, upsample=upsample, start=start)
     ran = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     measured = int(ran.stdout)

@@ -25,7 +25,7 @@ from unpaired.config.fields import (
     require_values,
 )
 from unpaired.directions import DIRECTIONS, DOMAINS, Domain, can_be_a_name
-from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, smallest_crop
+from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, Start, smallest_crop
 from unpaired.errors import ConfigError, quoted, reason_of
 
 __all__ = [
@@ -70,6 +70,8 @@ class Recipe:
     Source: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
     Networks", arXiv 1703.10593, and the authors' code where the two differ.
 
+    Where the domains' bands differ, `start` becomes "noise": no generator can give its input there.
+
     Raises:
         ConfigError: a value is out of its range.
     """
@@ -110,6 +112,9 @@ class Recipe:
     blocks: int = option(9, "residual blocks of a generator", at_most=1000)
     upsample: Literal["transposed", "resize"] = option(
         "transposed", "upsampling: transposed convolution, or resize and convolve (no checkerboard)"
+    )
+    start: Start = option(
+        "noise", "first output of a generator: noise, or its input (identity; equal bands only)"
     )
     discriminator_width: int = option(
         64, "channels after the first layer of a discriminator", at_least=1, at_most=MOST_WIDTH
@@ -164,6 +169,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.bands_a and self.bands_b and self.bands_a != self.bands_b:
+            object.__setattr__(self, "start", "noise")
         if self.load_size < self.image_size:
             raise ConfigError(
                 f"--load-size {self.load_size} is under --image-size {self.image_size}: "

@@ -8,6 +8,7 @@ estimate, the conversion of weights and the bounds of a recipe. Sources: arXiv 1
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 __all__ = [
     "INIT_STD",
@@ -15,8 +16,11 @@ __all__ = [
     "NORM_EPS",
     "PEAK_BYTES",
     "SMALLEST_SIDE",
+    "START_LIMIT",
+    "START_SCALE",
     "STRIDE",
     "Layer",
+    "Start",
     "discriminator_layers",
     "generator_layers",
     "halo",
@@ -34,6 +38,21 @@ SMALLEST_SIDE = 8
 NORM_EPS = 1e-5  # added to the variance by instance norm
 LEAK = 0.2  # slope of the discriminator's leaky ReLU below 0
 INIT_STD = 0.02  # standard deviation of initial convolution weights
+
+Start: TypeAlias = Literal["noise", "identity"]
+"""What generators give before their training. "noise": tanh(head) of random weights, as in 2017.
+
+"identity": tanh(atanh(0.98 x) + head) / 0.98 of the input x, with a head of zeros, which is x.
+"""
+
+START_SCALE = 0.98
+"""The 0.98 above: images have -1 and 1, where atanh is infinite.
+
+With it the slope of atanh is at most 1 / (1 - 0.98^2) = 25 on images. The division gives black and
+white back, so a result may exceed [-1, 1] by 1/49; engines clip it when it leaves them.
+"""
+
+START_LIMIT = 1.019  # of |x|: a generated x may be 1 / 0.98, where atanh is infinite again
 
 PEAK_BYTES: Mapping[tuple[str, str], float] = {
     ("transposed", "fp32"): 10.5,

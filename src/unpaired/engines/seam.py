@@ -25,6 +25,7 @@ from unpaired.directions import DIRECTIONS, Direction, Domain, source_of, target
 from unpaired.engines.architecture import (
     INIT_STD,
     Layer,
+    Start,
     discriminator_layers,
     generator_layers,
     parameter_count,
@@ -42,6 +43,7 @@ __all__ = [
     "Translator",
     "discriminators_of",
     "generators_of",
+    "in_range",
     "initial_state",
     "memory_errors",
     "require_filled",
@@ -137,11 +139,15 @@ def discriminators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
     }
 
 
-def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:
+_GENERATOR_HEADS = {f"generator_{direction}.head.weight" for direction in DIRECTIONS}
+
+
+def initial_state(shapes: Mapping[str, np.ndarray], seed: int, start: Start = "noise") -> Arrays:
     """Initialises a state over the names, shapes and types of `shapes`.
 
     Convolution weights of all four networks are N(0, 0.02), each drawn from its own stream, so
-    that no draw depends on the order of names; everything else is 0; `ema.*` are copies.
+    that no draw depends on the order of names; everything else is 0; `ema.*` are copies. With
+    `start` "identity" the heads of the generators are 0 too, and all other weights the same.
     """
     state = {name: np.zeros_like(array) for name, array in shapes.items()}
     weights = sorted(
@@ -150,12 +156,22 @@ def initial_state(shapes: Mapping[str, np.ndarray], seed: int) -> Arrays:
         if name.startswith(("generator_", "discriminator_")) and name.endswith(".weight")
     )
     for index, name in enumerate(weights):
+        if start == "identity" and name in _GENERATOR_HEADS:
+            continue
         draw = stream(seed, INIT, index).normal(0.0, INIT_STD, state[name].shape)
         state[name] = draw.astype(state[name].dtype)
     for name in state:
         if name.startswith("ema."):
             state[name] = state[name.removeprefix("ema.")].copy()
     return state
+
+
+def in_range(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images as they leave an engine: clipped to [-1, 1], in place.
+
+    In training nothing is clipped, since a clipped pixel has no gradient.
+    """
+    return np.clip(images, -1, 1, out=images)
 
 
 def require_fit(

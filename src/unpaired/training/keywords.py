@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from unpaired.config import drop_quiet, unknown_name
+from unpaired.engines.architecture import Start
 from unpaired.errors import ConfigError
 
 __all__ = ["OWN", "RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "sort_keywords"]
@@ -24,6 +25,7 @@ class RecipeKeywords(TypedDict, total=False):
     width: int
     blocks: int
     upsample: Literal["transposed", "resize"]
+    start: Start
     discriminator_width: int
     discriminator_layers: int
     cycle: float

@@ -249,7 +249,8 @@ def _initialise(
     engine: Engine, batches: Batches, start: Start, request: Request, folder: Path
 ) -> Start:
     """Initialises the weights, settles the number of steps and saves both as a checkpoint."""
-    state = initial_state(engine.state(), start.config.recipe.seed)
+    recipe = start.config.recipe
+    state = initial_state(engine.state(), recipe.seed, recipe.start)
     engine.load(state)
 
     def seconds_per_step() -> float:
@@ -265,7 +266,7 @@ def _initialise(
         engine.load(state)
         return (time.perf_counter() - began) / TIMED
 
-    recipe = settle_steps(start.config.recipe, request, seconds_per_step)
+    recipe = settle_steps(recipe, request, seconds_per_step)
     config = replace(start.config, recipe=recipe)
     save(folder, config, engine, 0, {})
     return replace(start, config=config)

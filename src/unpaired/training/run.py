@@ -289,6 +289,12 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
             )
     unset = {name: settled[name] for name in SETTLED if not request.recipe.get(name)}
     recipe = override(recipe, unset, "the facts of the data")
+    asked = request.recipe.get("start", preset(request.preset or "paper").start)
+    if recipe.start != asked:
+        log.warning(
+            f"--start {asked} needs domains of equal bands, and {recipe.name_a} has "
+            f"{recipe.bands_a} and {recipe.name_b} {recipe.bands_b}: starting from noise"
+        )
     return Start(Config(recipe, _runtime(folder, Config(recipe, Runtime()), request)))
 
 

@@ -16,7 +16,15 @@ from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
-from unpaired.engines.seam import LOSSES, Arrays, Images, Losses, memory_errors, require_fit
+from unpaired.engines.seam import (
+    LOSSES,
+    Arrays,
+    Images,
+    Losses,
+    in_range,
+    memory_errors,
+    require_fit,
+)
 
 __all__ = ["JaxEngine", "JaxTranslator"]
 
@@ -42,7 +50,7 @@ class JaxTranslator:
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate."""
         with memory_errors("translate", images, out_of_memory):
-            return self.machine.run(self.generators[f"generator_{direction}"], images)
+            return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
 
 
 class JaxEngine:
@@ -89,7 +97,7 @@ class JaxEngine:
         """See seam.Networks.translate; the EMA weights stand in for the trained ones."""
         generators = self._state.ema or self._state.generators
         with memory_errors("translate", images, out_of_memory):
-            return self.machine.run(generators[f"generator_{direction}"], images)
+            return in_range(self.machine.run(generators[f"generator_{direction}"], images))
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """See seam.Engine.judge."""

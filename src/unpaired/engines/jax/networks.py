@@ -2,7 +2,7 @@
 
 Sources: arXiv 1703.10593, section 7.2, and the authors' code; architecture.py has the layers.
 Images are NHWC; kernels are OIHW as PyTorch has them, so that names and shapes of the weights are
-those of every engine.
+those of every engine. A network computes in the type of its weights, whatever that of its images.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from unpaired.engines.architecture import LEAK, NORM_EPS, Layer
+from unpaired.engines.architecture import (
+    LEAK,
+    NORM_EPS,
+    START_LIMIT,
+    START_SCALE,
+    Layer,
+    Start,
+)
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -31,6 +38,16 @@ def instance_norm(x: Array) -> Array:
 def leaky_relu(x: Array) -> Array:
     """`x` where it is positive, else a fifth of it."""
     return jnp.where(x > 0, x, LEAK * x)
+
+
+def added(x: Array, y: Array) -> Array:
+    """tanh(atanh(0.98 x) + y) / 0.98, written so that it is exactly the image `x` where `y` is 0.
+
+    There L1 losses have slope 0; a rounding error would give every pixel's slope a random sign.
+    """
+    x = jnp.clip(x, -START_LIMIT, START_LIMIT)
+    beneath = jnp.arctanh(START_SCALE * x)
+    return x + (jnp.tanh(beneath + y) - jnp.tanh(beneath)) / START_SCALE
 
 
 class Convolution(eqx.Module):
@@ -112,6 +129,7 @@ class Generator(eqx.Module):
     """Images (N, H, W, bands_in) to images (N, H, W, bands_out) in [-1, 1].
 
     H and W are multiples of 4, at least 8. `layers` are those of `architecture.generator_layers`.
+    With `start` "identity" the head is added to the input: see `added`, which may exceed 1 by 1/49.
     """
 
     stem: Convolution
@@ -119,8 +137,9 @@ class Generator(eqx.Module):
     blocks: tuple[ResidualBlock, ...]
     up: tuple[Upsampling, ...]
     head: Convolution
+    start: Start = eqx.field(static=True)
 
-    def __init__(self, layers: Sequence[Layer], dtype: jnp.dtype) -> None:
+    def __init__(self, layers: Sequence[Layer], dtype: jnp.dtype, start: Start = "noise") -> None:
         stem, down0, down1, *blocks, up0, up1, head = layers
         pairs = zip(blocks[::2], blocks[1::2], strict=True)
         self.stem = Convolution(stem, dtype)
@@ -128,16 +147,18 @@ class Generator(eqx.Module):
         self.blocks = tuple(ResidualBlock(*pair, dtype) for pair in pairs)
         self.up = (Upsampling(up0, dtype), Upsampling(up1, dtype))
         self.head = Convolution(head, dtype)
+        self.start = start
 
     def __call__(self, x: Array) -> Array:
-        x = jax.nn.relu(instance_norm(self.stem(x)))
+        y = jax.nn.relu(instance_norm(self.stem(x.astype(self.stem.weight.dtype))))
         for down in self.down:
-            x = jax.nn.relu(instance_norm(down(x)))
+            y = jax.nn.relu(instance_norm(down(y)))
         for block in self.blocks:
-            x = block(x)
+            y = block(y)
         for up in self.up:
-            x = jax.nn.relu(instance_norm(up(x)))
-        return jnp.tanh(_at_least_fp32(self.head(x)))
+            y = jax.nn.relu(instance_norm(up(y)))
+        y = _at_least_fp32(self.head(y))
+        return added(_at_least_fp32(x), y) if self.start == "identity" else jnp.tanh(y)
 
 
 class Discriminator(eqx.Module):
@@ -155,6 +176,7 @@ class Discriminator(eqx.Module):
         self.head = Convolution(head, dtype)
 
     def __call__(self, x: Array) -> Array:
+        x = x.astype(self.head.weight.dtype)
         for k, layer in enumerate(self.layers):
             x = leaky_relu(layer(x) if k == 0 else instance_norm(layer(x)))
         return _at_least_fp32(self.head(x))

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from unpaired.config import Recipe, Runtime
 from unpaired.engines.architecture import Layer
 from unpaired.engines.seam import Images
-from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.errors import ConfigError
 
 __all__ = ["Machine", "find_device", "out_of_memory"]
@@ -48,7 +47,7 @@ class Machine:
         return f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads"
 
     def place(
-        self, kind: type[Generator | Discriminator], layers: Mapping[str, Sequence[Layer]]
+        self, kind: Callable[[Sequence[Layer]], nn.Module], layers: Mapping[str, Sequence[Layer]]
     ) -> nn.ModuleDict:
         """Makes networks on the device, kernels channels-last, in the recipe's number type."""
         networks = nn.ModuleDict({name: kind(each) for name, each in layers.items()})

@@ -22,6 +22,7 @@ from unpaired.engines.seam import (
     Losses,
     discriminators_of,
     generators_of,
+    in_range,
     memory_errors,
     require_fit,
 )
@@ -37,7 +38,8 @@ class TorchTranslator:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
-        self.generators = self.machine.place(Generator, generators_of(recipe))
+        kind = partial(Generator, start=recipe.start)
+        self.generators = self.machine.place(kind, generators_of(recipe))
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Translator.load_generators."""
@@ -48,7 +50,7 @@ class TorchTranslator:
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate."""
         with memory_errors("translate", images, out_of_memory):
-            return self.machine.run(self.generators[f"generator_{direction}"], images)
+            return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
 
 
 class TorchEngine:
@@ -60,7 +62,8 @@ class TorchEngine:
         self.recipe = recipe
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
-        self.generators = self.machine.place(Generator, generators_of(recipe))
+        kind = partial(Generator, start=recipe.start)
+        self.generators = self.machine.place(kind, generators_of(recipe))
         self.discriminators = self.machine.place(Discriminator, discriminators_of(recipe))
         averaged = dict(self.generators.named_parameters())
         self.parameters = averaged | dict(self.discriminators.named_parameters())
@@ -182,7 +185,7 @@ class TorchEngine:
         prefix = f"generator_{direction}."
         ema = {k.removeprefix(prefix): v for k, v in self.ema.items() if k.startswith(prefix)}
         with memory_errors("translate", images, out_of_memory):
-            return self.machine.run(partial(functional_call, generator, ema), images)
+            return in_range(self.machine.run(partial(functional_call, generator, ema), images))
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """See seam.Engine.judge."""

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unpaired.engines.architecture import LEAK, NORM_EPS, Layer
+from unpaired.engines.architecture import (
+    LEAK,
+    NORM_EPS,
+    START_LIMIT,
+    START_SCALE,
+    Layer,
+    Start,
+)
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -25,6 +32,16 @@ def instance_norm(x: Tensor) -> Tensor:
     each = torch.split(x, 1)
     alone = [F.batch_norm(one, None, None, training=True, eps=NORM_EPS) for one in each]
     return alone[0] if len(alone) == 1 else torch.cat(alone)
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """tanh(atanh(0.98 x) + y) / 0.98, written so that it is exactly the image `x` where `y` is 0.
+
+    There L1 losses have slope 0; a rounding error would give every pixel's slope a random sign.
+    """
+    x = x.clamp(-START_LIMIT, START_LIMIT)
+    beneath = torch.atanh(START_SCALE * x)
+    return x + (torch.tanh(beneath + y) - torch.tanh(beneath)) / START_SCALE
 
 
 class Convolution(nn.Conv2d):
@@ -78,9 +95,10 @@ class Generator(nn.Module):
     """Images (N, bands_in, H, W) to images (N, bands_out, H, W) in [-1, 1].
 
     H and W are multiples of 4, at least 8. `layers` are those of `architecture.generator_layers`.
+    With `start` "identity" the head is added to the input: see `added`, which may exceed 1 by 1/49.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], start: Start = "noise") -> None:
         super().__init__()
         stem, down0, down1, *blocks, up0, up1, head = layers
         self.stem = Convolution(stem)
@@ -88,16 +106,18 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(map(ResidualBlock, blocks[::2], blocks[1::2]))
         self.up = nn.ModuleList((Upsampling(up0), Upsampling(up1)))
         self.head = Convolution(head)
+        self.start = start
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(instance_norm(self.stem(x)))
+        y = F.relu(instance_norm(self.stem(x)))
         for down in self.down:
-            x = F.relu(instance_norm(down(x)))
+            y = F.relu(instance_norm(down(y)))
         for block in self.blocks:
-            x = block(x)
+            y = block(y)
         for up in self.up:
-            x = F.relu(instance_norm(up(x)))
-        return torch.tanh(_at_least_fp32(self.head(x)))
+            y = F.relu(instance_norm(up(y)))
+        y = _at_least_fp32(self.head(y))
+        return added(_at_least_fp32(x), y) if self.start == "identity" else torch.tanh(y)
 
 
 class Discriminator(nn.Module):
