@@ -395,6 +395,7 @@ def test_a_run_is_exported_as_it_translates(run, tmp_path, said, ema, given):
 def test_in_and_out_again_is_the_same_but_for_the_void_biases(theirs, model, tmp_path):
     made = theirs(use_dropout=True, old=True)
     import_original(paths(made), model)
+    assert checkpoint.read_header(model).config.recipe.start == "noise"
     export_original(model, tmp_path / "out")
     for name, (network, path) in made.items():
         again = torch.load(tmp_path / "out" / path.name, weights_only=True)
@@ -430,6 +431,10 @@ def test_what_cannot_be_exported(run, tmp_path, theirs, said):
     folder, _ = run(upsample="resize")
     with pytest.raises(ConfigError, match="upsamples by resize convolutions"):
         export_original(folder, out)
+    folder, _ = run(start="identity", bands_b=3)
+    with pytest.raises(ConfigError, match="add to their input") as told:
+        export_original(folder, out)
+    assert "\n" not in str(told.value)
     assert not out.exists()
     with pytest.raises(CheckpointError, match="nothing does not exist"):
         export_original(tmp_path / "nothing", out)

@@ -230,6 +230,8 @@ def test_what_cannot_go_out():
     arrays = ours_at_random(recipe)
     with pytest.raises(ConfigError, match=r"resize convolutions.*--upsample transposed"):
         to_original(arrays, replace(recipe, upsample="resize"))
+    with pytest.raises(ConfigError, match=r"add to their input \(--start identity\), and .*noise"):
+        to_original(arrays, replace(recipe, start="identity"))
     with pytest.raises(CheckpointError, match=r"blocks\.2\.conv1\.weight is missing"):
         to_original(arrays, replace(recipe, blocks=3))
     with pytest.raises(CheckpointError, match=r"generator_ab\.stem\.weight has shape \(4, 3, 7"):

@@ -162,6 +162,11 @@ def to_original(arrays: Mapping[str, np.ndarray], recipe: Recipe) -> dict[str, A
         ConfigError: their code has no such networks.
         CheckpointError: a tensor is missing or its shape is not the recipe's.
     """
+    if recipe.start != "noise":
+        raise ConfigError(
+            f"the generators of this model add to their input (--start {recipe.start}), and those "
+            "of the original code do not: train with --start noise to export"
+        )
     if recipe.upsample != "transposed":
         raise ConfigError(
             f"this model upsamples by {recipe.upsample} convolutions, and generators of the "
