@@ -99,7 +99,8 @@ def table(lines, first):
     shown = [f"{'row':24} seeds    end   minus {first} [95 %]".ljust(68) + "at steps"]
     for row, by_seed in finals.items():
         gaps = [x - finals[first][s] for s, x in by_seed.items() if s in finals.get(first, {})]
-        told = "{1:+.3g} [{0:+.3g}, {2:+.3g}]".format(*interval(gaps)) if gaps else "-"
+        compared = gaps and row != first
+        told = "{1:+.3g} [{0:+.3g}, {2:+.3g}]".format(*interval(gaps)) if compared else "-"
         curve = ", ".join(f"{s}: {np.mean(x):.3g}" for s, x in sorted(curves[row].items()))
         end = f"{len(by_seed):5} {np.mean(list(by_seed.values())):6.4g}"
         shown.append(f"{row:24} {end}   {told}".ljust(68) + curve)
