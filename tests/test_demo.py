@@ -18,6 +18,7 @@ from unpaired.data import home as data_home
 from unpaired.demo import demo
 from unpaired.evaluation.baselines import BASELINES, fit_colour_table
 from unpaired.images.image import from_signed, to_signed
+from unpaired.metrics import weightless
 from unpaired.presets import preset
 from unpaired.seasons.dataset import SeasonsSpec
 from unpaired.training.loop import Run
@@ -39,6 +40,8 @@ def stand_in(monkeypatch, home):
     small = SeasonsSpec(size=32, train=16, test=TEST, level="lite")
     monkeypatch.setattr(data_home, "NAMED", {"seasons-lite": small})
     monkeypatch.setenv("UNPAIRED_DATA", str(home))
+    monkeypatch.setattr(weightless, "_PATCHES", 256)  # quick: the demo's own scores need no patches
+    monkeypatch.setattr(weightless, "_PIXELS", 256)
     calls = SimpleNamespace(train=[], load=[], runs={})
 
     def train(data, *, out, preset, recipe, runtime):
