@@ -1,6 +1,7 @@
 """Images that Pillow would cut or cannot decode, through rasterio: 16-bit colour, many bands."""
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from unpaired.images.image import Image, is_mask, upright
 __all__ = ["read_raster", "write_raster"]
 
 _lock = threading.Lock()
+# What codecs warn of goes past rasterio, and in threads of GDAL's own past these options too.
+_QUIET = {"CPL_LOG": os.devnull, "GDAL_NUM_THREADS": "1"}
 
 
 def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
@@ -31,13 +34,13 @@ def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
     """
     what = f"is compressed by {header.codec}" if header.codec else "has 16-bit colour or many bands"
     rasterio = _import_rasterio(f"reading {path}, which {what},")
-    with _without_georeferencing(rasterio), decoding():
+    with _without_georeferencing(rasterio), decoding(), rasterio.Env(**_QUIET):
         # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
     bands = header.bands
     expected = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
     # GDAL would keep the blocks of all bands in memory, too.
-    with rasterio.Env(GDAL_CACHEMAX=2**25), dataset:
+    with rasterio.Env(GDAL_CACHEMAX=2**25, **_QUIET), dataset:
         if (dataset.count, *dataset.shape, set(dataset.dtypes)) != expected:
             raise ImageError("damaged or cut off (its headers disagree on its size)")
         alpha = _samples(dataset, [bands + 1])[:, :, 0] if header.alpha else None
