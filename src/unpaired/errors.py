@@ -43,10 +43,12 @@ LONGEST_LINE = 400
 class UnpairedError(Exception):
     """Root of all errors for users; the command line prints them without a traceback.
 
-    Long lines of the message lose their middle.
+    Long lines of the message lose their middle. Only errors that list something (`lists`) have
+    several lines: in all others a line break comes from a name, and is shown escaped.
     """
 
     exit_code = 2
+    lists = False
 
     def __init__(self, message: object = "") -> None:
         super().__init__("\n".join(map(_shortened, str(message).split("\n"))))
@@ -59,9 +61,13 @@ class ConfigError(UnpairedError):
 class DataError(UnpairedError):
     """A data set cannot be used as it is."""
 
+    lists = True
+
 
 class ImageError(DataError):
     """An image cannot be read, or only with loss."""
+
+    lists = False
 
 
 class SeveralFrames(ImageError):
@@ -113,6 +119,7 @@ class SomeFailed(UnpairedError):
     """Some inputs failed; the others are done. The message lists the failures."""
 
     exit_code = 1
+    lists = True
 
 
 class Interrupted(UnpairedError):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from unpaired.cli.main import main
 from unpaired.errors import ConfigError
 
 FULL = "/dev/full"
@@ -138,3 +139,12 @@ sys.exit(main())
         output, errors = process.communicate(timeout=30)
         if not output:
             assert (process.returncode, errors) == (130, "unpaired: interrupted\n")
+
+
+def test_a_line_break_in_a_name_breaks_no_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    translate = ["translate", "a\nb", "x.png", "--to", "b", "--out", "o"]
+    for words in (["evaluate", "a\nb", "."], translate):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("unpaired: a\\nb does not exist")

@@ -86,7 +86,9 @@ def _run(words: Sequence[str], program: bool) -> None:
 
 
 def _tell(line: object) -> None:
-    text = "\n".join(map(shown, f"unpaired: {line}".split("\n")))
+    text = f"unpaired: {line}"
+    lines = text.split("\n") if isinstance(line, UnpairedError) and line.lists else [text]
+    text = "\n".join(map(shown, lines))
     with contextlib.suppress(OSError):  # a full disk, a closed terminal
         print(text, file=sys.stderr, flush=True)
 
