@@ -108,3 +108,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(out):
     out.write_text("")
     with pytest.raises(RunError, match="is a file"), scratch_folder(out, []):
         pass
+
+
+def test_an_empty_folder_of_a_process_killed_before_its_lock_is_removed(tmp_path):
+    (tmp_path / ".translating-abcd1234").mkdir()
+    with scratch_folder(tmp_path, []) as folder:
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_removed_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    make = scratch.tempfile.mkdtemp
+
+    def make_and_lose(**options):
+        folder = make(**options)
+        os.rmdir(folder)
+        return folder
+
+    monkeypatch.setattr(scratch.tempfile, "mkdtemp", make_and_lose)
+    with scratch_folder(tmp_path, []) as folder:
+        assert (folder / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []

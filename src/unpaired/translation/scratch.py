@@ -73,6 +73,11 @@ def _sweep(out: Path, folders: Iterable[Path]) -> None:
             continue
         lock = _lock_of(folder)
         with suppress(Timeout, *_NO_LOCKS):
+            # Killed before it had its lock, or after it gave it back; a process that is about to
+            # take the lock makes the folder again.
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
+                continue
             if (folder / ".lock").exists():
                 lock.acquire()
             if lock.is_locked or time.time() - folder.stat().st_mtime >= _AGE:
