@@ -76,7 +76,8 @@ def known(server, monkeypatch) -> Entry:
         bytes=len(server.content),
         sha256=hashlib.sha256(server.content).hexdigest(),
     )
-    monkeypatch.setattr(catalogue, "PAPER", (small, *catalogue.PAPER))
+    known = (small, *catalogue.paper())
+    monkeypatch.setattr(catalogue, "paper", lambda: known)
     return small
 
 
@@ -331,7 +332,7 @@ def test_another_file_than_the_known_one_is_refused(known, server, home):
 
 def test_a_mirror_is_asked_where_the_first_address_fails(known, server, home, monkeypatch):
     moved = replace(known, url=f"{server.url}?old", mirrors=(f"{server.url}?new",))
-    monkeypatch.setattr(catalogue, "PAPER", (moved,))
+    monkeypatch.setattr(catalogue, "paper", lambda: (moved,))
     server.status = [404, 404]
     text = refused(home)
     assert "?old" in text

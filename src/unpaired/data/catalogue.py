@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from unpaired.errors import DataError
@@ -46,7 +47,9 @@ class Entry:
     """Whether test images of one name are true translations of each other."""
 
 
-def _paper() -> tuple[Entry, ...]:
+@cache
+def paper() -> tuple[Entry, ...]:
+    """The data sets of the CycleGAN paper; the table is read when it is first asked for."""
     text = files("unpaired.data").joinpath("paper.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     patterns = table.pop("addresses")
@@ -59,7 +62,6 @@ def _paper() -> tuple[Entry, ...]:
     return tuple(found)
 
 
-PAPER = _paper()
 SEASONS = tuple(
     Entry(
         name,
@@ -76,7 +78,7 @@ SEASONS = tuple(
 
 def entries() -> tuple[Entry, ...]:
     """Returns all named data sets."""
-    return SEASONS + PAPER
+    return SEASONS + paper()
 
 
 def entry(name: str) -> Entry:

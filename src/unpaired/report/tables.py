@@ -63,8 +63,8 @@ def _metric_cell(
     if full is None:
         values = (each.value(d, metric) for d in compared.directions for each in compared.methods)
         full = max(value.value * metric.scale for value in values if value)
-    rivals = compared.ranked(direction, metric, *UNPAIRED)
-    best = method.kind in UNPAIRED and len(rivals) > 1 and value.value == rivals[0][1].value
+    ranked = compared.ranked(direction, metric, *UNPAIRED)
+    best = method.kind in UNPAIRED and len(ranked) > 1 and value.value == ranked[0][1].value
     low, high = value.interval
     interval = f"{metric.show(low)} to {metric.show(high)}" if low < high else ""
     share = value.value * metric.scale / full if full else 0
