@@ -184,6 +184,8 @@ from conftest import QUICK, SMALL
 from fake_engine import FakeEngine
 import unpaired.checkpoint, unpaired.images.formats, unpaired.training.journal
 import unpaired.training.loop as loop
+from unpaired.data.catalogue import entries
+entries()  # what is imported when first needed is imported here: the user may not read Python
 from unpaired.errors import UnpairedError
 loop.make_engine = FakeEngine
 {prepare}
