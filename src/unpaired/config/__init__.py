@@ -1,5 +1,6 @@
 """The configuration: what decides the result (Recipe) and what does not (Runtime), and bounds."""
 
+from unpaired.config.config import Config, differences, drop_quiet, override
 from unpaired.config.fields import (
     MOST_IMAGES,
     MOST_PIXELS,
@@ -13,20 +14,8 @@ from unpaired.config.fields import (
     require_within,
     unknown_name,
 )
-from unpaired.config.recipe import (
-    DEFAULT_MAX_PIXELS,
-    DEVICES,
-    LOSS_KINDS,
-    SETTLED,
-    THREADS,
-    Config,
-    DomainFacts,
-    Recipe,
-    Runtime,
-    differences,
-    drop_quiet,
-    override,
-)
+from unpaired.config.recipe import LOSS_KINDS, SETTLED, DomainFacts, Recipe
+from unpaired.config.runtime import DEFAULT_MAX_PIXELS, DEVICES, THREADS, Runtime
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

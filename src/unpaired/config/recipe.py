@@ -1,57 +1,27 @@
-"""The configuration: what decides the result (Recipe) and what does not (Runtime).
-
-`config.toml` in a run folder and the header of every weights file hold it in full.
-"""
+"""The recipe: everything that decides the result of a training."""
 
 import dataclasses
 import math
-import tomllib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from unpaired.config.fields import (
     MOST_IMAGES,
-    MOST_PATH,
     MOST_PIXELS,
     MOST_SEED,
     MOST_STEPS,
-    MOST_THREADS,
     MOST_WIDTH,
     check,
-    flag,
     option,
-    require_values,
 )
 from unpaired.directions import DIRECTIONS, DOMAINS, Domain, can_be_a_name
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, Start, smallest_crop
-from unpaired.errors import ConfigError, quoted, reason_of
+from unpaired.errors import ConfigError, quoted
 
-__all__ = [
-    "DEFAULT_MAX_PIXELS",
-    "DEVICES",
-    "LOSS_KINDS",
-    "SETTLED",
-    "THREADS",
-    "Config",
-    "DomainFacts",
-    "Recipe",
-    "Runtime",
-    "differences",
-    "drop_quiet",
-    "override",
-]
+__all__ = ["LOSS_KINDS", "SETTLED", "DomainFacts", "Recipe"]
 
-DEFAULT_MAX_PIXELS = 178_956_970
-"""Larger images are rejected before they are decoded. Pillow's own limit: RGB of 512 MiB."""
-
-DEVICES = "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps"
-THREADS = "CPU threads for computing (0: one per core)"
 _DEPTHS = (0, 8, 16)
-_MOST_TEXT = 100_000  # characters of a config.toml; ours have some 5,000
-
-Table = TypeVar("Table", "Recipe", "Runtime")
 
 
 @dataclass(frozen=True)
@@ -242,130 +212,3 @@ SETTLED = (
     "epoch_steps",
     "data_fingerprint",
 )
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Everything that does not decide the weights after a step, and may change at every start.
-
-    Two runs are equal bit for bit on the same machine, engine and number of threads.
-
-    Raises:
-        ConfigError: a value is out of its range.
-    """
-
-    engine: Literal["torch", "jax"] = option("torch", "framework that trains and translates")
-    device: str = option("auto", DEVICES, metavar="DEVICE")
-    threads: int = option(0, THREADS, at_most=MOST_THREADS)
-    workers: int = option(2, "threads that load images", at_least=1, at_most=MOST_THREADS)
-    # Losses between two lines are in the header of a checkpoint, which is not to grow without end.
-    log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1, at_most=100_000)
-    sample_every: int = option(
-        500, "steps between sample grids (0: only at the end)", at_most=MOST_STEPS
-    )
-    checkpoint_every: int = option(500, "steps between checkpoints", at_least=1, at_most=MOST_STEPS)
-    report: Literal["end", "evaluations", "none"] = option(
-        "end", "write the report page at the end, at every evaluation too, or never"
-    )
-    keep: int = option(3, "checkpoints to keep; older ones are removed", at_least=1, at_most=10**6)
-    evaluate_every: int = option(
-        1000, "steps between evaluations (0: only at the end)", at_most=MOST_STEPS
-    )
-    features: str = option(
-        "",
-        "feature weights for KID, which then chooses the best checkpoint",
-        metavar="FILE",
-        shown="(default: choose it without weights)",
-        longest=MOST_PATH,
-    )
-    patience: int = option(
-        0, "evaluations without improvement until training ends (0: never)", at_most=MOST_STEPS
-    )
-    tensorboard: bool = option(False, "write TensorBoard event files too (extra: track)")
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class Config:
-    """The two tables of `config.toml`."""
-
-    recipe: Recipe
-    runtime: Runtime
-
-    def to_toml(self) -> str:
-        """The text of `config.toml`, every value with its explanation."""
-        tables = []
-        for title, table in (("recipe", self.recipe), ("runtime", self.runtime)):
-            rows = [f"[{title}]"]
-            for item in dataclasses.fields(table):
-                value = _toml(getattr(table, item.name))
-                rows.append(f"{item.name} = {value}  # {item.metadata['help']}")
-            tables.append("\n".join(rows) + "\n")
-        return "\n".join(tables)
-
-    @classmethod
-    def from_toml(cls, text: str, where: str) -> "Config":
-        """Reads `config.toml`; errors name its location `where`.
-
-        Raises:
-            ConfigError: not TOML, an unknown key, a wrong type or a value out of range.
-        """
-        if len(text) > _MOST_TEXT:
-            raise ConfigError(f"{where} has {len(text):,} characters: no configuration is so long")
-        try:
-            tables = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where} is not valid TOML: {reason_of(error)}") from error
-        if unknown := sorted(set(tables) - {"recipe", "runtime"}):
-            raise ConfigError(f"{where} has an unknown table or value {quoted(unknown[0])}")
-        if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
-            raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
-        # Before these two values existed, images were read like this.
-        before = {"alpha": "mask", "frames": "first"}
-        recipe = before | tables["recipe"] if "recipe" in tables else {}
-        return cls(
-            recipe=override(Recipe(), recipe, where),
-            runtime=override(Runtime(), tables.get("runtime", {}), where),
-        )
-
-
-def differences(old: Recipe, new: Recipe | Mapping[str, object]) -> list[str]:
-    """Lines `--flag old -> new`, one for every value in which two recipes differ.
-
-    Of a mapping, which may have a few values only, those are compared.
-    """
-    values = new if isinstance(new, Mapping) else vars(new)
-    return [
-        f"{flag(item.name)} {getattr(old, item.name)} -> {values[item.name]}"
-        for item in dataclasses.fields(Recipe)
-        if item.name in values and getattr(old, item.name) != values[item.name]
-    ]
-
-
-def override(base: Table, values: Mapping[str, object], where: str) -> Table:
-    """`base`, a Recipe or Runtime, with `values` replaced; errors name their source `where`.
-
-    Raises:
-        ConfigError: an unknown name (the nearest known one is suggested), a wrong type, or a value
-            out of its range.
-    """
-    return dataclasses.replace(base, **require_values(type(base), values, where))
-
-
-def drop_quiet(values: Mapping[str, Any], stacklevel: int = 3) -> dict[str, Any]:
-    """Keywords without `quiet`, which earlier versions took; warns the caller's caller about it."""
-    if "quiet" in values:
-        told = "quiet has no effect: nothing is shown unless unpaired.console.show() was called"
-        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
-    return {name: value for name, value in values.items() if name != "quiet"}
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
-    return repr(value)
