@@ -59,7 +59,7 @@ def main():
 
     recipe = preset(asked.preset, {"bands_a": 3, "bands_b": 3, "steps": 20_000})
     engine = make_engine(recipe, Runtime(device=asked.device, threads=asked.threads))
-    engine.load(initial_state(engine.state(), 0))
+    engine.load(initial_state(engine.state(), recipe))
     rng = np.random.default_rng(0)
     side = recipe.image_size
 

@@ -65,7 +65,7 @@ def main():
     )
     print(asked.precision)
     for name, engine in engines.items():
-        engine.load(initial_state(engine.state(), 0))
+        engine.load(initial_state(engine.state(), recipe))
         seconds, _ = timed(engine, batch_of(recipe, 0))
         print(f"{name:6} {engine.signature()}: first step {seconds:.1f} s")
     times = {name: [] for name in engines}

@@ -61,7 +61,7 @@ def train(recipe, data, asked):
     batches = Batches(training, recipe, max_pixels=DEFAULT_MAX_PIXELS)
     validation = prepare_validation(part, Config(recipe, runtime), DEFAULT_MAX_PIXELS)
     engine = make_engine(recipe, runtime)
-    state = initial_state(engine.state(), recipe.seed, recipe.start)
+    state = initial_state(engine.state(), recipe)
     engine.load(state)
     steps = asked.steps or max(1, round(60 * asked.minutes / seconds_per_step(engine, batches)))
     engine.load(state)  # steps that were timed have changed it

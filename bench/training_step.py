@@ -30,7 +30,7 @@ def ours(size, precision, runtime):
          "precision": precision, "pool_size": 50},
     )  # fmt: skip
     engine = TorchEngine(recipe, runtime)
-    engine.load(initial_state(engine.state(), 0))
+    engine.load(initial_state(engine.state(), recipe))
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
     swap = PoolPlan(np.array([0]), np.array([True]), np.array([True]))

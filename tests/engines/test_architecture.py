@@ -29,7 +29,7 @@ def engine_of(name, recipe):
     pytest.importorskip(name, reason=f"the {name} engine is not installed")
     device = "cpu" if name == "torch" else "cpu:0"
     engine = make_engine(recipe, Runtime(engine=name, device=device, threads=1))
-    engine.load(initial_state(engine.state(), recipe.seed))
+    engine.load(initial_state(engine.state(), recipe))
     return engine
 
 
@@ -118,13 +118,12 @@ def seen_by(network, side, row):
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 @pytest.mark.parametrize("blocks", [0, 1, 3])
 def test_halo_and_receptive_field_of_a_generator(upsample, blocks, monkeypatch):
-    """Instance norms see the whole image, and are taken out here."""
+    """Instance norms see the whole image, and are left out here."""
     pytest.importorskip("torch")
     from unpaired.engines.torch import networks
 
-    monkeypatch.setattr(networks, "instance_norm", lambda x: x)
     monkeypatch.setattr(networks.torch, "tanh", lambda x: x)
-    layers = generator_layers(1, 1, width=1, blocks=blocks, upsample=upsample)
+    layers = generator_layers(1, 1, width=1, blocks=blocks, upsample=upsample, norm="none")
     network = networks.Generator(layers).double()
     side = 4 * STRIDE * (8 + 2 * blocks)
     rows = [side // 2 + phase for phase in range(STRIDE)]
@@ -136,12 +135,11 @@ def test_halo_and_receptive_field_of_a_generator(upsample, blocks, monkeypatch):
 
 
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
-def test_receptive_field_of_a_discriminator(layers, field, monkeypatch):
+def test_receptive_field_of_a_discriminator(layers, field):
     pytest.importorskip("torch")
     from unpaired.engines.torch import networks
 
-    monkeypatch.setattr(networks, "instance_norm", lambda x: x)
-    facts = discriminator_layers(1, width=2, layers=layers)
+    facts = discriminator_layers(1, width=2, layers=layers, norm="none")
     first, last = seen_by(networks.Discriminator(facts).double(), 128, 64 // 2**layers)
     assert last - first + 1 == receptive_field(facts) == field
 

@@ -73,7 +73,7 @@ def test_the_estimate_is_at_least_what_a_state_holds(name, free):
     pytest.importorskip(name, reason=f"the {name} engine is not installed")
     recipe = preset("tiny", SMALL | BANDS | {"width": 16})
     engine = make_engine(recipe, dataclasses.replace(CPU, engine=name))
-    state = initial_state(engine.state(), 0)
+    state = initial_state(engine.state(), recipe)
     held = sum(array.nbytes for array in state.values())
     free(2.9 * held / 1e9)
     with pytest.raises(TooLarge):

@@ -53,7 +53,7 @@ def recipe_of(**changes):
 
 def initialised(make, recipe):
     engine = make(recipe)
-    engine.load(initial_state(engine.state(), recipe.seed))
+    engine.load(initial_state(engine.state(), recipe))
     return engine
 
 
@@ -178,8 +178,9 @@ def test_same_state_and_batch_give_the_same_state(make):
 
 
 def test_initial_state(make):
-    shapes = make(recipe_of()).state()
-    state = initial_state(shapes, 3)
+    recipe = recipe_of(seed=3)
+    shapes = make(recipe).state()
+    state = initial_state(shapes, recipe)
     assert {n: (x.shape, x.dtype) for n, x in state.items()} == {
         n: (x.shape, x.dtype) for n, x in shapes.items()
     }
@@ -195,14 +196,15 @@ def test_initial_state(make):
     assert len(np.unique(values)) == len(values)  # nothing is drawn twice
     if len(values) > 1000:
         assert values.std() == pytest.approx(0.02, rel=0.1)
-    assert_same(initial_state(dict(reversed(shapes.items())), 3) | state, state)
-    assert initial_state(shapes, 4)[min(drawn)].tobytes() != state[min(drawn)].tobytes()
+    assert_same(initial_state(dict(reversed(shapes.items())), recipe) | state, state)
+    other = initial_state(shapes, replace(recipe, seed=4))
+    assert other[min(drawn)].tobytes() != state[min(drawn)].tobytes()
 
 
 def test_initial_state_takes_the_type_of_its_shapes():
     shapes = {"generator_ab.x.weight": np.ones((3, 4)), "updates": np.array(7)}
-    double = initial_state(shapes, 0)
-    single = initial_state({name: array.astype("f4") for name, array in shapes.items()}, 0)
+    float32 = {name: array.astype("f4") for name, array in shapes.items()}
+    double, single = (initial_state(each, recipe_of()) for each in (shapes, float32))
     assert double["generator_ab.x.weight"].dtype == np.float64
     assert single["generator_ab.x.weight"].dtype == np.float32
     np.testing.assert_allclose(

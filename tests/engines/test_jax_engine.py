@@ -33,7 +33,7 @@ def recipe_of(**changes):
 
 def initialised(recipe, runtime=ONE):
     engine = JaxEngine(recipe, runtime)
-    engine.load(initial_state(engine.state(), recipe.seed))
+    engine.load(initial_state(engine.state(), recipe))
     return engine
 
 

@@ -35,6 +35,16 @@ RECIPES = {
         "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
         "pool_size": 2, "batch_size": 2, "identity": 0.5, "ema": 0.9, "start": "identity",
     }),
+    "no norm": preset("tiny", COMMON | {
+        "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
+        "pool_size": 2, "ema": 0.9, "start": "identity", "norm": "none",
+        "discriminator_norm": "none", "gradient_penalty": 10.0, "batch_size": 1,
+    }),
+    "penalty": preset("tiny", COMMON | {
+        "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
+        "bands_b": 2, "pool_size": 2, "batch_size": 2, "norm": "none", "upsample": "transposed",
+        "gradient_penalty": 3.0,
+    }),
 }  # fmt: skip
 
 
@@ -50,7 +60,7 @@ def runtime_of(engine):
 def initialised(recipe):
     """Both engines with the same initial weights; biases are drawn too, so that they count."""
     engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
-    state = initial_state(engines[0].state(), recipe.seed)
+    state = initial_state(engines[0].state(), recipe)
     for index, name in enumerate(sorted(state)):
         if name.startswith(("generator_", "discriminator_")):
             wider = np.random.default_rng((3, index + 1)).normal(0, 0.1, state[name].shape)
@@ -176,7 +186,7 @@ def test_two_starts_from_the_images_are_equal():
     recipe = RECIPES["identity"]
     engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
     for engine in engines:
-        engine.load(initial_state(engine.state(), recipe.seed, recipe.start))
+        engine.load(initial_state(engine.state(), recipe))
     ours, theirs = (run(engine, recipe, 0, 4) for engine in engines)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=BOUND, abs=0)
@@ -200,7 +210,7 @@ def generators_of(recipe):
     """Both engines' generators, with weights large enough that images are not all grey."""
     translators = [make_translator(recipe, runtime_of(name)) for name in ENGINES]
     engine = make_engine(replace(recipe, image_size=32, pool_size=0), runtime_of("torch"))
-    state = initial_state(engine.state(), 1)
+    state = initial_state(engine.state(), replace(recipe, seed=1))
     arrays = {name: 2.5 * x for name, x in state.items() if name.startswith("generator_")}
     for translator in translators:
         translator.load_generators(arrays)
@@ -234,13 +244,13 @@ def test_an_image_in_bf16():
     assert gaps[1] == pytest.approx(gaps[0], rel=0.5)
 
 
-@pytest.mark.parametrize("name", ["resize", "identity"])
+@pytest.mark.parametrize("name", ["resize", "identity", "no norm", "penalty"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_steps_in_other_precisions_stay_near(precision, name):
     recipe = replace(RECIPES[name], precision=precision)
     engines = [make_engine(recipe, runtime_of(name)) for name in ENGINES]
     for engine in engines:
-        engine.load(initial_state(engine.state(), 0))
+        engine.load(initial_state(engine.state(), replace(recipe, start="noise")))
     ours, theirs = (run(engine, recipe, 0, 3) for engine in engines)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=1e-4 if precision == "fp32" else 0.05)

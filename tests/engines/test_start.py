@@ -31,7 +31,7 @@ def recipe_of(**changes):
 
 def initialised(recipe, runtime):
     engine = make_engine(recipe, runtime)
-    engine.load(initial_state(engine.state(), recipe.seed, recipe.start))
+    engine.load(initial_state(engine.state(), recipe))
     return engine
 
 
@@ -138,7 +138,7 @@ def test_white_and_black_beyond_all_bounds_have_finite_gradients(runtime, bias, 
     """Fakes of 1 / 0.98 come back as inputs, where atanh and its slope would be infinite."""
     recipe = recipe_of(precision=precision)
     engine = make_engine(recipe, runtime)
-    state = initial_state(engine.state(), 0, "identity")
+    state = initial_state(engine.state(), recipe)
     for prefix in ("", "ema."):
         state[f"{prefix}generator_ab.head.bias"][:] = bias
     engine.load(state)

@@ -1,5 +1,7 @@
 """The networks of preset `paper`, layer by layer, and against independent references."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 
 import plain
 from unpaired.engines.architecture import discriminator_layers, generator_layers
-from unpaired.engines.torch.networks import Discriminator, Generator, instance_norm
+from unpaired.engines.torch.networks import Discriminator, Generator, Upsampling, instance_norm
 
 
 def parameters(network):
@@ -57,12 +59,9 @@ def test_paper_discriminator_layer_by_layer():
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_a_patch_of_its_size(layers, field):
     # Without norms, which see the whole image, the gradient shows what a score sees.
-    discriminator = Discriminator(discriminator_layers(1, width=4, layers=layers)).double()
+    facts = discriminator_layers(1, width=4, layers=layers, norm="none")
     x = torch.zeros(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
-    y = x
-    for layer in discriminator.layers:
-        y = layer(y)
-    middle = discriminator.head(y)
+    middle = Discriminator(facts).double()(x)
     middle[0, 0, middle.shape[2] // 2, middle.shape[3] // 2].backward()
     rows = np.flatnonzero(x.grad[0, 0].abs().sum(1).numpy())
     assert rows[-1] - rows[0] + 1 == field
@@ -92,7 +91,8 @@ def test_discriminator_equals_the_plain_one():
 
 def test_resize_convolution_against_numpy():
     """Nearest neighbour twice, mirrored border, 3x3 correlation, all by hand."""
-    up = Generator(generator_layers(1, 1, width=2, blocks=0, upsample="resize")).double().up[0]
+    layer = generator_layers(1, 1, width=2, blocks=0, upsample="resize")[-3]
+    up = Upsampling(replace(layer, norm=False, leak=None)).double()
     x = torch.randn(1, 8, 5, 6, dtype=torch.float64)
     large = np.pad(x[0].numpy().repeat(2, 1).repeat(2, 2), ((0, 0), (1, 1), (1, 1)), "reflect")
     kernel = up.conv.weight.detach().numpy()
@@ -101,6 +101,7 @@ def test_resize_convolution_against_numpy():
         for j in range(12):
             patch = large[:, i : i + 3, j : j + 3]
             expected[:, i, j] = (kernel * patch).sum((1, 2, 3))
+    expected += up.conv.bias.detach().numpy()[:, None, None]
     np.testing.assert_allclose(up(x)[0].detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 

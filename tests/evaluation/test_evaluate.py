@@ -352,7 +352,7 @@ def test_the_journal_of_the_run_is_taken(apart, tmp_path):
 def write_checkpoint(tested, step):
     config = tested.config
     engine = FakeEngine(config.recipe, config.runtime)
-    engine.load(initial_state(engine.state(), 0))
+    engine.load(initial_state(engine.state(), config.recipe))
     path = checkpoint.checkpoint_path(tested.path.parent, step)
     path.parent.mkdir(parents=True)
     checkpoint.write(path, checkpoint.Header("checkpoint", config, step), engine.state())

@@ -34,20 +34,23 @@ print(resident("VmHWM") - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize(
-    ("upsample", "start"), [("resize", "noise"), ("resize", "identity"), ("transposed", "noise"),
-                            ("transposed", "identity")],
+    ("upsample", "start", "norm"), [
+        ("resize", "noise", "instance"), ("resize", "identity", "instance"),
+        ("transposed", "noise", "instance"), ("transposed", "identity", "instance"),
+        ("resize", "identity", "none"), ("transposed", "noise", "none"),
+    ],
 )  # fmt: skip
-def test_a_fresh_process_takes_what_was_estimated(model_file, upsample, start):
+def test_a_fresh_process_takes_what_was_estimated(model_file, upsample, start, norm):
     torch = pytest.importorskip("torch")
     from unpaired.engines.torch.networks import Generator
 
     torch.manual_seed(0)
-    network = Generator(generator_layers(3, 3, width=16, blocks=4, upsample=upsample))
+    network = Generator(generator_layers(3, 3, width=16, blocks=4, upsample=upsample, norm=norm))
     arrays = {
         f"generator_ab.{name}": tensor.numpy().copy(order="C")
         for name, tensor in network.state_dict().items()
     }
-    path = model_file(arrays=arrays, upsample=upsample, start=start)
+    path = model_file(arrays=arrays, upsample=upsample, start=start, norm=norm)
     ran = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     measured = int(ran.stdout)

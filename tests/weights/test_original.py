@@ -142,7 +142,7 @@ def test_a_discriminator_of_theirs_judges_the_same_in_ours(precision, tolerance,
     )
     engine = make_engine(recipe, CPU)
     named = {f"discriminator_b.{name}": array for name, array in network.arrays.items()}
-    engine.load(initial_state(engine.state(), 0) | named)
+    engine.load(initial_state(engine.state(), recipe) | named)
     images = random_images(3, side=64)
     if precision == "fp64":
         theirs.double()
@@ -171,7 +171,7 @@ def test_what_is_exported_loads_strictly_and_gives_the_same():
     arrays = ours_at_random(recipe)
     files = to_original(arrays, recipe)
     engine = make_engine(recipe, CPU)
-    engine.load(initial_state(engine.state(), 0) | arrays)
+    engine.load(initial_state(engine.state(), recipe) | arrays)
     sides = {"G_A": (3, 1, "ab"), "G_B": (1, 3, "ba"), "D_A": (1, "b"), "D_B": (3, "a")}
     assert list(files) == list(sides)
     for name, state in files.items():
@@ -232,6 +232,13 @@ def test_what_cannot_go_out():
         to_original(arrays, replace(recipe, upsample="resize"))
     with pytest.raises(ConfigError, match=r"add to their input \(--start identity\), and .*noise"):
         to_original(arrays, replace(recipe, start="identity"))
+    with pytest.raises(ConfigError, match=r"no norm \(--norm none\), and .*--norm instance"):
+        to_original(arrays, replace(recipe, norm="none"))
+    with pytest.raises(ConfigError, match=r"\(--discriminator-norm none\).* model\.safetensors"):
+        to_original(arrays, replace(recipe, discriminator_norm="none"))
+    generators = {name: x for name, x in arrays.items() if name.startswith("generator_")}
+    alone = to_original(generators, replace(recipe, discriminator_norm="none"))
+    assert list(alone) == ["G_A", "G_B"]
     with pytest.raises(CheckpointError, match=r"blocks\.2\.conv1\.weight is missing"):
         to_original(arrays, replace(recipe, blocks=3))
     with pytest.raises(CheckpointError, match=r"generator_ab\.stem\.weight has shape \(4, 3, 7"):

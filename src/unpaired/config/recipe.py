@@ -16,7 +16,7 @@ from unpaired.config.fields import (
     option,
 )
 from unpaired.directions import DIRECTIONS, DOMAINS, Domain, can_be_a_name
-from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, Start, smallest_crop
+from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, Norm, Start, smallest_crop
 from unpaired.errors import ConfigError, quoted
 
 __all__ = ["LOSS_KINDS", "SETTLED", "DomainFacts", "Recipe"]
@@ -83,19 +83,28 @@ class Recipe:
     upsample: Literal["transposed", "resize"] = option(
         "transposed", "upsampling: transposed convolution, or resize and convolve (no checkerboard)"
     )
-    start: Start = option(
-        "noise", "first output of a generator: noise, or its input (identity; equal bands only)"
+    start: Literal["auto", "noise", "identity"] = option(
+        "noise",
+        "first output of a generator: noise, its input (identity; equal bands only), or that of "
+        "the two which suits the data (auto)",
     )
+    norm: Norm = option("instance", "norm of the generators: instance norm, or none and biases")
     discriminator_width: int = option(
         64, "channels after the first layer of a discriminator", at_least=1, at_most=MOST_WIDTH
     )
     discriminator_layers: int = option(
         3, "layers of a PatchGAN discriminator (3: patches of 70x70 pixels)", at_least=1, at_most=16
     )
+    discriminator_norm: Norm = option("instance", "norm of the discriminators, likewise")
     # losses
     cycle: float = option(10.0, "weight of the cycle loss", at_most=1e6)
     identity: float = option(
         0.5, "weight of the identity loss, relative to the cycle loss", at_most=1e6
+    )
+    gradient_penalty: float = option(
+        0.0,
+        "weight of a zero-centred penalty on the discriminators' gradients (0: none)",
+        at_most=1e6,
     )
     pool_size: int = option(
         50,
@@ -173,6 +182,19 @@ class Recipe:
             "a": DomainFacts(self.name_a, self.bands_a, self.depth_a),
             "b": DomainFacts(self.name_b, self.bands_b, self.depth_b),
         }
+
+    @property
+    def settled_start(self) -> Start:
+        """The start of the generators, which is settled when a run is created.
+
+        Raises:
+            ConfigError: it is "auto" still, which no network can be made of.
+        """
+        if self.start == "auto":
+            raise ConfigError(
+                "--start auto is for new runs, which settle it: give noise or identity"
+            )
+        return self.start
 
     @property
     def identity_weight(self) -> float:

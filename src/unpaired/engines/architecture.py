@@ -7,7 +7,8 @@ estimate, the conversion of weights and the bounds of a recipe. Sources: arXiv 1
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "START_SCALE",
     "STRIDE",
     "Layer",
+    "Norm",
     "Start",
     "discriminator_layers",
     "generator_layers",
@@ -36,8 +38,17 @@ SMALLEST_SIDE = 8
 """Pixels. A side of 4 would leave one pixel inside, which has no mirror image and no variance."""
 
 NORM_EPS = 1e-5  # added to the variance by instance norm
-LEAK = 0.2  # slope of the discriminator's leaky ReLU below 0
-INIT_STD = 0.02  # standard deviation of initial convolution weights
+LEAK = 0.2  # slope of a leaky ReLU below 0
+INIT_STD = 0.02  # standard deviation of initial weights under an instance norm, as in 2017
+
+Norm: TypeAlias = Literal["instance", "none"]
+"""What a network has between its convolutions and activations: instance norms, as in 2017.
+
+"none" has no norm, so that a pixel depends on those around it alone (see `halo`). Convolutions then
+have biases and keep the size of what passes through them (`he_std`), a generator has leaky ReLUs,
+for plain ones died in trials, and residual blocks change nothing at first: their second convolution
+is 0 (Zhang et al., "Fixup Initialization", arXiv 1901.09321).
+"""
 
 Start: TypeAlias = Literal["noise", "identity"]
 """What generators give before their training. "noise": tanh(head) of random weights, as in 2017.
@@ -64,21 +75,24 @@ PEAK_BYTES: Mapping[tuple[str, str], float] = {
 }
 """Bytes per pixel and unit of width at a generator's peak on a CPU, by upsampling and precision.
 
-The peak is in the last upsampling. transposed: two and a half activations of full resolution and
-`width` channels; resize: four and a half, since the enlarged tensor is padded. bf16 saves nothing,
-for it is widened on the way. fp64 has no fast convolution: the 7x7 head is unrolled, 49 times 8
-bytes, beside the rest. Measured as peak resident memory of fresh processes: docs/results.md.
+The peak is in the last upsampling, with a norm and without. transposed: two and a half activations
+of full resolution and `width` channels; resize: four and a half, since the enlarged tensor is
+padded. bf16 saves nothing, for it is widened on the way. fp64 has no fast convolution: the 7x7 head
+is unrolled, 49 times 8 bytes, beside the rest. Measured as peak resident memory of fresh processes:
+docs/results.md.
 """
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution: its name within the network, its kernel and its geometry.
+    """One convolution: its name within the network, its kernel, its geometry, and what follows it.
 
     `shape` is that of the stored kernel: (out, in, side, side), or (in, out, side, side) where
     `transposed`, which doubles the sides. `enlarge` is the factor of a nearest-neighbour
     enlargement before all else. `padding` counts pixels on each side: `mirrored` without repeating
-    the edge, or zeros.
+    the edge, or zeros. `norm` says whether an instance norm follows, which would remove a bias, so
+    that there is none; then an activation, a ReLU of slope `leak` below 0, or none (None). `std` is
+    the standard deviation of the initial weights.
     """
 
     name: str
@@ -86,9 +100,16 @@ class Layer:
     stride: int = 1
     padding: int = 0
     mirrored: bool = False
-    bias: bool = False
     transposed: bool = False
     enlarge: int = 1
+    norm: bool = False
+    leak: float | None = None
+    std: float = INIT_STD
+
+    @property
+    def bias(self) -> bool:
+        """Whether it has a bias."""
+        return not self.norm
 
     @property
     def channels_out(self) -> int:
@@ -115,55 +136,89 @@ class Layer:
         return first // self.enlarge, last // self.enlarge
 
 
+def he_std(layer: Layer) -> float:
+    """The deviation of weights with which activations of slope LEAK keep their mean square.
+
+    Of He et al., "Delving Deep into Rectifiers", arXiv 1502.01852: sqrt(2 / (1 + leak^2) / inputs)
+    of the number of inputs that an output pixel has, which is on average if it is `transposed`.
+
+    >>> round(he_std(Layer("stem", (64, 3, 7, 7))), 4)
+    0.1144
+    """
+    outer, inner, side, _ = layer.shape
+    inputs = outer / layer.stride**2 if layer.transposed else inner
+    return math.sqrt(2 / (1 + LEAK**2) / (inputs * side**2))
+
+
 def generator_layers(
-    bands_in: int, bands_out: int, *, width: int, blocks: int, upsample: str
+    bands_in: int,
+    bands_out: int,
+    *,
+    width: int,
+    blocks: int,
+    upsample: str,
+    norm: Norm = "instance",
+    start: Start = "noise",
 ) -> tuple[Layer, ...]:
     """The convolutions of a ResNet generator in their order.
 
     A 7x7 stem, two of stride 2, pairs in residual blocks, two upsamplings, a 7x7 head. `upsample`
     is "transposed", or "resize" for a convolution after an enlargement: no checkerboards (Odena et
-    al., "Deconvolution and Checkerboard Artifacts", Distill 2016). Those that an instance norm
-    follows have no bias, which the norm would remove.
+    al., "Deconvolution and Checkerboard Artifacts", Distill 2016).
     """
     one, two, four = width, 2 * width, 4 * width
-    return (
-        Layer("stem", (one, bands_in, 7, 7), padding=3, mirrored=True),
-        Layer("down.0", (two, one, 3, 3), stride=2, padding=1),
-        Layer("down.1", (four, two, 3, 3), stride=2, padding=1),
+    plain = partial(Layer, norm=norm == "instance")
+    active = partial(plain, leak=0.0 if norm == "instance" else LEAK)
+    body = (
+        active("stem", (one, bands_in, 7, 7), padding=3, mirrored=True),
+        active("down.0", (two, one, 3, 3), stride=2, padding=1),
+        active("down.1", (four, two, 3, 3), stride=2, padding=1),
         *(
-            Layer(f"blocks.{block}.conv{conv}", (four, four, 3, 3), padding=1, mirrored=True)
+            kind(f"blocks.{block}.{name}", (four, four, 3, 3), padding=1, mirrored=True)
             for block in range(blocks)
-            for conv in (1, 2)
+            for name, kind in (("conv1", active), ("conv2", plain))
         ),
         *(
-            Layer(f"up.{k}.conv", (inner, outer, 3, 3), stride=2, padding=1, transposed=True)
+            active(f"up.{k}.conv", (inner, outer, 3, 3), stride=2, padding=1, transposed=True)
             if upsample == "transposed"
-            else Layer(f"up.{k}.conv", (outer, inner, 3, 3), padding=1, mirrored=True, enlarge=2)
+            else active(f"up.{k}.conv", (outer, inner, 3, 3), padding=1, mirrored=True, enlarge=2)
             for k, (inner, outer) in enumerate(((four, two), (two, one)))
         ),
-        Layer("head", (bands_out, one, 7, 7), padding=3, mirrored=True, bias=True),
     )
+    if norm == "none":
+        body = tuple(
+            replace(layer, std=0.0 if layer.name.endswith(".conv2") else he_std(layer))
+            for layer in body
+        )
+    std = INIT_STD if start == "noise" else 0.0
+    return (*body, Layer("head", (bands_out, one, 7, 7), padding=3, mirrored=True, std=std))
 
 
-def discriminator_layers(bands: int, *, width: int, layers: int) -> tuple[Layer, ...]:
-    """The convolutions of a PatchGAN discriminator in their order.
+def discriminator_layers(
+    bands: int, *, width: int, layers: int, norm: Norm = "instance"
+) -> tuple[Layer, ...]:
+    """The convolutions of a PatchGAN discriminator in their order; no norm follows the first.
 
     With 3 layers a score sees 70x70 pixels, with 2 34x34, with 1 16x16.
     """
     channels = [bands] + [width * min(2**k, 8) for k in range(layers + 1)]
-    return (
+    all_layers = (
         *(
             Layer(
                 f"layers.{k}",
                 (channels[k + 1], channels[k], 4, 4),
                 stride=2 if k < layers else 1,
                 padding=1,
-                bias=k == 0,  # the one layer that no norm follows
+                norm=norm == "instance" and k > 0,
+                leak=LEAK,
             )
             for k in range(layers + 1)
         ),
-        Layer("head", (1, channels[-1], 4, 4), padding=1, bias=True),
+        Layer("head", (1, channels[-1], 4, 4), padding=1),
     )
+    if norm == "instance":
+        return all_layers
+    return tuple(replace(layer, std=he_std(layer)) for layer in all_layers)
 
 
 def receptive_field(layers: Sequence[Layer]) -> int:
@@ -181,7 +236,8 @@ def receptive_field(layers: Sequence[Layer]) -> int:
 def halo(layers: Sequence[Layer]) -> int:
     """Pixels beyond a tile that a generator's convolutions see, on each side of it.
 
-    The tile begins and ends at multiples of STRIDE; the halo itself need not be one.
+    The tile begins and ends at multiples of STRIDE; the halo itself need not be one. Without a norm
+    it is all that a tile needs to be translated as it would be within its image.
 
     >>> halo(generator_layers(3, 3, width=64, blocks=9, upsample="transposed"))
     84
@@ -210,6 +266,6 @@ def smallest_crop(discriminator_layers: int) -> int:
     """The smallest side, in pixels, on which both networks are defined.
 
     A discriminator halves an image once a layer, then loses a pixel in each of two convolutions,
-    and the instance norm between them needs more than one value.
+    and an instance norm between them needs more than one value.
     """
     return int(max(SMALLEST_SIDE, 2 ** min(discriminator_layers, 64) * 3))

@@ -25,7 +25,6 @@ from unpaired.directions import DIRECTIONS, Direction, Domain, source_of, target
 from unpaired.engines.architecture import (
     INIT_STD,
     Layer,
-    Start,
     discriminator_layers,
     generator_layers,
     parameter_count,
@@ -125,6 +124,8 @@ def generators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
             width=recipe.width,
             blocks=recipe.blocks,
             upsample=recipe.upsample,
+            norm=recipe.norm,
+            start="identity" if recipe.start == "identity" else "noise",
         )
         for direction in DIRECTIONS
     }
@@ -132,23 +133,30 @@ def generators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
 
 def discriminators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
     """The layers of both discriminators of a recipe by their names, `discriminator_a` first."""
-    width, layers = recipe.discriminator_width, recipe.discriminator_layers
     return {
-        f"discriminator_{domain}": discriminator_layers(facts.bands, width=width, layers=layers)
+        f"discriminator_{domain}": discriminator_layers(
+            facts.bands,
+            width=recipe.discriminator_width,
+            layers=recipe.discriminator_layers,
+            norm=recipe.discriminator_norm,
+        )
         for domain, facts in recipe.domains.items()
     }
 
 
-_GENERATOR_HEADS = {f"generator_{direction}.head.weight" for direction in DIRECTIONS}
+def initial_state(shapes: Mapping[str, np.ndarray], recipe: Recipe) -> Arrays:
+    """Initialises a state of `recipe` over the names, shapes and types of `shapes`.
 
-
-def initial_state(shapes: Mapping[str, np.ndarray], seed: int, start: Start = "noise") -> Arrays:
-    """Initialises a state over the names, shapes and types of `shapes`.
-
-    Convolution weights of all four networks are N(0, 0.02), each drawn from its own stream, so
-    that no draw depends on the order of names; everything else is 0; `ema.*` are copies. With
-    `start` "identity" the heads of the generators are 0 too, and all other weights the same.
+    Weights of all four networks are normal, of the deviation that architecture.py has for their
+    layer: 0.02 in 2017. Each is drawn from its own stream, so that no draw depends on the order of
+    names; everything else is 0; `ema.*` are copies.
     """
+    networks = generators_of(recipe) | discriminators_of(recipe)
+    deviations = {
+        f"{network}.{layer.name}.weight": layer.std
+        for network, layers in networks.items()
+        for layer in layers
+    }
     state = {name: np.zeros_like(array) for name, array in shapes.items()}
     weights = sorted(
         name
@@ -156,10 +164,9 @@ def initial_state(shapes: Mapping[str, np.ndarray], seed: int, start: Start = "n
         if name.startswith(("generator_", "discriminator_")) and name.endswith(".weight")
     )
     for index, name in enumerate(weights):
-        if start == "identity" and name in _GENERATOR_HEADS:
-            continue
-        draw = stream(seed, INIT, index).normal(0.0, INIT_STD, state[name].shape)
-        state[name] = draw.astype(state[name].dtype)
+        if std := deviations.get(name, INIT_STD):
+            draw = stream(recipe.seed, INIT, index).normal(0.0, std, state[name].shape)
+            state[name] = draw.astype(state[name].dtype)
     for name in state:
         if name.startswith("ema."):
             state[name] = state[name.removeprefix("ema.")].copy()

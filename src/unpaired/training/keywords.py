@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from unpaired.config import drop_quiet, unknown_name
-from unpaired.engines.architecture import Start
+from unpaired.engines.architecture import Norm
 from unpaired.errors import ConfigError
 
 __all__ = ["OWN", "RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "sort_keywords"]
@@ -25,11 +25,14 @@ class RecipeKeywords(TypedDict, total=False):
     width: int
     blocks: int
     upsample: Literal["transposed", "resize"]
-    start: Start
+    start: Literal["auto", "noise", "identity"]
+    norm: Norm
     discriminator_width: int
     discriminator_layers: int
+    discriminator_norm: Norm
     cycle: float
     identity: float
+    gradient_penalty: float
     pool_size: int
     batch_size: int
     steps: int

@@ -250,7 +250,7 @@ def _initialise(
 ) -> Start:
     """Initialises the weights, settles the number of steps and saves both as a checkpoint."""
     recipe = start.config.recipe
-    state = initial_state(engine.state(), recipe.seed, recipe.start)
+    state = initial_state(engine.state(), recipe)
     engine.load(state)
 
     def seconds_per_step() -> float:

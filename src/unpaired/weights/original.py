@@ -167,6 +167,18 @@ def to_original(arrays: Mapping[str, np.ndarray], recipe: Recipe) -> dict[str, A
             f"the generators of this model add to their input (--start {recipe.start}), and those "
             "of the original code do not: train with --start noise to export"
         )
+    if recipe.norm != "instance":
+        raise ConfigError(
+            "the generators of this model have no norm (--norm none), and those of the original "
+            "code have other biases and activations then: train with --norm instance to export"
+        )
+    judges = any(name.startswith("discriminator_") for name in arrays)
+    if judges and recipe.discriminator_norm != "instance":
+        raise ConfigError(
+            "the discriminators of this run have no norm (--discriminator-norm none), and those of "
+            "the original code have no biases then: give its model.safetensors to export the "
+            "generators alone"
+        )
     if recipe.upsample != "transposed":
         raise ConfigError(
             f"this model upsamples by {recipe.upsample} convolutions, and generators of the "

@@ -5,21 +5,14 @@ Images are NHWC; kernels are OIHW as PyTorch has them, so that names and shapes 
 those of every engine. A network computes in the type of its weights, whatever that of its images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from unpaired.engines.architecture import (
-    LEAK,
-    NORM_EPS,
-    START_LIMIT,
-    START_SCALE,
-    Layer,
-    Start,
-)
+from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -35,9 +28,13 @@ def instance_norm(x: Array) -> Array:
     return (centred * lax.rsqrt(variance + NORM_EPS)).astype(x.dtype)
 
 
-def leaky_relu(x: Array) -> Array:
-    """`x` where it is positive, else a fifth of it."""
-    return jnp.where(x > 0, x, LEAK * x)
+def finish(layer: Layer, x: Array) -> Array:
+    """The norm and the activation that follow a layer."""
+    if layer.norm:
+        x = instance_norm(x)
+    if layer.leak is None:
+        return x
+    return jnp.where(x > 0, x, layer.leak * x) if layer.leak else jax.nn.relu(x)
 
 
 def added(x: Array, y: Array) -> Array:
@@ -51,7 +48,7 @@ def added(x: Array, y: Array) -> Array:
 
 
 class Convolution(eqx.Module):
-    """A layer as `architecture` describes it, with its enlargement and its padding.
+    """A layer as `architecture` describes it: enlargement, padding, convolution, what follows.
 
     Its weights are all 0 until a state is loaded.
     """
@@ -66,21 +63,24 @@ class Convolution(eqx.Module):
         self.layer = layer
 
     def __call__(self, x: Array) -> Array:
+        y = self._transposed(x) if self.layer.transposed else self._direct(x)
+        if self.bias is not None:
+            y = y + self.bias[None, None, None, :]
+        return finish(self.layer, y)
+
+    def _direct(self, x: Array) -> Array:
         layer, pad = self.layer, self.layer.padding
-        if layer.transposed:
-            return self._transposed(x)
         if layer.enlarge > 1:
             x = x.repeat(layer.enlarge, axis=1).repeat(layer.enlarge, axis=2)
         if layer.mirrored:
             x, pad = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect"), 0
-        y = lax.conv_general_dilated(
+        return lax.conv_general_dilated(
             x,
             self.weight,
             window_strides=(layer.stride, layer.stride),
             padding=[(pad, pad)] * 2,
             dimension_numbers=("NHWC", "OIHW", "NHWC"),
         )
-        return y if self.bias is None else y + self.bias[None, None, None, :]
 
     def _transposed(self, x: Array) -> Array:
         """The gradient of a strided convolution; kernels are (in, out, side, side).
@@ -100,7 +100,7 @@ class Convolution(eqx.Module):
 
 
 class ResidualBlock(eqx.Module):
-    """x + norm(conv(relu(norm(conv(x)))))."""
+    """x + norm(conv(relu(norm(conv(x))))), or the same without norms."""
 
     conv1: Convolution
     conv2: Convolution
@@ -109,8 +109,7 @@ class ResidualBlock(eqx.Module):
         self.conv1, self.conv2 = Convolution(first, dtype), Convolution(second, dtype)
 
     def __call__(self, x: Array) -> Array:
-        y = jax.nn.relu(instance_norm(self.conv1(x)))
-        return x + instance_norm(self.conv2(y))
+        return x + self.conv2(self.conv1(x))
 
 
 class Upsampling(eqx.Module):
@@ -150,13 +149,10 @@ class Generator(eqx.Module):
         self.start = start
 
     def __call__(self, x: Array) -> Array:
-        y = jax.nn.relu(instance_norm(self.stem(x.astype(self.stem.weight.dtype))))
-        for down in self.down:
-            y = jax.nn.relu(instance_norm(down(y)))
-        for block in self.blocks:
-            y = block(y)
-        for up in self.up:
-            y = jax.nn.relu(instance_norm(up(y)))
+        stages: tuple[Callable[[Array], Array], ...] = (*self.down, *self.blocks, *self.up)
+        y = self.stem(x.astype(self.stem.weight.dtype))
+        for stage in stages:
+            y = stage(y)
         y = _at_least_fp32(self.head(y))
         return added(_at_least_fp32(x), y) if self.start == "identity" else jnp.tanh(y)
 
@@ -177,8 +173,8 @@ class Discriminator(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         x = x.astype(self.head.weight.dtype)
-        for k, layer in enumerate(self.layers):
-            x = leaky_relu(layer(x) if k == 0 else instance_norm(layer(x)))
+        for layer in self.layers:
+            x = layer(x)
         return _at_least_fp32(self.head(x))
 
 

@@ -16,6 +16,12 @@ from jax import Array
 
 from unpaired.config import Recipe
 from unpaired.data.batches import PoolPlan
+from unpaired.engines.jax.losses import (
+    discriminator_loss,
+    gradient_penalty,
+    least_absolute,
+    least_squares,
+)
 from unpaired.engines.jax.networks import Discriminator, Generator
 from unpaired.engines.seam import discriminators_of, generators_of
 
@@ -41,7 +47,7 @@ class State(NamedTuple):
 def make_generators(recipe: Recipe, dtype: jnp.dtype) -> Generators:
     """Makes both generators of a recipe, all weights 0."""
     return {
-        name: Generator(layers, dtype, recipe.start)
+        name: Generator(layers, dtype, recipe.settled_start)
         for name, layers in generators_of(recipe).items()
     }
 
@@ -119,13 +125,13 @@ def generators_loss(
 ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
     """The weighted sum of adversarial, cycle and identity losses; (fakes, losses) beside it."""
     networks = in_precision(generators | discriminators, recipe.precision)
-    a, b = fed((real_a, real_b), recipe)
+    start, (a, b) = recipe.settled_start, fed((real_a, real_b), recipe)
     generator_ab, generator_ba, discriminator_a, discriminator_b = (
         partial(through, networks[name], one_by_one=one_by_one)
         for name in ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
     )
     if recipe.identity_weight:
-        # Instance norm keeps images apart, so two inputs may share one forward.
+        # Networks keep images apart, so two inputs may share one forward.
         fake_b, identity_b = jnp.split(generator_ab(jnp.concatenate([a, b])), 2)
         fake_a, identity_a = jnp.split(generator_ba(jnp.concatenate([b, a])), 2)
     else:
@@ -135,14 +141,14 @@ def generators_loss(
     losses = {
         "adversarial_ab": least_squares(discriminator_b(fed_b), 1.0),
         "adversarial_ba": least_squares(discriminator_a(fed_a), 1.0),
-        "cycle_a": least_absolute(cycle_a, real_a, recipe),
-        "cycle_b": least_absolute(cycle_b, real_b, recipe),
+        "cycle_a": least_absolute(cycle_a, real_a, start),
+        "cycle_b": least_absolute(cycle_b, real_b, start),
     }
     total = losses["adversarial_ab"] + losses["adversarial_ba"]
     total = total + recipe.cycle * (losses["cycle_a"] + losses["cycle_b"])
     if recipe.identity_weight:
-        losses["identity_a"] = least_absolute(identity_a, real_a, recipe)
-        losses["identity_b"] = least_absolute(identity_b, real_b, recipe)
+        losses["identity_a"] = least_absolute(identity_a, real_a, start)
+        losses["identity_b"] = least_absolute(identity_b, real_b, start)
         total = total + recipe.identity_weight * (losses["identity_a"] + losses["identity_b"])
     return total, ({"a": fake_a, "b": fake_b}, losses)
 
@@ -154,18 +160,21 @@ def discriminators_loss(
     one_by_one: bool,
 ) -> tuple[Array, dict[str, Array]]:
     """Reals against 1, pooled fakes against 0; `pairs` has (real, shown) by domain."""
-    losses = {}
+    losses, penalties = {}, []
     for domain, pair in pairs.items():
-        network, real, shown = in_precision(
-            (discriminators[f"discriminator_{domain}"], *pair), recipe.precision
+        name = f"discriminator_{domain}"
+        network = in_precision(discriminators[name], recipe.precision)
+        judge = partial(through, network, one_by_one=one_by_one)
+        images = jnp.concatenate(pair)
+        losses[name] = discriminator_loss(
+            *jnp.split(judge(in_precision(images, recipe.precision)), 2)
         )
-        on_real, on_fake = jnp.split(
-            through(network, jnp.concatenate([real, shown]), one_by_one), 2
-        )
-        losses[f"discriminator_{domain}"] = 0.5 * (
-            least_squares(on_real, 1.0) + least_squares(on_fake, 0.0)
-        )
-    return losses["discriminator_a"] + losses["discriminator_b"], losses
+        if recipe.gradient_penalty:
+            penalties.append(gradient_penalty(judge, images))
+    total = losses["discriminator_a"] + losses["discriminator_b"]
+    if recipe.gradient_penalty:
+        total = total + recipe.gradient_penalty * (penalties[0] + penalties[1])
+    return total, losses
 
 
 def adam_step(
@@ -211,23 +220,6 @@ def exchange(pools: Array, fakes: Array, plan: PoolPlan) -> tuple[Array, Array]:
         return shown, jax.lax.dynamic_update_index_in_dim(pool, new, plan.slot, 0)
 
     return jax.vmap(lane)(pools, fakes, plan)
-
-
-def least_squares(scores: Array, target: float) -> Array:
-    """Mean of (scores - target)^2 (Mao et al., "Least Squares GANs", arXiv 1611.04076)."""
-    return jnp.square(scores - target).mean()
-
-
-def least_absolute(generated: Array, real: Array, recipe: Recipe) -> Array:
-    """Mean of |generated - real|, whose slope at 0, where an identity starts, is 0 as in PyTorch.
-
-    Trainings from noise keep JAX's own slope at 0, which is 1: they hardly ever meet it, and stay
-    equal, bit for bit, to those of earlier versions.
-    """
-    gap = generated - real
-    if recipe.start == "identity":
-        gap = jnp.where(gap == 0, 0.0, gap)
-    return jnp.abs(gap).mean()
 
 
 @partial(jax.jit, static_argnames="precision")

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -27,6 +26,12 @@ from unpaired.engines.seam import (
     require_fit,
 )
 from unpaired.engines.torch.device import Machine, out_of_memory
+from unpaired.engines.torch.losses import (
+    discriminator_loss,
+    gradient_penalty,
+    least_absolute,
+    least_squares,
+)
 from unpaired.engines.torch.networks import Discriminator, Generator
 
 __all__ = ["TorchEngine", "TorchTranslator"]
@@ -38,7 +43,7 @@ class TorchTranslator:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
-        kind = partial(Generator, start=recipe.start)
+        kind = partial(Generator, start=recipe.settled_start)
         self.generators = self.machine.place(kind, generators_of(recipe))
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -62,7 +67,7 @@ class TorchEngine:
         self.recipe = recipe
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
-        kind = partial(Generator, start=recipe.start)
+        kind = partial(Generator, start=recipe.settled_start)
         self.generators = self.machine.place(kind, generators_of(recipe))
         self.discriminators = self.machine.place(Discriminator, discriminators_of(recipe))
         averaged = dict(self.generators.named_parameters())
@@ -107,7 +112,7 @@ class TorchEngine:
         self.discriminators.requires_grad_(False)
         with self.machine.autocast():
             if recipe.identity_weight:
-                # Instance norm keeps images apart, so two inputs may share one forward.
+                # Networks keep images apart, so two inputs may share one forward.
                 fake_b, identity_b = generator_ab(torch.cat([real_a, real_b])).chunk(2)
                 fake_a, identity_a = generator_ba(torch.cat([real_b, real_a])).chunk(2)
             else:
@@ -118,14 +123,14 @@ class TorchEngine:
         losses = {
             "adversarial_ab": least_squares(score_b, 1.0),
             "adversarial_ba": least_squares(score_a, 1.0),
-            "cycle_a": F.l1_loss(cycle_a, real_a),
-            "cycle_b": F.l1_loss(cycle_b, real_b),
+            "cycle_a": least_absolute(cycle_a, real_a),
+            "cycle_b": least_absolute(cycle_b, real_b),
         }
         total = losses["adversarial_ab"] + losses["adversarial_ba"]
         total = total + recipe.cycle * (losses["cycle_a"] + losses["cycle_b"])
         if recipe.identity_weight:
-            losses["identity_a"] = F.l1_loss(identity_a, real_a)
-            losses["identity_b"] = F.l1_loss(identity_b, real_b)
+            losses["identity_a"] = least_absolute(identity_a, real_a)
+            losses["identity_b"] = least_absolute(identity_b, real_b)
             total = total + recipe.identity_weight * (losses["identity_a"] + losses["identity_b"])
         self.generator_adam.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -137,17 +142,21 @@ class TorchEngine:
         self, real_a: Tensor, real_b: Tensor, shown_a: Tensor, shown_b: Tensor
     ) -> dict[str, Tensor]:
         """Reals against 1, pooled fakes against 0, and one Adam step for both discriminators."""
+        penalised = self.recipe.gradient_penalty > 0
         self.discriminators.requires_grad_(True)
-        losses = {}
+        losses, penalties = {}, []
         for domain, real, shown in (("a", real_a, shown_a), ("b", real_b, shown_b)):
+            images = torch.cat([real, shown]).requires_grad_(penalised)
             with self.machine.autocast():
-                scores = self.discriminators[f"discriminator_{domain}"](torch.cat([real, shown]))
-            on_real, on_fake = scores.chunk(2)
-            losses[f"discriminator_{domain}"] = 0.5 * (
-                least_squares(on_real, 1.0) + least_squares(on_fake, 0.0)
-            )
+                scores = self.discriminators[f"discriminator_{domain}"](images)
+            losses[f"discriminator_{domain}"] = discriminator_loss(*scores.chunk(2))
+            if penalised:
+                penalties.append(gradient_penalty(scores, images))
+        total = losses["discriminator_a"] + losses["discriminator_b"]
+        if penalised:
+            total = total + self.recipe.gradient_penalty * (penalties[0] + penalties[1])
         self.discriminator_adam.zero_grad()
-        (losses["discriminator_a"] + losses["discriminator_b"]).backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         self.discriminator_adam.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -217,11 +226,6 @@ class TorchEngine:
         for moment, slot in (("moment1", "exp_avg"), ("moment2", "exp_avg_sq")):
             tensors |= {f"{moment}.{name}": moments[p][slot] for name, p in self.parameters.items()}
         return tensors | self.pools
-
-
-def least_squares(scores: Tensor, target: float) -> Tensor:
-    """Mean of (scores - target)^2 (Mao et al., "Least Squares GANs", arXiv 1611.04076)."""
-    return (scores - target).square().mean()
 
 
 def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:

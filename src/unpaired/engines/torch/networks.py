@@ -10,14 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unpaired.engines.architecture import (
-    LEAK,
-    NORM_EPS,
-    START_LIMIT,
-    START_SCALE,
-    Layer,
-    Start,
-)
+from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -34,6 +27,15 @@ def instance_norm(x: Tensor) -> Tensor:
     return alone[0] if len(alone) == 1 else torch.cat(alone)
 
 
+def finish(layer: Layer, x: Tensor) -> Tensor:
+    """The norm and the activation that follow a layer."""
+    if layer.norm:
+        x = instance_norm(x)
+    if layer.leak is None:
+        return x
+    return F.leaky_relu(x, layer.leak) if layer.leak else F.relu(x)
+
+
 def added(x: Tensor, y: Tensor) -> Tensor:
     """tanh(atanh(0.98 x) + y) / 0.98, written so that it is exactly the image `x` where `y` is 0.
 
@@ -45,32 +47,46 @@ def added(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Convolution(nn.Conv2d):
-    """A layer as `architecture` describes it, with its enlargement and its padding."""
+    """A layer as `architecture` describes it: enlargement, padding, convolution, what follows."""
 
     def __init__(self, layer: Layer) -> None:
         outer, inner, side, _ = layer.shape
         zeros = 0 if layer.mirrored else layer.padding
         super().__init__(inner, outer, side, layer.stride, zeros, bias=layer.bias)
-        self.enlarge, self.mirror = layer.enlarge, layer.padding - zeros
+        self.layer, self.mirror = layer, layer.padding - zeros
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.enlarge > 1:
-            x = F.interpolate(x, scale_factor=float(self.enlarge), mode="nearest")
+        if self.layer.enlarge > 1:
+            x = F.interpolate(x, scale_factor=float(self.layer.enlarge), mode="nearest")
         if self.mirror:
             x = F.pad(x, [self.mirror] * 4, mode="reflect")
-        return super().forward(x)
+        return finish(self.layer, super().forward(x))
+
+
+class TransposedConvolution(nn.ConvTranspose2d):
+    """A transposed layer, and what follows it; it doubles the sides."""
+
+    def __init__(self, layer: Layer) -> None:
+        inner, outer, side, _ = layer.shape
+        super().__init__(
+            inner, outer, side, layer.stride, layer.padding, output_padding=1, bias=layer.bias
+        )
+        self.layer = layer
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return finish(self.layer, super().forward(x, output_size))
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x)))))."""
+    """x + norm(conv(relu(norm(conv(x))))), or the same without norms."""
 
     def __init__(self, first: Layer, second: Layer) -> None:
         super().__init__()
         self.conv1, self.conv2 = Convolution(first), Convolution(second)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(instance_norm(self.conv1(x)))
-        return x + instance_norm(self.conv2(y))
+        y: Tensor = self.conv2(self.conv1(x))
+        return x + y
 
 
 class Upsampling(nn.Module):
@@ -78,13 +94,7 @@ class Upsampling(nn.Module):
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
-        if layer.transposed:
-            inner, outer, side, _ = layer.shape
-            self.conv: nn.Module = nn.ConvTranspose2d(
-                inner, outer, side, layer.stride, layer.padding, output_padding=1, bias=layer.bias
-            )
-        else:
-            self.conv = Convolution(layer)
+        self.conv = TransposedConvolution(layer) if layer.transposed else Convolution(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
@@ -109,13 +119,9 @@ class Generator(nn.Module):
         self.start = start
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(instance_norm(self.stem(x)))
-        for down in self.down:
-            y = F.relu(instance_norm(down(y)))
-        for block in self.blocks:
-            y = block(y)
-        for up in self.up:
-            y = F.relu(instance_norm(up(y)))
+        y = self.stem(x)
+        for stage in (*self.down, *self.blocks, *self.up):
+            y = stage(y)
         y = _at_least_fp32(self.head(y))
         return added(_at_least_fp32(x), y) if self.start == "identity" else torch.tanh(y)
 
@@ -133,9 +139,8 @@ class Discriminator(nn.Module):
         self.head = Convolution(head)
 
     def forward(self, x: Tensor) -> Tensor:
-        for k, layer in enumerate(self.layers):
-            x = layer(x) if k == 0 else instance_norm(layer(x))
-            x = F.leaky_relu(x, LEAK)
+        for layer in self.layers:
+            x = layer(x)
         return _at_least_fp32(self.head(x))
 
 
