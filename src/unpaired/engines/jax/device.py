@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether images of a batch go through the networks singly (see step.through)."""
+        """Whether images of a batch go through the networks singly (see networks.through)."""
         return len(self.devices) == 1 and self.memory == "host"
 
     def signature(self) -> str:

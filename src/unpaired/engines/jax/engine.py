@@ -12,7 +12,7 @@ import optax
 from numpy.typing import NDArray
 
 from unpaired.config import Recipe, Runtime
-from unpaired.data.batches import Batch, PoolPlan
+from unpaired.data.batches import Batch, Further, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
@@ -85,10 +85,15 @@ class JaxEngine:
         with memory_errors("train on", batch.real_a, out_of_memory), machine.arithmetic():
             reals = machine.send(batch.real_a), machine.send(batch.real_b)
             plans = exact(batch.pool_a), exact(batch.pool_b)
-            plans = jax.device_put(plans, machine.sharding("batch"))
+            lanes = machine.sharding("batch")
+            plans = jax.device_put(plans, lanes)
+            further = {
+                domain: Further(machine.send(x.real), jax.device_put(x.slot, lanes))
+                for domain, x in batch.further.items()
+            }
             factor = machine.place(np.asarray(rate_factor, machine.dtype))
             how = {"recipe": self.recipe, "one_by_one": machine.one_by_one}
-            self._state, losses = train_step(self._state, *reals, *plans, factor, **how)
+            self._state, losses = train_step(self._state, *reals, *plans, further, factor, **how)
         return {name: losses[name] for name in LOSSES if name in losses}
 
     # ---- translations and judgements ------------------------------------------------------

@@ -6,6 +6,7 @@ those of every engine. A network computes in the type of its weights, whatever t
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -14,7 +15,16 @@ from jax import Array, lax
 
 from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
 
-__all__ = ["Discriminator", "Generator"]
+__all__ = [
+    "Discriminator",
+    "Discriminators",
+    "Generator",
+    "Generators",
+    "in_precision",
+    "through",
+]
+
+Tree = TypeVar("Tree")
 
 
 def instance_norm(x: Array) -> Array:
@@ -176,6 +186,29 @@ class Discriminator(eqx.Module):
         for layer in self.layers:
             x = layer(x)
         return _at_least_fp32(self.head(x))
+
+
+Generators = dict[str, Generator]
+Discriminators = dict[str, Discriminator]
+
+
+def through(network: Generator | Discriminator, x: Array, one_by_one: bool) -> Array:
+    """The network's result on images (N, H, W, bands), all at once or one by one.
+
+    On a CPU convolutions of batches are up to eight times slower than those of single images, and
+    loops in the compiled code slower still, so the loop is unrolled (docs/results.md).
+    """
+    if not one_by_one:
+        return network(x)
+    return jnp.concatenate([network(one) for one in jnp.split(x, len(x))])
+
+
+def in_precision(tree: Tree, precision: str) -> Tree:
+    """Casts weights and images for the convolutions; gradients come back in their own type."""
+    if precision != "bf16":
+        return tree
+    cast: Tree = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
+    return cast
 
 
 def _at_least_fp32(x: Array) -> Array:

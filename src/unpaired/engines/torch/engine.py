@@ -1,4 +1,4 @@
-"""The CycleGAN training step in PyTorch: the engine `torch` of the seam.
+"""The CycleGAN training step in PyTorch: the engine `torch` of the seam; losses.py has the losses.
 
 Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 """
@@ -26,12 +26,7 @@ from unpaired.engines.seam import (
     require_fit,
 )
 from unpaired.engines.torch.device import Machine, out_of_memory
-from unpaired.engines.torch.losses import (
-    discriminator_loss,
-    gradient_penalty,
-    least_absolute,
-    least_squares,
-)
+from unpaired.engines.torch.losses import discriminators_loss, generators_loss
 from unpaired.engines.torch.networks import Discriminator, Generator
 
 __all__ = ["TorchEngine", "TorchTranslator"]
@@ -95,70 +90,44 @@ class TorchEngine:
         with memory_errors("train on", batch.real_a, out_of_memory):
             real_a, real_b = self.machine.send(batch.real_a), self.machine.send(batch.real_b)
             self._set_rates(rate_factor)
-            fake_a, fake_b, generator_losses = self._update_generators(real_a, real_b)
-            shown_a = exchange(self.pools["pool_a"], fake_a, batch.pool_a)
-            shown_b = exchange(self.pools["pool_b"], fake_b, batch.pool_b)
-            discriminator_losses = self._update_discriminators(real_a, real_b, shown_a, shown_b)
+            fakes, generator_losses = self._update_generators(real_a, real_b)
+            shown_a = exchange(self.pools["pool_a"], fakes["a"], batch.pool_a)
+            shown_b = exchange(self.pools["pool_b"], fakes["b"], batch.pool_b)
+            pairs = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
+            for domain, further in batch.further.items():
+                beyond = self.machine.send(further.real), earlier(self.pools[f"pool_{domain}"], further.slot)
+                pairs[domain] = tuple(map(torch.cat, zip(pairs[domain], beyond, strict=True)))
+            discriminator_losses = self._update_discriminators(pairs)
             self.updates += 1
             self._update_ema()
             return generator_losses | discriminator_losses
 
     def _update_generators(
         self, real_a: Tensor, real_b: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Adversarial, cycle and identity losses, and one Adam step for both generators."""
-        recipe = self.recipe
-        generator_ab, generator_ba = self.generators.values()
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """One Adam step for both generators; returns their fakes by domain, and the losses."""
         self.discriminators.requires_grad_(False)
-        with self.machine.autocast():
-            if recipe.identity_weight:
-                # Networks keep images apart, so two inputs may share one forward.
-                fake_b, identity_b = generator_ab(torch.cat([real_a, real_b])).chunk(2)
-                fake_a, identity_a = generator_ba(torch.cat([real_b, real_a])).chunk(2)
-            else:
-                fake_b, fake_a = generator_ab(real_a), generator_ba(real_b)
-            cycle_a, cycle_b = generator_ba(fake_b), generator_ab(fake_a)
-            score_a = self.discriminators["discriminator_a"](fake_a)
-            score_b = self.discriminators["discriminator_b"](fake_b)
-        losses = {
-            "adversarial_ab": least_squares(score_b, 1.0),
-            "adversarial_ba": least_squares(score_a, 1.0),
-            "cycle_a": least_absolute(cycle_a, real_a),
-            "cycle_b": least_absolute(cycle_b, real_b),
-        }
-        total = losses["adversarial_ab"] + losses["adversarial_ba"]
-        total = total + recipe.cycle * (losses["cycle_a"] + losses["cycle_b"])
-        if recipe.identity_weight:
-            losses["identity_a"] = least_absolute(identity_a, real_a)
-            losses["identity_b"] = least_absolute(identity_b, real_b)
-            total = total + recipe.identity_weight * (losses["identity_a"] + losses["identity_b"])
+        networks = self.generators, self.discriminators
+        total, fakes, losses = generators_loss(
+            *networks, real_a, real_b, self.recipe, self.machine.autocast
+        )
         self.generator_adam.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self.generator_adam.step()
-        detached = {name: loss.detach() for name, loss in losses.items()}
-        return fake_a.detach(), fake_b.detach(), detached
+        return detached(fakes), detached(losses)
 
     def _update_discriminators(
-        self, real_a: Tensor, real_b: Tensor, shown_a: Tensor, shown_b: Tensor
+        self, pairs: Mapping[str, tuple[Tensor, Tensor]]
     ) -> dict[str, Tensor]:
-        """Reals against 1, pooled fakes against 0, and one Adam step for both discriminators."""
-        penalised = self.recipe.gradient_penalty > 0
+        """One Adam step for both discriminators; `pairs` has (real, shown) by domain."""
         self.discriminators.requires_grad_(True)
-        losses, penalties = {}, []
-        for domain, real, shown in (("a", real_a, shown_a), ("b", real_b, shown_b)):
-            images = torch.cat([real, shown]).requires_grad_(penalised)
-            with self.machine.autocast():
-                scores = self.discriminators[f"discriminator_{domain}"](images)
-            losses[f"discriminator_{domain}"] = discriminator_loss(*scores.chunk(2))
-            if penalised:
-                penalties.append(gradient_penalty(scores, images))
-        total = losses["discriminator_a"] + losses["discriminator_b"]
-        if penalised:
-            total = total + self.recipe.gradient_penalty * (penalties[0] + penalties[1])
+        total, losses = discriminators_loss(
+            self.discriminators, pairs, self.recipe, self.machine.autocast
+        )
         self.discriminator_adam.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self.discriminator_adam.step()
-        return {name: loss.detach() for name, loss in losses.items()}
+        return detached(losses)
 
     def _update_ema(self) -> None:
         """Moves the running means; faster in the first steps, to forget the initial weights."""
@@ -243,6 +212,18 @@ def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
             shown[lane] = kept
         kept.copy_(fakes[lane])
     return shown
+
+
+def detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the graph that made them."""
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def earlier(pool: Tensor, slot: NDArray[np.int32]) -> Tensor:
+    """The images of `pool` (lanes, slots, H, W, C) that `slot` (lanes, K) names: (N * K, C, H, W)."""
+    index = torch.from_numpy(np.asarray(slot, np.int64)).to(pool.device, non_blocking=True)
+    lanes = torch.arange(len(index), device=pool.device)[:, None]
+    return pool[lanes, index].flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], *, whole: bool) -> None:
