@@ -15,6 +15,8 @@ MACRO16 = Metric("macro16", "macro16", "of classes", "paired", "higher", 3, full
 PAIRED = (PSNR, SSIM, ACC16, MACRO16)
 KID = Metric("kid", "KID × 1000", "of features", "set", "lower", 1, full=200, scale=1000)
 FID = Metric("fid", "FID (n = 9)", "of features", "set", "lower", 1)
+CHANGE = Metric("change", "change", "of levels", "source", None, 2)
+CONTENT = Metric("content", "content kept", "of edges", "source", "higher", 3, full=1)
 CYCLE = Metric("cycle", "cycle", "of the cycle", "cycle", "lower", 2)
 
 
@@ -30,6 +32,11 @@ def scores(psnr, ssim=0.5, acc16=0.5, macro16=0.5):
 def kid(value, low=None, high=None):
     """Given as it is shown, times 1000."""
     return {"kid": Value(*(None if x is None else x / 1000 for x in (value, low, high)))}
+
+
+def beside(change, content, small=2.7):
+    """Values of kind "source"; a change below `small` counts as none."""
+    return {"change": Value(change, small=small), "content": Value(content)}
 
 
 def both(ab, ba=None):

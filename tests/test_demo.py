@@ -234,12 +234,17 @@ def test_the_examples_are_the_worst_and_a_fixed_few(stand_in, home, tmp_path):
     assert shown[6:10] == worst["ab"]
     assert shown[16:20] == worst["ba"]
     random = shown[:6]
-    assert random == shown[10:16] == sorted(set(random))
+    assert sorted(random) == sorted(shown[10:16])
+    sources, truths = read(home, "testA"), read(home, "testB")
+    changes = [np.abs(model(truths, truths, "ab")[i] - sources[i].astype(int)) for i in random]
+    means = [change.mean() for change in changes]
+    assert means == sorted(means, reverse=True)
     assert shown == names("two")
     sheet = np.asarray(Pillow.open(tmp_path / "one" / "report" / "pictures.png"))
-    assert sheet.shape[0] == 22 + 6 * 132
+    pitch = 132 + 16  # an image, a gap, a caption
+    assert sheet.shape[0] == 22 + 6 * pitch
     for row, index in enumerate(random):
-        top = 22 + 132 * row
+        top = 22 + pitch * row
         cell = sheet[top : top + 128 : 4, 4 : 4 + 128 : 4]
         np.testing.assert_array_equal(cell, read(home, "testA")[index])
 

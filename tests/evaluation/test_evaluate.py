@@ -176,13 +176,60 @@ def test_examples_are_at_random_and_the_worst(pairs, apart, tmp_path, features):
     assert list(chosen) == ["at random", "the worst, by PSNR"]
     worst = chosen["the worst, by PSNR"][0]
     assert worst.name == "004.png"
-    assert worst.caption.endswith(" dB")
+    decibels, _, changed = worst.caption.partition(", change ")
+    assert decibels.endswith(" dB")
+    gap = np.abs(worst.generated.astype(int) - worst.source).mean()
+    assert changed == f"{gap:.1f}"
     np.testing.assert_array_equal(worst.truth, B[4])
     np.testing.assert_array_equal(worst.source, A[4])
     other = report_of(model(tmp_path), apart, features=features).examples["ba"]
-    assert list(other) == ["at random", "the least like real ones, by the features"]
+    last = ["the least like real ones, by the features", "the least changed"]
+    assert list(other) == ["at random", *last]
     assert len(other["at random"]) == 5
     np.testing.assert_array_equal(other["at random"][0].cycle, other["at random"][0].source)
+
+
+def test_examples_come_in_the_order_of_their_change(apart, tmp_path):
+    """The model adds to each image in proportion to its mean."""
+
+    def brighter(images):
+        return images + 0.2 * (images.mean(axis=(1, 2, 3), keepdims=True) + 1)
+
+    examples = report_of(model(tmp_path, brighter, keep), apart).examples["ab"]
+    assert list(examples) == ["at random", "the least changed"]
+    first, last = (
+        [np.abs(e.generated.astype(int) - e.source).mean() for e in examples[choice]]
+        for choice in examples
+    )
+    assert len(first) == 6  # all that there are
+    assert first == sorted(first, reverse=True)
+    assert last == first[::-1][:4]
+    assert len({e.name for e in examples["the least changed"]}) == 4
+    captions = [e.caption for e in examples["at random"]]
+    assert captions == [f"change {value:.1f}" for value in first]
+    assert first[0] == pytest.approx(0.2 * A.mean(axis=(1, 2, 3)).max(), abs=0.5)
+
+
+def test_all_methods_but_the_floor_are_measured_beside_their_sources(apart, tmp_path):
+    report = report_of(model(tmp_path, lambda x: x / 2 - 0.5, keep), apart)
+    for direction, sources in (("ab", A), ("ba", smooth(5, 4))):
+        for name in names_of(report, direction):
+            found = values_of(report, name, direction)
+            assert {"change", "change_lab", "content"} <= found.keys() or name == FLOOR
+        identity = values_of(report, "identity", direction)
+        assert (identity["change"], identity["change_lab"]) == (0, 0)
+        assert identity["content"] == pytest.approx(1)
+        mean = values_of(report, "mean image of the target domain", direction)
+        train = TRAIN_B if direction == "ab" else TRAIN_A
+        expected = np.abs(np.rint(train.mean(axis=0)) - sources).mean()
+        assert mean["change"] == pytest.approx(expected)
+        assert abs(mean["content"]) < 0.3
+    own = values_of(report, "the model")
+    assert own["change"] == pytest.approx(np.abs(A - A / 2.0).mean(), abs=0.3)
+    assert own["content"] > 0.99
+    assert [line for line in report.verdict.details if "hardly" in line] == [
+        "From winter to summer: hardly changes the images (mean change 0.00 levels of 255)."
+    ]
 
 
 def test_the_seed_decides_all_that_is_drawn(apart, tmp_path, features):
@@ -255,7 +302,10 @@ def test_two_bands_to_three(tmp_path):
     assert (back["rmse1"], back["bias2"]) == (0, 0)
     assert "rmse1" not in forth
     assert "psnr" not in back
-    assert {"psnr", "sam", "rmse2"} <= {metric.key for metric in report.metrics}
+    keys = {metric.key for metric in report.metrics}
+    assert {"psnr", "sam", "rmse2", "change", "content"} <= keys
+    assert "change_lab" not in keys  # two bands have no colour
+    assert 0 <= forth["change"] < 20  # of luminance
     assert "identity" not in forth  # of a domain with other bands there is no identity error
     assert forth["cycle"] == 0
     for direction in DIRECTIONS:

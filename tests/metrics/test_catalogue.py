@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from skimage.color import deltaE_cie76, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from small_models import SIDE, Gap, Projected, smooth
@@ -18,6 +19,7 @@ from unpaired.metrics.weightless import (
 
 TRUTH, GENERATED = smooth(7, 1), smooth(7, 2)
 SETS = {"colours", "patches", "spectrum"}
+BESIDE = {"change", "change_lab", "content"}  # of kind "source"
 
 
 def set_of(samples):
@@ -233,6 +235,70 @@ def test_networks_are_shown_what_to_rgb_shows():
         assert found["kid"] == pytest.approx(kid_by_hand(x, y), rel=1e-9)
 
 
+# ---- against the sources ------------------------------------------------------------------
+
+
+def beside(generated, sources, target=None):
+    """The values of kind "source" of images generated from `sources`."""
+    target = smooth(7, 5, generated.shape[-1], generated.dtype) if target is None else target
+    metrics = chosen(target, paired=False)
+    found = measure(set_of(generated), set_of(target), metrics, set_of(sources)).values
+    return {key: value for key, value in found.items() if key in BESIDE}
+
+
+def test_untouched_images_are_not_changed_and_keep_all():
+    found = beside(TRUTH, TRUTH)
+    assert {key: value.value for key, value in found.items()} == {
+        "change": 0, "change_lab": 0, "content": pytest.approx(1, abs=1e-12),
+    }  # fmt: skip
+
+
+def test_values_beside_sources_are_means_over_the_images(monkeypatch):
+    monkeypatch.setattr(image_set, "CHUNK", 2)
+    found = beside(GENERATED, TRUTH)
+    gaps = np.abs(GENERATED.astype(float) - TRUTH).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(found["change"].per_image, gaps, rtol=1e-12)
+    assert found["change"].value == pytest.approx(gaps.mean(), rel=1e-12)
+    labs = [deltaE_cie76(*map(rgb2lab, pair)).mean() for pair in zip(GENERATED, TRUTH, strict=True)]
+    assert found["change_lab"].value == pytest.approx(np.mean(labs), rel=1e-3)
+    deviations = [TRUTH[..., band].std() for band in range(3)]
+    small = 0.04 * np.sqrt(np.mean(np.square(deviations)))
+    assert found["change"].small == pytest.approx(small, rel=1e-9)
+
+
+def test_an_image_without_content_does_not_count():
+    sources, generated = TRUTH.copy(), GENERATED.copy()
+    sources[0], generated[1] = 90, 90  # nothing to keep; nothing kept
+    kept = beside(generated, sources)["content"]
+    assert np.isnan(kept.per_image[0])
+    assert kept.per_image[1] == 0
+    assert kept.value == pytest.approx(kept.per_image[1:].mean())
+    assert np.isnan(beside(generated[:1], sources[:1])["content"].value)
+
+
+def test_sixteen_bits_are_measured_in_levels_of_255():
+    sources = smooth(4, 1, 3, np.uint16)
+    found = beside(sources + np.uint16(514), sources)
+    assert found["change"].value == pytest.approx(2, rel=1e-12)
+    assert found["content"].value == pytest.approx(1, abs=1e-12)
+    eight = (sources >> 8).astype(np.uint8)
+    mixed = beside(eight.astype(np.uint16) * 257, eight)  # 8 bits to 16
+    assert [mixed[key].value for key in ("change", "change_lab")] == [0, 0]
+
+
+@pytest.mark.parametrize(("bands", "of_source"), [(1, 3), (3, 1), (4, 3), (2, 1)])
+def test_other_bands_are_compared_as_luminance(bands, of_source):
+    grey = smooth(4, 1, 1)
+    found = beside(np.repeat(grey // 2, bands, -1), np.repeat(grey, of_source, -1))
+    assert found.keys() == {"change", "content"}  # no colours
+    assert found["change"].value == pytest.approx(np.abs(grey - (grey // 2.0)).mean(), abs=1e-9)
+    assert found["content"].value > 0.99
+
+
+def test_without_sources_nothing_is_measured_against_them():
+    assert not measured(GENERATED, TRUTH).keys() & BESIDE
+
+
 # ---- which metrics there are --------------------------------------------------------------
 
 
@@ -245,7 +311,8 @@ def test_what_is_measured_is_what_is_shown(bands, network, lpips, paired):
     values = measured(smooth(4, 1, bands), smooth(4, 2, bands), **options)
     metrics = metrics_for(bands=[bands], count=4, **options)
     keys = [metric.key for metric in metrics]
-    assert sorted(keys) == sorted(values)
+    assert sorted(set(keys) - BESIDE) == sorted(values)
+    assert set(keys) & BESIDE == (BESIDE if bands == 3 else BESIDE - {"change_lab"})
     assert {metric.key for metric in metrics if metric.kind == "paired"} == values.keys() - SETS - {
         "kid", "fid"
     }  # fmt: skip

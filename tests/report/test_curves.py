@@ -61,6 +61,22 @@ def test_the_validation_criterion_has_a_diagram():
     assert (low - middle) / (low - high) == pytest.approx(3 / 5, abs=1e-3)
 
 
+def test_change_and_content_have_diagrams_where_they_were_measured():
+    def line(step, change, content):
+        each = {"distance": 1.0, "change": change, "content": content}
+        validation = {"criterion": 1.0, "ab": each, "ba": each | {"change": 2 * change}}
+        return {"step": step, "validation": validation}
+
+    old = {"step": 5, "validation": {"criterion": 1.0, "ab": {"distance": 1.0}}}
+    svg = draw_curves([old, line(10, 0.5, 1.0), line(20, 1.0, None)])
+    assert names_of(svg)[1:] == ["change ab and change ba", "content kept ab and content kept ba"]
+    _, forth, back, kept, _ = points_of(svg)
+    assert len(forth) == len(back) == 2
+    assert len(kept) == 1
+    bottom = 150
+    assert (bottom - back[1][1]) / (bottom - forth[0][1]) == pytest.approx(4, abs=1e-2)
+
+
 def test_long_curves_are_drawn_as_means():
     steps = np.arange(1, 10_001)
     waves = 1 + np.where(steps % 2, 0.5, -0.5)

@@ -88,12 +88,27 @@ def test_the_sheet_has_the_first_choice_of_all_directions_side_by_side():
 def test_the_titles_use_characters_that_the_font_has(monkeypatch):
     titles = []
 
-    def spy(columns, cell):
+    def spy(columns, cell, captions):
         titles.extend(title for title, _ in columns)
+        assert captions == [["12.34 dB"] if "generated" in title else [""] for title in titles]
 
     monkeypatch.setattr(module, "draw_grid", spy)
     contact_sheet(report(both(GOOD)))
     assert titles[:4] == ["summer", "generated winter", "true winter", "5 x difference"]
+
+
+def test_captions_stand_below_the_generated_images():
+    examples = {
+        "ab": {"at random": [example(1, caption="change 7.5"), example(2, caption="change 3.0")]}
+    }
+    sheet = np.asarray(contact_sheet(report({"ab": GOOD}, directions=("ab",), examples=examples)))
+    assert sheet.shape == (22 + 2 * (132 + 16), 4 + 2 * 132, 3)
+    for row in range(2):
+        below = sheet[22 + 148 * row + 128 : 22 + 148 * row + 144]
+        assert (below[:, :132] == 255).all()
+        assert (below[:, 136:264] < 128).any()
+        cell = sheet[22 + 148 * row : 22 + 148 * row + 128 : 16, 136:264:16]
+        np.testing.assert_array_equal(cell, noise(row + 2))
 
 
 def test_large_images_keep_their_proportion():

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from small_report import (
+    CHANGE,
+    CONTENT,
     CYCLE,
     FID,
     GOOD,
@@ -19,6 +21,7 @@ from small_report import (
     PAIRED,
     PSNR,
     WEAK,
+    beside,
     both,
     kid,
     noise,
@@ -159,6 +162,26 @@ def test_every_kind_of_metric_has_tables_of_the_methods_that_have_it():
     assert page.bold == ["20.00"] * 2  # of one method alone, none is the best
     assert "The test set is paired" in page.text
     assert "95 %" not in page.text
+
+
+def test_change_is_in_a_table_and_never_the_best():
+    model = both(kid(20.0) | beside(12.5, 0.8))
+    weak = Method("identity", "untouched", both(kid(40.0) | beside(0.0, 1.0)))
+    busy = Method("busy", "baseline", both(kid(60.0) | beside(60.0, 0.9)))
+    page = Page(render(report(model, weak, busy, metrics=[KID, CHANGE, CONTENT])))
+    assert page.tables[2] == [
+        ["", "change", "content kept\N{NO-BREAK SPACE}↑"],
+        ["the model", "12.50", "0.800"],
+        ["identity", "0.00", "1.000"],
+        ["busy", "60.00", "0.900"],
+    ]
+    # Untouched images keep all of themselves, which is no merit.
+    assert page.bold == ["20.0"] * 2 + ["0.900"] * 2
+    assert "against their sources" in page.text
+    assert "in the order of their change" in page.text
+    two = Method("another", "model", model)
+    for found in (report(both(GOOD)), report(model, two, metrics=[KID, CHANGE, CONTENT])):
+        assert "in the order of their change" not in Page(render(found)).text
 
 
 def test_what_is_not_defined_is_a_dash_and_exact_is_infinite():

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from small_report import FID, GOOD, KID, ORACLE, PSNR, WEAK, both, kid, noise, report
+from small_report import CHANGE, FID, GOOD, KID, ORACLE, PSNR, WEAK, both, kid, noise, report
 from unpaired.errors import ConfigError, DataError
 from unpaired.metrics.metric import Metric, Value
 from unpaired.report.report import Example, Method, scaled_difference
@@ -23,6 +23,11 @@ def test_which_way_is_better(better, high_wins):
     assert metric.is_better(2, 1) is high_wins
     assert metric.is_better(1, 2) is not high_wins
     assert not metric.is_better(1, 1)
+
+
+def test_where_neither_way_is_better_nothing_is():
+    assert not CHANGE.is_better(2, 1)
+    assert not CHANGE.is_better(1, 2)
 
 
 def test_a_value_without_an_interval_is_a_point():
@@ -132,7 +137,9 @@ def test_rows_stand_by_their_kind():
     assert found.measured("ab", [FID]) == []
 
 
-@pytest.mark.parametrize(("metric", "order"), [(PSNR, "high low"), (KID, "low high")])
+@pytest.mark.parametrize(
+    ("metric", "order"), [(PSNR, "high low"), (KID, "low high"), (CHANGE, "low high")]
+)
 def test_the_best_comes_first(metric, order):
     def method(name, value):
         return Method(name, "baseline", both({metric.key: Value(value)}))

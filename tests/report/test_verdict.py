@@ -4,6 +4,8 @@ from dataclasses import replace
 import pytest
 
 from small_report import (
+    CHANGE,
+    CONTENT,
     CYCLE,
     GOOD,
     KID,
@@ -11,6 +13,7 @@ from small_report import (
     PAIRED,
     PSNR,
     WEAK,
+    beside,
     both,
     kid,
     report,
@@ -291,3 +294,51 @@ def test_several_models_are_ranked_by_the_metric_that_decides():
         "(KID × 1000: first 18.0, second 19.0).",
     ]
     assert ranking(of_sets().comparison) == []
+
+
+# ---- beside the sources -------------------------------------------------------------------
+
+SOURCE = (KID, CHANGE, CONTENT)
+UNTOUCHED = Method("identity", "untouched", both(kid(40.0) | beside(0.0, 1.0)))
+BUSY = Method("busy", "baseline", both(kid(60.0) | beside(60.0, 0.9)))
+
+
+def said(ab, ba, **changes):
+    """The sentences of the verdict about the sources."""
+    own = {"ab": kid(20.0) | ab, "ba": kid(20.0) | ba}
+    found = report(own, UNTOUCHED, BUSY, **{"metrics": SOURCE} | changes)
+    return [line for line in found.verdict.details if "KID" not in line and "PSNR" not in line]
+
+
+def test_a_model_that_hardly_changes_the_images_is_told():
+    assert said(beside(1.234, 0.98), beside(2.7, 0.98)) == [
+        "From summer to winter: hardly changes the images (mean change 1.23 levels of 255)."
+    ]
+    assert said(beside(1.0, 0.98, small=0.9), beside(9.0, 0.98)) == []
+    assert said(beside(0.0, 1.0, small=None), beside(math.nan, math.nan)) == []
+
+
+def test_a_model_that_loses_the_content_is_told():
+    assert said(beside(30.0, 0.5), beside(30.0, 0.4321)) == [
+        "From winter to summer: loses the content of the images (content kept 0.432 of 1), so it "
+        "blurs, replaces or inverts what they show."
+    ]
+    assert len(said(beside(30.0, -1.0), beside(0.1, 0.2))) == 3
+
+
+def test_where_the_truth_is_known_it_decides_what_is_to_be_kept():
+    metrics = (*PAIRED, *SOURCE)
+    found = report(both(GOOD | beside(30.0, 0.1), GOOD | beside(0.0, 1.0)), WEAK, metrics=metrics)
+    assert found.verdict.passed
+    assert found.verdict.details[2:] == (
+        "From winter to summer: hardly changes the images (mean change 0.00 levels of 255).",
+    )
+
+
+@pytest.mark.parametrize("change", [0.0, 20.0, 200.0])
+@pytest.mark.parametrize("content", [0.1, 0.9])
+def test_change_and_content_have_no_vote(change, content):
+    plain = report(both(kid(20.0)), UNTOUCHED, BUSY, metrics=[KID]).verdict
+    found = report(both(kid(20.0) | beside(change, content)), UNTOUCHED, BUSY, metrics=SOURCE)
+    assert (found.verdict.state, found.verdict.headline) == (plain.state, plain.headline)
+    assert found.verdict.details[:2] == plain.details

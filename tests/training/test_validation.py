@@ -1,6 +1,7 @@
 """The part that is set aside, and the criterion measured on it, against plain references."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 import unpaired.training.validation as validation
 from conftest import SMALL, write_images
+from small_models import smooth, write_all
 from unpaired.config import Config, Runtime
 from unpaired.data.layout.domains import DataSet, Folder, find_data, list_folder
 from unpaired.errors import ConfigError, DataError
@@ -169,6 +171,65 @@ def test_untranslated_is_1_right_is_less_wrong_is_more(part):
     assert right < 0.8
     assert right < blurred
     assert wrong > 1
+
+
+def test_change_and_content_are_those_of_the_images(part):
+    found = prepare_validation(part, config_of(), LIMIT).evaluate(Translator(ab=inverted, ba=to_a))
+    a, b = (pixels_of(folder).astype(float) for folder in part)
+    assert found.metrics["ab"]["change"] == pytest.approx(np.abs(255 - 2 * a).mean(), rel=1e-6)
+    assert found.metrics["ab"]["content"] == pytest.approx(-1, abs=1e-6)
+    back = np.minimum(3 * b[..., ::-1], 255)
+    assert found.metrics["ba"]["change"] == pytest.approx(np.abs(back - b).mean(), rel=1e-5)
+    assert found.moved
+    line = found.to_dict()
+    assert line["moved"] is True
+    assert line["ab"] == found.metrics["ab"]
+
+
+@pytest.mark.parametrize(("share", "moved"), [(0.0, False), (0.035, False), (0.045, True)])
+@pytest.mark.parametrize("still", ["ab", "ba"])
+def test_it_moved_where_each_direction_changed_by_4_per_cent_of_its_contrast(
+    part, share, moved, still
+):
+    folder = part[["ab", "ba"].index(still)]
+    pixels = pixels_of(folder).astype(float)
+    spread = np.sqrt(np.mean([pixels[..., band].var() for band in range(3)]))
+
+    def shifted(images):
+        """Ten levels in as many of the 256 pixels as it takes."""
+        some = np.arange(256).reshape(1, 16, 16, 1) < share * spread * 256 / 10
+        return images + np.where(images < 0, 1, -1) * some * 10 * 2 / 255
+
+    ways = {"ab": inverted, "ba": inverted, still: shifted}
+    found = prepare_validation(part, config_of(), LIMIT).evaluate(Translator(**ways))
+    assert found.moved is moved
+    assert found.metrics[still]["change"] == pytest.approx(share * spread, abs=0.1)
+
+
+def test_a_small_part_of_16_bits_is_measured_as_exactly(tmp_path):
+    """Samples up to 3000, as reflectances are: a tenth of them is far below a level of 255."""
+    pytest.importorskip("rasterio")
+    for name in "ab":
+        write_all(tmp_path / name, smooth(5, ord(name), 4, np.uint16) // 20, "{:03d}.tif")
+    part = list_folder(tmp_path / "a"), list_folder(tmp_path / "b")
+    config = config_of(bands_a=4, bands_b=4, depth_a=16, depth_b=16)
+    measured = prepare_validation(part, config, LIMIT)
+    found = measured.evaluate(Translator(ab=lambda x: (x + 1) * 0.9 - 1, ba=same))
+    assert 0 < found.metrics["ab"]["change"] < 1
+    assert found.metrics["ab"]["content"] > 0.999
+    assert found.metrics["ba"]["change"] == 0
+    both = measured.evaluate(Translator(**dict.fromkeys(("ab", "ba"), lambda x: (x + 1) * 0.9 - 1)))
+    assert (found.moved, both.moved) == (False, True)
+
+
+def test_flat_sources_have_no_content_and_the_line_is_json(tmp_path):
+    for name, grey in (("a", 9), ("b", 200)):
+        write_all(tmp_path / name, np.full((3, 16, 16, 3), grey, np.uint8))
+    part = list_folder(tmp_path / "a"), list_folder(tmp_path / "b")
+    found = prepare_validation(part, config_of(), LIMIT).evaluate(Translator(ab=same, ba=same))
+    assert np.isnan(found.metrics["ab"]["content"])
+    assert found.to_dict()["ab"]["content"] is None
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_a_grey_domain_is_measured_too(part):

@@ -49,9 +49,9 @@ def engine_that(translate, monkeypatch):
 
 
 def nearest_at_step_8(images, steps):
-    """The images under a pattern that is faintest at step 8."""
+    """The images under a pattern that is always seen, and faintest at step 8."""
     pattern = np.indices(images.shape[1:3]).sum(0)[:, :, np.newaxis] % 2
-    return images + abs(steps - 8.5) / 20 * pattern
+    return images + (0.2 + abs(steps - 8.5) / 20) * pattern
 
 
 # ---- which images -----------------------------------------------------------------------
@@ -223,6 +223,102 @@ def test_another_share_than_the_runs_is_refused(fake_engine, data, tmp_path):
         train(data, tmp_path / "run", {"validation": 0.0})
 
 
+# ---- doing nothing ------------------------------------------------------------------------
+
+
+def still_until(first, beyond=nearest_at_step_8):
+    """The images as they are before step `first`, then worse ones."""
+    return lambda images, steps: images if steps < first else beyond(images, steps)
+
+
+def test_what_does_nothing_is_not_the_best_though_its_criterion_is(data, tmp_path, monkeypatch):
+    engine_that(still_until(5), monkeypatch)
+    train(data, tmp_path / "run")
+    lines = {line["step"]: line["validation"] for line in evaluations(tmp_path / "run")}
+    assert [step for step, found in lines.items() if not found["moved"]] == [2, 4]
+    assert [lines[step][way]["change"] for step in (2, 4) for way in ("ab", "ba")] == [0] * 4
+    assert [lines[step]["ab"]["content"] for step in (2, 4)] == pytest.approx([1, 1])
+    found = criteria(tmp_path / "run")
+    assert found[2] == found[4] < found[8]  # it would win
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 8
+
+
+def test_a_direction_that_does_nothing_is_enough_to_be_none(data, tmp_path, monkeypatch):
+    class HalfStill(FakeEngine):
+        def translate(self, images, direction):
+            steps = int(self.arrays["updates"])
+            still = direction == "ba" and steps < 9
+            made = images if still else nearest_at_step_8(images, steps)
+            return np.clip(made, -1, 1).astype(np.float32)
+
+    monkeypatch.setattr(loop, "make_engine", HalfStill)
+    train(data, tmp_path / "run")
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 10
+
+
+def test_patience_does_not_wait_while_nothing_moves(data, tmp_path, monkeypatch, shown):
+    engine_that(still_until(11), monkeypatch)
+    run = train(data, tmp_path / "run", runtime={"patience": 2})
+    assert "stopping early at step 16: no improvement in 2 evaluations" in shown()
+    assert run.step == 16
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 12
+
+
+def test_going_back_to_doing_nothing_is_no_improvement(data, tmp_path, monkeypatch):
+    engine_that(lambda i, s: nearest_at_step_8(i, s) if s < 5 else i, monkeypatch)
+    run = train(data, tmp_path / "run", runtime={"patience": 3})
+    assert run.step == 10
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 4
+
+
+def test_where_nothing_ever_moves_the_last_is_the_best_and_that_is_told(
+    data, tmp_path, monkeypatch, shown
+):
+    engine_that(still_until(99), monkeypatch)
+    best = tmp_path / "run" / "best.safetensors"
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 1})
+    told = shown()
+    line = "no evaluation changed the images enough to be the best (change in metrics.jsonl): "
+    assert f"{line}{best} is the last one, of step 12" in told
+    assert "best on the validation part" not in told
+    assert read(best)[0].step == 12
+    train(data, tmp_path / "run", {"steps": 12})
+    assert "is finished: 12 steps; give --extend" in shown()
+    # It competes with none of the evaluations that follow, whose criteria are higher.
+    engine_that(still_until(13), monkeypatch)
+    train(data, tmp_path / "run", {"steps": 12}, {"patience": 0}, extend=6)
+    found = criteria(tmp_path / "run")
+    assert found[12] < min(found[step] for step in (14, 16, 18))
+    assert read(best)[0].step == 14
+    assert "best on the validation part" in shown()
+
+
+def test_a_resumed_run_remembers_that_nothing_moved(data, tmp_path, monkeypatch):
+    engine_that(still_until(7), monkeypatch)
+    train(data, tmp_path / "run", {"steps": 20}, {"checkpoint_every": 2, "keep": 99})
+    whole = [line["validation"] for line in evaluations(tmp_path / "run")]
+    for path in checkpoints(tmp_path / "run")[3:]:  # back to step 4
+        path.unlink()
+    for name in ("best", "model"):
+        (tmp_path / "run" / f"{name}.safetensors").unlink()
+    train(data, tmp_path / "run", {"steps": 20}, {"checkpoint_every": 2, "keep": 99})
+    assert [line["validation"] for line in evaluations(tmp_path / "run")] == whole
+    assert read(tmp_path / "run" / "best.safetensors")[0].step == 8
+
+
+def test_an_evaluation_is_told_in_a_line(data, tmp_path, monkeypatch, shown):
+    engine_that(lambda images, steps: images - 20 * 2 / 255, monkeypatch)
+    train(data, tmp_path / "run")
+    (line,) = (line for line in shown().splitlines() if line.startswith("step 4: "))
+    found = evaluations(tmp_path / "run")[1]["validation"]
+    changes = [f"{found[way]['change']:.1f}" for way in ("ab", "ba")]
+    assert line == (
+        f"step 4: criterion {found['criterion']:.4g}, change {changes[0]} and {changes[1]} levels "
+        f"of 255, content kept {found['ab']['content']:.2f} and {found['ba']['content']:.2f} "
+        "(A to B, B to A)"
+    )
+
+
 # ---- an early end -------------------------------------------------------------------------
 
 
@@ -338,11 +434,18 @@ def test_a_checkpoint_from_before_there_were_evaluations_goes_on():
     assert Remembered.from_pending({"losses": [{"cycle_a": 1.0}]}) == Remembered()
 
 
+def test_a_checkpoint_from_before_evaluations_had_to_move_resumes():
+    old = {name: value for name, value in Remembered(best=0.5, best_step=4, measure="m")
+           .to_dict().items() if name != "fallback"}  # fmt: skip
+    found = Remembered.from_pending(json.loads(json.dumps({"evaluations": old})))
+    assert found == Remembered(best=0.5, best_step=4, measure="m")
+
+
 def test_what_is_remembered_comes_back():
     remembered = Remembered(
         history=History({"a": (0.5, 1 / 3), "b": (0.25,)}),
         firing=("collapse: a -> b",), best=0.1 + 0.2, best_step=4, measure="m", waited=2,
-        stopped=True,
+        stopped=True, fallback=True,
     )  # fmt: skip
     written = json.dumps({"losses": [], "evaluations": remembered.to_dict()})
     assert Remembered.from_pending(json.loads(written)) == remembered

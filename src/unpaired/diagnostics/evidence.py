@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from unpaired.diagnostics.probe import DirectionProbe
 from unpaired.engines.seam import Images
 
-__all__ = ["FLAT", "NO_DISCRIMINATOR", "Evidence", "luminance"]
+__all__ = ["FLAT", "NO_DISCRIMINATOR", "Evidence"]
 
 FLAT = 0.1  # level; smaller variances are below the 1e-5 that instance norm adds
 NO_DISCRIMINATOR = "this needs the discriminators, which a run folder has and a model alone has not"
@@ -28,11 +26,3 @@ class Evidence:
     real_target: Images
     outputs: DirectionProbe
     accuracies: tuple[float, ...]
-
-
-def luminance(images: Images) -> Images:
-    """(N, H, W, bands) to (N, H, W): Rec. 601 for three bands, otherwise the mean."""
-    bands = images.shape[-1]
-    weights = np.array([0.299, 0.587, 0.114]) if bands == 3 else np.full(bands, 1 / bands)
-    result: Images = images @ weights.astype(images.dtype)
-    return result

@@ -121,7 +121,7 @@ def evaluate_models(
         title=f"{recipe.name_a} and {recipe.name_b}",
         summary=summarise(models, tests),
         names=(recipe.name_a, recipe.name_b),
-        metrics=[*metrics, *(metric for metric in CYCLES if metric.key in measured)],
+        metrics=[metric for metric in (*metrics, *CYCLES) if metric.key in measured],
         methods=methods,
         examples=examples,
         facts=tell_facts(models, tests, directions, network, lpips, options.seed),

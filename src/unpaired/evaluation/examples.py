@@ -1,4 +1,4 @@
-"""The images that a report shows: some at random, and the worst."""
+"""The images that a report shows: some at random, the worst, the least changed."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from unpaired.translation.model import Model
 
 __all__ = ["choose_examples"]
 
-RANDOM, WORST = 6, 4  # images of each choice
+RANDOM, WORST, LEAST = 6, 4, 4  # images of each choice
 
 
 def choose_examples(
@@ -33,21 +33,30 @@ def choose_examples(
     """Examples of a model's translations, `candidate`, by how they were chosen.
 
     At random; and, if the model is `alone` in its report, the worst by PSNR, or where no truth is
-    known by the features of `network`. Each has its cycle where the model translates both ways.
+    known by the features of `network`, and the least changed. Those at random come in the order of
+    their change, the largest first; beside other models in the order of the test set, as each model
+    shows the same. Each has its cycle where the model translates both ways.
     """
     count = len(candidate.images)
     drawn = stream(seed, EXAMPLES, 0).permutation(count)[:RANDOM]
-    choices = {"at random" if alone else f"{candidate.name}, at random": sorted(drawn.tolist())}
-    psnrs = measured.per_image.get("psnr")
+    changes, psnrs = measured.per_image["change"], measured.per_image.get("psnr")
+    drawn = drawn[np.argsort(-changes[drawn], kind="stable")] if alone else np.sort(drawn)
+    choices = {"at random" if alone else f"{candidate.name}, at random": drawn.tolist()}
     if alone and psnrs is not None:
         choices["the worst, by PSNR"] = np.argsort(psnrs, kind="stable")[:WORST].tolist()
     elif alone and network:
         real = tests.reference(direction).features(network)
         worst = least_like(candidate.images.features(network), real, WORST)
         choices["the least like real ones, by the features"] = worst.tolist()
+    if alone and psnrs is None:
+        choices["the least changed"] = np.argsort(changes, kind="stable")[:LEAST].tolist()
     sources, truth = tests.sources(direction), tests.reference(direction)
 
-    def example(index: int, captioned: bool) -> Example:
+    def caption(index: int, title: str) -> str:
+        quality = [f"{psnrs[index]:.2f} dB"] if psnrs is not None and "PSNR" in title else []
+        return ", ".join([*quality, f"change {changes[index]:.1f}"])
+
+    def example(index: int, title: str) -> Example:
         generated = np.asarray(candidate.images.samples[index])
         cycle = None
         if reverse(direction) in model.directions:
@@ -59,10 +68,9 @@ def choose_examples(
             generated=to_rgb(generated),
             cycle=cycle,
             truth=to_rgb(np.asarray(truth.samples[index])) if tests.paired else None,
-            caption=f"{psnrs[index]:.2f} dB" if captioned and psnrs is not None else "",
+            caption=caption(index, title),
         )
 
     return {
-        title: [example(index, captioned="PSNR" in title) for index in indices]
-        for title, indices in choices.items()
+        title: [example(index, title) for index in indices] for title, indices in choices.items()
     }

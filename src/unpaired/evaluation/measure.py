@@ -95,8 +95,9 @@ def _translate(model: Model, tests: TestSet, direction: Direction) -> ImageSet:
 def _measure(
     candidate: Candidate, tests: TestSet, direction: Direction, metrics: Sequence[Metric]
 ) -> Measurement:
-    """Measures a candidate; a floor has no true translations, and no FID if its n differs."""
+    """Measures a candidate; a floor has no sources and no truth, and no FID if its n differs."""
     if candidate.kind == "floor":
         fewer = len(candidate.images) < len(tests.sources(direction))
         metrics = [m for m in metrics if m.kind == "set" and not (fewer and m.key == "fid")]
-    return measure(candidate.images, tests.reference(direction), metrics)
+    sources = tests.sources(direction)
+    return measure(candidate.images, tests.reference(direction), metrics, sources)

@@ -17,6 +17,7 @@ def draw_grid(
     *,
     cell: int = 128,
     halves: bool = False,
+    captions: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """Draws columns of images (H, W, bands) in [-1, 1] under their titles, in equal cells.
 
@@ -27,23 +28,29 @@ def draw_grid(
         columns: titles and images; images may differ in size, and columns in length.
         cell: side of the cells in pixels.
         halves: leaves a wider gap in the middle.
+        captions: of each column, what stands below its images; none: no room is left for them.
     """
     gap, head = 4, 22
+    foot = 16 if any(map(any, captions)) else 0
+    pitch = cell + foot + gap  # of the rows
     rows = max(len(images) for _, images in columns)
     middle = 4 * gap if halves else 0
-    size = (len(columns) * (cell + gap) + gap + middle, head + rows * (cell + gap))
+    size = (len(columns) * (cell + gap) + gap + middle, head + rows * pitch)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
+    font, small = ImageFont.load_default(13), ImageFont.load_default(11)
     for column, (title, images) in enumerate(columns):
         left = gap + column * (cell + gap) + (middle if 2 * column >= len(columns) else 0)
         while draw.textlength(title, font) > cell:
             title = title.rstrip("…")[:-1] + "…"
         draw.text((left + cell / 2, head / 2), title, "black", font, anchor="mm")
+        for row, caption in enumerate(captions[column] if foot else ()):
+            below = head + row * pitch + cell + foot / 2
+            draw.text((left + cell / 2, below), caption, "black", small, anchor="mm")
         for row, image in enumerate(images):
             image = _fitted(Image.fromarray(_shown(image)), cell)
             across, down = (cell - image.width) // 2, (cell - image.height) // 2
-            sheet.paste(image, (left + across, head + row * (cell + gap) + down))
+            sheet.paste(image, (left + across, head + row * pitch + down))
     return sheet
 
 

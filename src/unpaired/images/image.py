@@ -13,6 +13,7 @@ __all__ = [
     "Pixels",
     "from_signed",
     "is_mask",
+    "luminance",
     "over_white",
     "to_signed",
     "upright",
@@ -179,6 +180,18 @@ def with_bands(pixels: Pixels, bands: int) -> Pixels:
     raise ImageError(
         f"an image has {given} bands where {bands} are needed: only grey and RGB are converted"
     )
+
+
+def luminance(images: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """(..., bands) of floats to (...): luma of ITU-R BT.601 for three bands, otherwise the mean.
+
+    >>> luminance(np.array([[255.0, 0, 0], [9, 9, 9]])).round(6).tolist()
+    [76.245, 9.0]
+    """
+    bands = images.shape[-1]
+    weights = np.array([0.299, 0.587, 0.114]) if bands == 3 else np.full(bands, 1 / bands)
+    result: NDArray[Any] = images @ weights.astype(images.dtype)
+    return result
 
 
 def upright(pixels: Pixels, alpha: NDArray[Any] | None, orientation: int) -> Image:

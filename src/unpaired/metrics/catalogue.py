@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from unpaired.metrics.paired import (
     ssim,
     within,
 )
+from unpaired.metrics.source import HARDLY, change, colour_change, content_kept, to_levels
 from unpaired.metrics.weightless import colour_distance, patch_distance, spectrum_distance
 
 __all__ = ["CYCLES", "ClassMaps", "metrics_for"]
@@ -45,7 +47,8 @@ def metrics_for(
     """The metrics of an evaluation; of each kind the leading one first.
 
     Args:
-        bands: bands of the target domain of each direction.
+        bands: bands of the target domain of each direction; metrics of kind "source" apply where
+            those of the source domain allow it, too.
         count: test images of the domain that has fewer.
         paired: whether the true translations are known.
         network, lpips: pretrained networks, where there are weights.
@@ -61,7 +64,7 @@ def metrics_for(
         found += [m for band in range(1, max(bands) + 1) for m in _of_band(band)]
     if network:
         found += [_kid(network), _fid(network, count)]
-    found += [COLOURS, PATCHES, SPECTRUM]
+    found += [COLOURS, PATCHES, SPECTRUM, CHANGE, COLOUR_CHANGE, CONTENT]
     return [metric for metric in found if any(map(metric.applies, bands))]
 
 
@@ -101,6 +104,11 @@ def _per_image(
         return Value(pool(values), per_image=values)
 
     return compute
+
+
+def _beside_source(compare: Callable[[Floats, Floats], Floats]) -> Compute:
+    """A metric of kind "source": the mean of one value an image, where it is defined."""
+    return _per_image(compare, _defined_mean, to_levels)
 
 
 def _one_by_one(compare: Callable[[Samples, Samples], float]) -> Callable[..., Floats]:
@@ -248,6 +256,31 @@ PATCHES = Metric(
 SPECTRUM = Metric(
     "spectrum", "spectrum", "difference of the mean power spectra, dB", "set", "lower", 2,
     compute=lambda x, y: Value(spectrum_distance(x.description, y.description)),
+)
+
+# ---- each generated image against its source ----------------------------------------------
+
+
+def _change(generated: ImageSet, sources: ImageSet) -> Value:
+    value = _beside_source(change)(generated, sources)
+    return replace(value, small=HARDLY * sources.contrast)
+
+
+CHANGE = Metric(
+    "change", "change", "mean absolute difference, in levels of 255, between a generated image and "
+    "its source; neither much nor little is better", "source", None, 2,
+    unit="levels of 255", compute=_change,
+)
+COLOUR_CHANGE = Metric(
+    "change_lab", "colour change", "mean colour difference between a generated image and its "
+    "source (CIELAB, delta E 1976; about 2.3 is just visible)", "source", None, 2,
+    compute=_beside_source(colour_change), applies=lambda bands: bands == 3,
+)
+CONTENT = Metric(
+    "content", "content kept", "correlation of the edges (luminance gradients) of a generated "
+    "image with those of its source: 1 where all are kept, about 0 where they are others, below 0 "
+    "where light and dark are exchanged", "source", "higher", 3, full=1,
+    compute=_beside_source(content_kept),
 )
 
 # ---- measured on the networks of a model, by evaluation.diagnose ----------------------------

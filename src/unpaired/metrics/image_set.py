@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unpaired.features.extract import extract
 from unpaired.features.seam import FeatureNetwork
+from unpaired.metrics.source import contrast, to_levels
 from unpaired.metrics.weightless import SMALLEST_SIDE, Description, describe
 
 __all__ = ["ImageSet", "Samples", "to_rgb"]
@@ -63,6 +64,11 @@ class ImageSet:
         if network not in self._features:
             self._features[network] = extract(network, map(to_rgb, self.chunks()))
         return self._features[network]
+
+    @cached_property
+    def contrast(self) -> float:
+        """The contrast of the set in levels of 255 (see `source.contrast`)."""
+        return contrast(map(to_levels, self.chunks()))
 
     @cached_property
     def description(self) -> Description:

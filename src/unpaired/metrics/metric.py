@@ -12,9 +12,9 @@ from unpaired.metrics.image_set import ImageSet
 
 __all__ = ["Compute", "Kind", "Measurement", "Metric", "Value", "measure"]
 
-Kind = Literal["set", "paired", "cycle"]
+Kind = Literal["set", "paired", "source", "cycle"]
 """set: all generated images against all real ones; paired: each against its true translation;
-cycle: each against its source, after both directions."""
+source: each against its source; cycle: each against its source, after both directions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Value:
     high: float | None = None
     per_image: NDArray[np.float64] | None = field(default=None, repr=False)
     """(n,), the values of the single images that it was pooled from, if it was."""
+    small: float | None = None
+    """Below this it counts as none, where that is known."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """The values that it is the mean of, by name, such as the classes of a class map."""
 
@@ -40,7 +42,8 @@ class Value:
 
 
 Compute = Callable[[ImageSet, ImageSet], Value]
-"""(generated, reference) -> value, a pure function."""
+"""(generated, reference) -> value, a pure function; for metrics of kind "source" the reference are
+the sources."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Metric:
     """With its factor, where it is shown with one: "KID × 1000"."""
     meaning: str
     kind: Kind
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower"] | None
+    """None: neither, as of the amount of change."""
     decimals: int
     """Number of decimals shown."""
     full: float | None = None
@@ -80,7 +84,9 @@ class Metric:
         return shown.removeprefix("-") if float(shown) == 0 else shown
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether one value is better than another; an equal one is not."""
+        """Whether one value is better than another; never if they are equal, or if none can be."""
+        if self.better is None:
+            return False
         return value > than if self.better == "higher" else value < than
 
 
@@ -97,7 +103,12 @@ class Measurement:
         return {key: values for key, values in found.items() if values is not None}
 
 
-def measure(generated: ImageSet, reference: ImageSet, metrics: Sequence[Metric]) -> Measurement:
+def measure(
+    generated: ImageSet,
+    reference: ImageSet,
+    metrics: Sequence[Metric],
+    sources: ImageSet | None = None,
+) -> Measurement:
     """Measures generated images against real images of the target domain.
 
     Args:
@@ -106,11 +117,17 @@ def measure(generated: ImageSet, reference: ImageSet, metrics: Sequence[Metric])
             image i of `generated` is compared with.
         metrics: what to measure; those of kind "cycle" and those that are not defined for so many
             bands are omitted.
+        sources: image i is what image i of `generated` was generated from; None: metrics of kind
+            "source" are omitted.
 
     Raises:
         DataError: sizes, bands or numbers do not fit a metric.
     """
-    bands = reference.bands
-    return Measurement(
-        {m.key: m.compute(generated, reference) for m in metrics if m.compute and m.applies(bands)}
-    )
+    values = {}
+    for metric in metrics:
+        beside = sources if metric.kind == "source" else reference
+        if metric.compute is None or beside is None:
+            continue
+        if metric.applies(reference.bands) and metric.applies(beside.bands):
+            values[metric.key] = metric.compute(generated, beside)
+    return Measurement(values)

@@ -150,8 +150,8 @@ def spectrum_distance(x: Description, y: Description) -> float:
     return float(np.sqrt(np.mean((x.spectrum - y.spectrum) ** 2)))
 
 
-def to_cielab(rgb: Uint8Images) -> Floats:
-    """sRGB levels (..., 3) to CIELAB under D65 (CIE 15): L from 0 to 100, a and b around 0."""
+def to_cielab(rgb: NDArray[Any]) -> Floats:
+    """sRGB in levels of 255, (..., 3), to CIELAB under D65 (CIE 15): L 0 to 100, a, b around 0."""
     levels = rgb / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     relative = linear @ (_XYZ / _WHITE[:, np.newaxis]).T

@@ -86,13 +86,13 @@ class Comparison:
     def ranked(
         self, direction: Direction, metric: Metric, *kinds: MethodKind
     ) -> list[tuple[Method, Value]]:
-        """The methods of these kinds for which the metric is defined, best first."""
+        """The methods of these kinds for which the metric is defined, best first, if one can be."""
         found = ((method, method.value(direction, metric)) for method in self.of_kind(*kinds))
-        return sorted(
-            ((method, value) for method, value in found if value is not None),
-            key=lambda pair: pair[1].value,
-            reverse=metric.better == "higher",
-        )
+        defined = [(method, value) for method, value in found if value is not None]
+        if metric.better is None:
+            return defined
+        higher = metric.better == "higher"
+        return sorted(defined, key=lambda pair: pair[1].value, reverse=higher)
 
     def measured(self, direction: Direction, metrics: Sequence[Metric]) -> list[Method]:
         """The rows of a table: methods with one of the metrics, if only NaN; floors come last."""

@@ -1,10 +1,11 @@
-"""Learning curves as SVG: losses by step, and the criterion on the validation part."""
+"""Learning curves as SVG: losses by step; criterion, change and content on the validation part."""
 
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from unpaired.config import LOSS_KINDS
+from unpaired.directions import DIRECTIONS, Direction
 
 __all__ = ["draw_curves"]
 
@@ -20,8 +21,9 @@ Curve = Sequence[tuple[float, float]]
 def draw_curves(journal: Journal) -> str:
     """SVG diagrams of the losses in metrics.jsonl, each with both directions or domains.
 
-    The last one shows the validation criterion, if there were validations. Long curves are reduced
-    to means over neighbouring lines. Returns "" if nothing was logged.
+    The last ones show the validation criterion, and the change and content kept in each direction,
+    if there were validations. Long curves are reduced to means over neighbouring lines. Returns ""
+    if nothing was logged.
     """
     diagrams = []
     for kind, sides in LOSS_KINDS.items():
@@ -36,7 +38,20 @@ def draw_curves(journal: Journal) -> str:
     ]
     if criterion := _curve(evaluated, "criterion"):
         diagrams.append(_diagram({"validation criterion": criterion}, None))
+    for kind, title in (("change", "change"), ("content", "content kept")):
+        curves = {f"{title} {d}": _curve(_of(evaluated, d), kind) for d in DIRECTIONS}
+        if all(curves.values()):
+            diagrams.append(_diagram(curves, None))
     return "".join(diagrams)
+
+
+def _of(evaluated: Journal, direction: Direction) -> Journal:
+    """The metrics of one direction, by step."""
+    return [
+        {**found, "step": line["step"]}
+        for line in evaluated
+        if isinstance(found := line.get(direction), dict)
+    ]
 
 
 def _curve(lines: Journal, name: str) -> Curve:

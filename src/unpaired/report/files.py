@@ -45,12 +45,13 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def contact_sheet(report: Report) -> Image.Image:
-    """The examples of the first choice, with all directions side by side.
+    """The examples of the first choice, with all directions side by side and captions below them.
 
     With several models each choice belongs to one model, and all show the same images: then the
     sources stand beside the generated images of every model, under the models' names.
     """
     columns: dict[tuple[Direction, str], list[np.ndarray]] = {}
+    captions: dict[tuple[Direction, str], list[str]] = {}
     longest = 1
     several = len(report.comparison.of_kind("model")) > 1
     for direction in report.directions:
@@ -59,11 +60,15 @@ def contact_sheet(report: Report) -> Image.Image:
         for place, (choice, examples) in enumerate(choices if several else choices[:1]):
             for example in examples:
                 longest = max(longest, *example.source.shape[:2])
-                shown = example.images(source, target)
+                shown, generated = example.images(source, target), f"generated {target}"
                 if several:
                     shown = {} if place else {source: example.source}
-                    shown[choice.rpartition(", ")[0]] = example.generated
+                    generated = choice.rpartition(", ")[0]
+                    shown[generated] = example.generated
                 for label, image in shown.items():
                     columns.setdefault((direction, label), []).append(to_signed(shrunk(image)))
+                    below = plain(example.caption) if label == generated else ""
+                    captions.setdefault((direction, label), []).append(below)
     titled = [(plain(label), images) for (_, label), images in columns.items()]
-    return draw_grid(titled, cell=128 if longest <= 128 else LONGEST)
+    cell = 128 if longest <= 128 else LONGEST
+    return draw_grid(titled, cell=cell, captions=list(captions.values()))

@@ -30,6 +30,7 @@ _NARROW = 4  # metrics up to which the tables of both directions fit beside each
 _KINDS: Mapping[Kind, str] = {
     "set": "Generated images against real images",
     "paired": "Generated images against their true translations",
+    "source": "Generated images against their sources",
     "cycle": "Cycle and identity",
 }
 
@@ -57,6 +58,7 @@ def render(report: Report) -> str:
         metrics=list(_metric_groups(report)),
         intervals=any(value.low is not None for value in values),
         images=list(_image_groups(report)),
+        changes=bool(compared.metrics_of("source")) and len(compared.of_kind("model")) == 1,
         classes=[class_table(report, direction) for direction in report.directions],
         curves=Markup(draw_curves(report.journal)),
         noise=", ".join(f"{m.noise:g} {m.unit or m.name}" for m in report.metrics if m.noise),

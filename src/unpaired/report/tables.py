@@ -10,7 +10,7 @@ from unpaired.report.report import Report
 __all__ = ["class_table", "metric_table"]
 
 Plain = Mapping[str, object]
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROWS = {"higher": "\N{NO-BREAK SPACE}↑", "lower": "\N{NO-BREAK SPACE}↓", None: ""}
 _STYLES: Mapping[MethodKind, str] = {"model": "own", "oracle": "aside", "floor": "aside"}
 
 
@@ -28,7 +28,7 @@ def metric_table(compared: Comparison, direction: Direction, metrics: Sequence[M
         }
         for method in methods
     ]
-    heads = [f"{metric.name}\N{NO-BREAK SPACE}{_ARROWS[metric.better]}" for metric in metrics]
+    heads = [f"{metric.name}{_ARROWS[metric.better]}" for metric in metrics]
     return {"title": compared.arrow(direction), "heads": heads, "rows": rows}
 
 
@@ -63,8 +63,10 @@ def _metric_cell(
     if full is None:
         values = (each.value(d, metric) for d in compared.directions for each in compared.methods)
         full = max(value.value * metric.scale for value in values if value)
-    ranked = compared.ranked(direction, metric, *UNPAIRED)
-    best = method.kind in UNPAIRED and len(ranked) > 1 and value.value == ranked[0][1].value
+    # Untouched images keep all of their own content: beside the sources they do not compete.
+    competing = [kind for kind in UNPAIRED if (kind, metric.kind) != ("untouched", "source")]
+    ranked = compared.ranked(direction, metric, *competing) if metric.better else []
+    best = method.kind in competing and len(ranked) > 1 and value.value == ranked[0][1].value
     low, high = value.interval
     interval = f"{metric.show(low)} to {metric.show(high)}" if low < high else ""
     share = value.value * metric.scale / full if full else 0

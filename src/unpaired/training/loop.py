@@ -315,6 +315,12 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
         bands, side = recipe.domains[domain].bands, recipe.image_size
         return load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
 
+        if remembered.fallback:
+            log.warning(
+                "no evaluation changed the images enough to be the best (change in metrics.jsonl): "
+                f"{best} is the last one, of step {remembered.best_step}"
+            )
+            return
     a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))
     return a[:rows], b[:rows]
@@ -322,7 +328,8 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
 
 def _ending(step: int, remembered: Remembered) -> str:
     """How a finished run ended."""
-    best = f", best at step {remembered.best_step}" if remembered.best_step else ""
+    chosen = remembered.best_step and not remembered.fallback
+    best = f", best at step {remembered.best_step}" if chosen else ""
     return (f"stopped early at step {step}" if remembered.stopped else counted(step, "step")) + best
 
 

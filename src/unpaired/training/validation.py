@@ -1,11 +1,19 @@
 """The criterion for the best checkpoint: the distance of translations from real images.
 
 It is computed on the validation part, which is set aside from the training images; never on the
-test set. Lower is better, and only criteria of one measure are comparable.
+test set. Lower is better, and only criteria of one measure are comparable. Beside it, each
+evaluation says how much the images changed and how much of their content is kept.
+
+The criterion alone is won by doing nothing wherever the others are still a bit worse than
+untranslated images, as in the first evaluations of a start from the image. So an evaluation can be
+the best only if it `moved`: if the mean change is at least 4 % of the contrast of the sources, in
+each direction; on photographs 2.7 levels of 255, what a JPEG of quality 95 changes
+(`metrics.source.HARDLY`).
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +31,7 @@ from unpaired.features.extract import extract
 from unpaired.features.seam import FeatureNetwork
 from unpaired.images.image import from_signed
 from unpaired.metrics.distributions import kid
+from unpaired.metrics.source import HARDLY, change, content_kept, contrast, to_levels
 from unpaired.metrics.weightless import (
     SMALLEST_SIDE,
     Description,
@@ -31,6 +40,7 @@ from unpaired.metrics.weightless import (
     patch_distance,
     spectrum_distance,
 )
+from unpaired.storage import json_number
 
 __all__ = ["WITHOUT_WEIGHTS", "Validated", "Validation", "prepare_validation"]
 
@@ -51,18 +61,36 @@ class Validated:
 
     `criterion` is the mean of `distance` over both directions. The other metrics of a direction are
     the interval (`low`, `high`) of a KID, or the factors (`colour`, `patches`, `spectrum`) of a
-    weight-free distance, in the units of `metrics.weightless`.
+    weight-free distance, in the units of `metrics.weightless`; and `change`, in levels of 255, and
+    `content` (see `metrics.source`), means over the images, NaN if defined for none.
+
+    `moved`: whether the images changed enough, in each direction, for this to be the best.
     """
 
     criterion: float
     measure: str
     metrics: Mapping[Direction, Metrics]
     images: tuple[int, int]  # of A and of B
+    moved: bool = True
 
     def to_dict(self) -> dict[str, object]:
         """The metrics as metrics.jsonl holds them."""
         facts = {"criterion": self.criterion, "measure": self.measure, "pictures": self.images}
-        return facts | {direction: dict(found) for direction, found in self.metrics.items()}
+        directions = {
+            direction: {**found, "content": json_number(found["content"])}
+            for direction, found in self.metrics.items()
+        }
+        return facts | directions | {"moved": self.moved}
+
+    def told(self, step: int) -> str:
+        """The evaluation in a line."""
+        each = [self.metrics[direction] for direction in DIRECTIONS]
+        changes = " and ".join(f"{found['change']:.1f}" for found in each)
+        contents = " and ".join(f"{found['content']:.2f}" for found in each)
+        return (
+            f"step {step}: criterion {self.criterion:.4g}, change {changes} levels of 255, "
+            f"content kept {contents} (A to B, B to A)"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,10 +117,42 @@ class ValidationImages:
         """The images of a domain in 8 bits."""
         return map(_in_8_bits, self.load(domain))
 
-    def generated(self, networks: Translates, direction: Direction) -> Iterator[Uint8Images]:
+    def levels(self, domain: Domain) -> Iterator[NDArray[np.float64]]:
+        """The images of a domain in levels of 255, as exact as their depth."""
+        return (self.in_levels(images, domain) for images in self.load(domain))
+
+    def in_levels(self, images: Images, domain: Domain) -> NDArray[np.float64]:
+        """Images of a domain in levels of 255, rounded to its depth."""
+        deep = self.recipe.domains[domain].depth == 16
+        return to_levels(from_signed(images, 16 if deep else 8))
+
+
+@dataclass(frozen=True)
+class BesideSources:
+    """Changes and kept contents of the translations that pass through it, an array a batch."""
+
+    images: ValidationImages
+    direction: Direction
+    changes: list[NDArray[np.float64]] = field(default_factory=list)
+    contents: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def translate(self, networks: Translates) -> Iterator[Uint8Images]:
         """The translations of the images of the source domain, in 8 bits."""
-        for images in self.load(source_of(direction)):
-            yield _in_8_bits(networks.translate(images, direction))
+        source, target = source_of(self.direction), target_of(self.direction)
+        for images in self.images.load(source):
+            generated = networks.translate(images, self.direction)
+            before = self.images.in_levels(images, source)
+            after = self.images.in_levels(generated, target)
+            self.changes.append(change(after, before))
+            self.contents.append(content_kept(after, before))
+            yield _in_8_bits(generated)
+
+    def means(self) -> Metrics:
+        """`change` and `content`."""
+        contents = np.concatenate(self.contents)
+        defined = contents[np.isfinite(contents)]
+        content = float(np.mean(defined)) if len(defined) else math.nan
+        return {"change": float(np.mean(np.concatenate(self.changes))), "content": content}
 
 
 @dataclass(frozen=True)
@@ -102,6 +162,7 @@ class Validation:
     images: ValidationImages
     name: str  # of the measure
     measure: Measure
+    contrast: Mapping[Domain, float]  # of the real images, in levels of 255
 
     def evaluate(self, networks: Translates) -> Validated:
         """Translates the validation part in both directions and measures the result.
@@ -109,13 +170,19 @@ class Validation:
         Raises:
             ImageError: an image can no longer be read.
         """
-        metrics = {
-            direction: self.measure(self.images.generated(networks, direction), direction)
-            for direction in DIRECTIONS
-        }
+        metrics = {direction: self._of(networks, direction) for direction in DIRECTIONS}
         criterion = float(np.mean([found["distance"] for found in metrics.values()]))
+        moved = all(
+            found["change"] >= HARDLY * self.contrast[source_of(direction)]
+            for direction, found in metrics.items()
+        )
         part = self.images.part
-        return Validated(criterion, self.name, metrics, (len(part["a"]), len(part["b"])))
+        return Validated(criterion, self.name, metrics, (len(part["a"]), len(part["b"])), moved)
+
+    def _of(self, networks: Translates, direction: Direction) -> Metrics:
+        beside = BesideSources(self.images, direction)
+        distances = self.measure(beside.translate(networks), direction)
+        return {**distances, **beside.means()}
 
 
 def prepare_validation(part: tuple[Folder, Folder], config: Config, max_pixels: int) -> Validation:
@@ -142,10 +209,15 @@ def prepare_validation(part: tuple[Folder, Folder], config: Config, max_pixels: 
     recipe, runtime = config.recipe, config.runtime
     images = ValidationImages(dict(zip(DOMAINS, part, strict=True)), recipe, max_pixels)
     if not runtime.features:
-        return Validation(images, WITHOUT_WEIGHTS, _without_weights(images))
+        return Validation(images, WITHOUT_WEIGHTS, _without_weights(images), _contrasts(images))
     _require_fit_for_kid(part, recipe)
     network = make_features(Path(runtime.features), runtime.device, runtime.threads)
-    return Validation(images, f"KID x 1000, {network.name}", _by_features(network, images))
+    by_features = _by_features(network, images)
+    return Validation(images, f"KID x 1000, {network.name}", by_features, _contrasts(images))
+
+
+def _contrasts(images: ValidationImages) -> Mapping[Domain, float]:
+    return {domain: contrast(images.levels(domain)) for domain in DOMAINS}
 
 
 def _by_features(network: FeatureNetwork, images: ValidationImages) -> Measure:

@@ -38,9 +38,11 @@ BEFORE = 25  # lines of metrics.jsonl before the last evaluation, to know the us
 class Remembered:
     """The state of the evaluations so far.
 
-    `best` is the lowest criterion, `best_step` its step and `measure` what it was measured with;
-    `waited` counts the evaluations since then. `firing` are the findings that fired in the last
-    evaluation, so that each is reported once. `stopped` is true if the training stopped early.
+    `best` is the lowest criterion of the evaluations that moved (see `validation`), `best_step` its
+    step and `measure` what it was measured with; `waited` counts the evaluations since then, none
+    before one moved. `fallback` is true if none did: then the best is the last evaluation. `firing`
+    are the findings that fired in the last evaluation, so that each is reported once. `stopped` is
+    true if the training stopped early.
     """
 
     history: History = field(default_factory=History)
@@ -50,6 +52,7 @@ class Remembered:
     measure: str = ""
     waited: int = 0
     stopped: bool = False
+    fallback: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for the header of a checkpoint."""
@@ -66,6 +69,7 @@ class Remembered:
         if table is None:
             return cls()
         try:
+            table = _LATER | table
             found = {name: table[name] for name in _REMEMBERED}
             if table.keys() != found.keys() or not all(
                 valid(found[name]) for name, valid in _REMEMBERED.items()
@@ -114,7 +118,9 @@ _REMEMBERED: Mapping[str, Callable[[Any], bool]] = {
     "measure": lambda value: type(value) is str,
     "waited": _is_count,
     "stopped": lambda value: type(value) is bool,
+    "fallback": lambda value: type(value) is bool,
 }
+_LATER: Mapping[str, Any] = {"fallback": False}  # what checkpoints of earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,7 @@ class Watch:
         if self.validation:
             validated = self.validation.evaluate(self.engine)
             facts["validation"] = validated.to_dict()
+            log.info(validated.told(step))
             now = self._compare_with_best(now, validated, step)
         journal.record(step, **facts, findings=[finding.to_dict() for finding in findings])
         for key, finding in fired.items():
@@ -238,13 +245,26 @@ class Watch:
         return detect(probe, history, names, files=images.files, lines=lines), history
 
     def _compare_with_best(self, now: Remembered, validated: Validated, step: int) -> Remembered:
-        """The state after a criterion; writes the best checkpoint if this is it."""
-        best = now.best if self._best_is_valid(now, step) else None
-        if best is not None and not validated.criterion < best:
+        """The state after a criterion; writes the best checkpoint if this is it.
+
+        An evaluation that left the images as they are is the best only if it is the last one and
+        none before it moved; until one has, nothing is waited for.
+        """
+        if now.fallback or not self._best_is_valid(now, step):
+            now = replace(now, best=None, best_step=None, waited=0, fallback=False)
+        if now.best is None:
+            if not validated.moved and step < self.config.recipe.steps:
+                return now
+        elif not (validated.moved and validated.criterion < now.best):
             return replace(now, waited=now.waited + 1)
         self.write_best(step)
         return replace(
-            now, best=validated.criterion, best_step=step, measure=validated.measure, waited=0
+            now,
+            best=validated.criterion,
+            best_step=step,
+            measure=validated.measure,
+            waited=0,
+            fallback=not validated.moved,
         )
 
     def _best_is_valid(self, now: Remembered, step: int) -> bool:

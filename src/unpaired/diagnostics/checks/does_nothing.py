@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from unpaired.diagnostics.evidence import FLAT, NO_DISCRIMINATOR, Evidence, luminance
+from unpaired.diagnostics.evidence import FLAT, NO_DISCRIMINATOR, Evidence
 from unpaired.diagnostics.finding import Finding, finding, unchecked
 from unpaired.diagnostics.probe import cycle_error
+from unpaired.images.image import luminance
 
 __all__ = ["LIMIT", "NAME", "check"]
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from unpaired.diagnostics.evidence import FLAT, Evidence, luminance
+from unpaired.diagnostics.evidence import FLAT, Evidence
 from unpaired.diagnostics.finding import Finding, finding, unchecked
 from unpaired.diagnostics.probe import LEVEL
+from unpaired.images.image import luminance
 
 __all__ = ["LIMIT", "NAME", "check"]
 
