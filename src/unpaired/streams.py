@@ -5,6 +5,11 @@ import numpy as np
 __all__ = [
     "CROP",
     "EXAMPLES",
+    "FURTHER_CROP",
+    "FURTHER_ORDER_A",
+    "FURTHER_ORDER_B",
+    "FURTHER_POOL_A",
+    "FURTHER_POOL_B",
     "INIT",
     "NOISE",
     "ORDER_A",
@@ -26,6 +31,9 @@ NOISE = 7  # noise of a probe
 VALIDATION = 8  # the validation part
 SAMPLE = 9  # images of an evaluation
 EXAMPLES = 10  # examples of a report
+FURTHER_ORDER_A, FURTHER_ORDER_B = 11, 12  # order of a domain in one pass, for discriminators alone
+FURTHER_CROP = 13  # crops and flips of further images of a step
+FURTHER_POOL_A, FURTHER_POOL_B = 14, 15  # further images of a pool shown in a step
 
 
 def stream(seed: int, name: int, index: int) -> np.random.Generator:

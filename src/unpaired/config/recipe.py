@@ -111,6 +111,13 @@ class Recipe:
         "earlier generated images kept for a discriminator, per image of a batch",
         at_most=MOST_IMAGES,
     )
+    discriminator_images: int = option(
+        1,
+        "real and generated images that a discriminator sees per image of a batch; those beyond 1 "
+        "are further real ones, and generated ones of the pool",
+        at_least=1,
+        at_most=MOST_IMAGES,
+    )
     # optimisation
     batch_size: int = option(1, "images of each domain per step", at_least=1, at_most=MOST_IMAGES)
     steps: int = option(
@@ -150,6 +157,11 @@ class Recipe:
         check(self)
         if self.bands_a and self.bands_b and self.bands_a != self.bands_b:
             object.__setattr__(self, "start", "noise")
+        if self.discriminator_images > 1 and not self.pool_size:
+            raise ConfigError(
+                f"--discriminator-images {self.discriminator_images} needs earlier generated "
+                "images: give a --pool-size of at least 1"
+            )
         if self.load_size < self.image_size:
             raise ConfigError(
                 f"--load-size {self.load_size} is under --image-size {self.image_size}: "

@@ -5,8 +5,8 @@ Order, pairing, crop, flip and the plan of the image pool come from
 computed again at any time, in any thread: exact resume needs no state of a loader.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -20,9 +20,30 @@ from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
 from unpaired.images.image import over_white, to_signed, with_bands
 from unpaired.images.resize import resize
-from unpaired.streams import CROP, ORDER_A, ORDER_B, POOL_A, POOL_B, stream
+from unpaired.streams import (
+    CROP,
+    FURTHER_CROP,
+    FURTHER_ORDER_A,
+    FURTHER_ORDER_B,
+    FURTHER_POOL_A,
+    FURTHER_POOL_B,
+    ORDER_A,
+    ORDER_B,
+    POOL_A,
+    POOL_B,
+    stream,
+)
 
-__all__ = ["Batch", "Batches", "PoolPlan", "load_square", "load_whole", "pool_plan", "prefetch"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Further",
+    "PoolPlan",
+    "load_square",
+    "load_whole",
+    "pool_plan",
+    "prefetch",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,18 @@ class PoolPlan:
 
 
 @dataclass(frozen=True)
+class Further:
+    """What the discriminator of a domain sees in one step beyond the batch, K images a lane.
+
+    `real` (N * K, H, W, bands) in [-1, 1]; `slot` (N, K) names images of each lane's pool, as it is
+    after the new fake was stored.
+    """
+
+    real: NDArray[np.float32]
+    slot: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Batch:
     """The input of a training step: images (N, H, W, bands) in [-1, 1] and the pools' plans."""
 
@@ -46,6 +79,8 @@ class Batch:
     real_b: NDArray[np.float32]
     pool_a: PoolPlan
     pool_b: PoolPlan
+    further: Mapping[Domain, Further] = field(default_factory=dict)
+    """Of both domains; empty where discriminators see the batch alone (--discriminator-images)."""
 
 
 def pool_plan(recipe: Recipe, name: int, step: int, lanes: slice) -> PoolPlan:
@@ -69,6 +104,16 @@ def pool_plan(recipe: Recipe, name: int, step: int, lanes: slice) -> PoolPlan:
     return PoolPlan(slot[lanes], store[lanes], swap[lanes])
 
 
+def further_slots(recipe: Recipe, name: int, step: int, lanes: slice) -> NDArray[np.int32]:
+    """Returns the slots (N, K) of earlier fakes shown in one step, of those filled by then.
+
+    `name` is FURTHER_POOL_A or FURTHER_POOL_B. They are drawn with replacement.
+    """
+    shape = (recipe.batch_size, recipe.discriminator_images - 1)
+    filled = min(step + 1, recipe.pool_size)
+    return stream(recipe.seed, name, step).integers(0, filled, shape, dtype=np.int32)[lanes]
+
+
 class Batches:
     """The batches of a training, by index: `batches[step]` is a pure function of (seed, step)."""
 
@@ -83,7 +128,7 @@ class Batches:
         self.data = data
         self.recipe = recipe
         self.max_pixels = max_pixels
-        self.sources = {"a": (data.train_a, ORDER_A), "b": (data.train_b, ORDER_B)}
+        self.folders: Mapping[Domain, Folder] = {"a": data.train_a, "b": data.train_b}
         index, count = shard
         if recipe.batch_size % count:
             raise ConfigError(
@@ -98,23 +143,48 @@ class Batches:
         Raises:
             ImageError: an image can no longer be read.
         """
-        # Four numbers for each domain and lane: left, top, flip, and one in reserve.
-        chance = stream(self.recipe.seed, CROP, step).random((2, self.recipe.batch_size, 4))
-        lanes = range(self.recipe.batch_size)[self.lanes]
-        real_a, real_b = (
-            np.stack([self._image(domain, step, lane, draws[lane]) for lane in lanes])
-            for domain, draws in zip(DOMAINS, chance, strict=True)
-        )
-        pool_a, pool_b = (pool_plan(self.recipe, k, step, self.lanes) for k in (POOL_A, POOL_B))
-        return Batch(real_a, real_b, pool_a, pool_b)
+        recipe = self.recipe
+        lanes = range(recipe.batch_size)[self.lanes]
+        reals = self._images((ORDER_A, ORDER_B), CROP, step, recipe.batch_size, lanes)
+        pool_a, pool_b = (pool_plan(recipe, name, step, self.lanes) for name in (POOL_A, POOL_B))
+        return Batch(reals["a"], reals["b"], pool_a, pool_b, self._further(step, lanes))
+
+    def _further(self, step: int, lanes: range) -> Mapping[Domain, Further]:
+        """Returns what discriminators see beyond the batch: in `step`, by these lanes."""
+        recipe, each = self.recipe, self.recipe.discriminator_images - 1
+        if not each:
+            return {}
+        count = recipe.batch_size * each
+        own = range(lanes.start * each, lanes.stop * each)
+        reals = self._images((FURTHER_ORDER_A, FURTHER_ORDER_B), FURTHER_CROP, step, count, own)
+        pools = zip(DOMAINS, (FURTHER_POOL_A, FURTHER_POOL_B), strict=True)
+        return {
+            domain: Further(reals[domain], further_slots(recipe, name, step, self.lanes))
+            for domain, name in pools
+        }
+
+    def _images(
+        self, orders: tuple[int, int], crop: int, step: int, count: int, places: range
+    ) -> dict[Domain, NDArray[np.float32]]:
+        """Returns images of both domains: of the `count` of a step, those at `places`.
+
+        `orders` and `crop` are their random streams.
+        """
+        # Four numbers for each domain and place: left, top, flip, and one in reserve.
+        chance = stream(self.recipe.seed, crop, step).random((2, count, 4))
+        return {
+            domain: np.stack(
+                [self._image(domain, order, step * count + k, draws[k]) for k in places]
+            )
+            for domain, order, draws in zip(DOMAINS, orders, chance, strict=True)
+        }
 
     def _image(
-        self, domain: Domain, step: int, lane: int, chance: NDArray[np.float64]
+        self, domain: Domain, order: int, number: int, chance: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Returns the next training image of the shuffled domain: resized, cropped, flipped."""
-        recipe = self.recipe
-        folder, order = self.sources[domain]
-        passes, place = divmod(step * recipe.batch_size + lane, len(folder))
+        """Returns the image of this number in shuffled passes: resized, cropped, flipped."""
+        recipe, folder = self.recipe, self.folders[domain]
+        passes, place = divmod(number, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
         bands = recipe.domains[domain].bands
         image = folder.read(index, max_pixels=self.max_pixels, bands=bands)
@@ -125,7 +195,7 @@ class Batches:
         return square[:, ::-1] if recipe.flip and chance[2] < 0.5 else square
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _shuffled(seed: int, order: int, passed: int, count: int) -> NDArray[np.int64]:
     """Returns the order of a domain in its pass of index `passed`: every image once."""
     return stream(seed, order, passed).permutation(count)

@@ -34,6 +34,7 @@ class RecipeKeywords(TypedDict, total=False):
     identity: float
     gradient_penalty: float
     pool_size: int
+    discriminator_images: int
     batch_size: int
     steps: int
     schedule: Literal["epochs", "linear"]

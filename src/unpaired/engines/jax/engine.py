@@ -12,7 +12,7 @@ import optax
 from numpy.typing import NDArray
 
 from unpaired.config import Recipe, Runtime
-from unpaired.data.batches import Batch, Further, PoolPlan
+from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
@@ -88,7 +88,7 @@ class JaxEngine:
             lanes = machine.sharding("batch")
             plans = jax.device_put(plans, lanes)
             further = {
-                domain: Further(machine.send(x.real), jax.device_put(x.slot, lanes))
+                domain: (machine.send(x.real), jax.device_put(x.slot, lanes))
                 for domain, x in batch.further.items()
             }
             factor = machine.place(np.asarray(rate_factor, machine.dtype))

@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from unpaired.config import Recipe
-from unpaired.data.batches import Further, PoolPlan
+from unpaired.data.batches import PoolPlan
 from unpaired.directions import Domain
 from unpaired.engines.jax.losses import discriminators_loss, generators_loss
 from unpaired.engines.jax.networks import (
@@ -81,7 +81,7 @@ def train_step(
     real_b: Array,
     plan_a: PoolPlan,
     plan_b: PoolPlan,
-    further: Mapping[Domain, Further],
+    further: Mapping[Domain, tuple[Array, Array]],
     factor: Array,
     *,
     recipe: Recipe,
@@ -98,10 +98,11 @@ def train_step(
     shown_a, pool_a = exchange(state.pools["pool_a"], fakes["a"], plan_a)
     shown_b, pool_b = exchange(state.pools["pool_b"], fakes["b"], plan_b)
     pairs = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
-    for domain, beyond in further.items():
+    pools = {"a": pool_a, "b": pool_b}
+    for domain, (new, slot) in further.items():
         real, shown = pairs[domain]
-        kept = earlier({"a": pool_a, "b": pool_b}[domain], beyond.slot)
-        pairs[domain] = jnp.concatenate([real, beyond.real]), jnp.concatenate([shown, kept])
+        old = earlier(pools[domain], slot)
+        pairs[domain] = jnp.concatenate([real, new]), jnp.concatenate([shown, old])
     (_, more), gradients = jax.value_and_grad(discriminators_loss, has_aux=True)(
         state.discriminators, pairs, recipe, one_by_one
     )
@@ -167,8 +168,8 @@ def exchange(pools: Array, fakes: Array, plan: PoolPlan) -> tuple[Array, Array]:
 
 
 def earlier(pools: Array, slot: Array) -> Array:
-    """The images of `pools` (lanes, slots, H, W, C) that `slot` (lanes, K) names: (N * K, H, W, C)."""
-    images = jax.vmap(lambda pool, slots: pool[slots])(pools, slot)
+    """Images (N * K, H, W, C) of `pools` (lanes, slots, H, W, C), named by `slot` (lanes, K)."""
+    images: Array = jax.vmap(lambda pool, slots: pool[slots])(pools, slot)
     return images.reshape(-1, *images.shape[2:])
 
 
@@ -179,4 +180,3 @@ def forward(network: Generator | Discriminator, x: Array, *, precision: str) -> 
 
 
 jax.tree_util.register_dataclass(PoolPlan)
-jax.tree_util.register_dataclass(Further)

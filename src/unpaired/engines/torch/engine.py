@@ -95,8 +95,10 @@ class TorchEngine:
             shown_b = exchange(self.pools["pool_b"], fakes["b"], batch.pool_b)
             pairs = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
             for domain, further in batch.further.items():
-                beyond = self.machine.send(further.real), earlier(self.pools[f"pool_{domain}"], further.slot)
-                pairs[domain] = tuple(map(torch.cat, zip(pairs[domain], beyond, strict=True)))
+                real, shown = pairs[domain]
+                old = earlier(self.pools[f"pool_{domain}"], further.slot)
+                new = self.machine.send(further.real)
+                pairs[domain] = torch.cat([real, new]), torch.cat([shown, old])
             discriminator_losses = self._update_discriminators(pairs)
             self.updates += 1
             self._update_ema()
@@ -220,7 +222,7 @@ def detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def earlier(pool: Tensor, slot: NDArray[np.int32]) -> Tensor:
-    """The images of `pool` (lanes, slots, H, W, C) that `slot` (lanes, K) names: (N * K, C, H, W)."""
+    """Images (N * K, C, H, W) of `pool` (lanes, slots, H, W, C), named by `slot` (lanes, K)."""
     index = torch.from_numpy(np.asarray(slot, np.int64)).to(pool.device, non_blocking=True)
     lanes = torch.arange(len(index), device=pool.device)[:, None]
     return pool[lanes, index].flatten(0, 1).permute(0, 3, 1, 2)
