@@ -335,7 +335,18 @@ def test_where_the_truth_is_known_it_decides_what_is_to_be_kept():
     )
 
 
-@pytest.mark.parametrize("change", [0.0, 20.0, 200.0])
+def test_what_hardly_changes_the_images_is_never_closer_than_they_are():
+    """A metric without an interval tells any two sets of images apart."""
+    model = both(kid(39.0) | beside(0.1, 1.0), kid(41.0) | beside(0.1, 1.0))
+    found = report(model, UNTOUCHED, BUSY, metrics=SOURCE).verdict
+    assert found.headline == (
+        "From summer to winter: not distinguishable from untranslated images. "
+        "From winter to summer: not better than untranslated images."
+    )
+    assert found.details[0].startswith("From summer to winter: KID")
+
+
+@pytest.mark.parametrize("change", [2.8, 20.0, 200.0])
 @pytest.mark.parametrize("content", [0.1, 0.9])
 def test_change_and_content_have_no_vote(change, content):
     plain = report(both(kid(20.0)), UNTOUCHED, BUSY, metrics=[KID]).verdict

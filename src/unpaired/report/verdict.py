@@ -135,19 +135,33 @@ def _overlap(one: Value, other: Value) -> bool:
 
 def _by_source(compared: Comparison) -> Iterator[str]:
     """Where the model hardly changes the images, or loses what they show: a sentence each."""
-    metrics = {metric.key: metric for metric in compared.metrics_of("source")}
     for direction in compared.directions:
-        own = {key: compared.model.value(direction, metric) for key, metric in metrics.items()}
-        change, content = own.get("change"), own.get("content")
-        if change and change.small is not None and change.value < change.small:
-            amount = f"{metrics['change'].show(change.value)} levels of 255"
-            yield f"{_from(compared, direction)}: hardly changes the images (mean change {amount})."
-        if content and content.value < _LOST and not compared.paired:
-            kept = metrics["content"].show(content.value)
+        if change := _hardly_changes(compared, direction):
+            amount = f"mean change {change} levels of 255"
+            yield f"{_from(compared, direction)}: hardly changes the images ({amount})."
+        content, value = _beside_sources(compared, direction, "content")
+        if content and value and value.value < _LOST and not compared.paired:
             yield (
                 f"{_from(compared, direction)}: loses the content of the images (content kept "
-                f"{kept} of 1), so it blurs, replaces or inverts what they show."
+                f"{content.show(value.value)} of 1), so it blurs, replaces or inverts what they "
+                "show."
             )
+
+
+def _hardly_changes(compared: Comparison, direction: Direction) -> str:
+    """The model's mean change where it counts as none; "" where it does not, or is not known."""
+    metric, value = _beside_sources(compared, direction, "change")
+    if metric is None or value is None or value.small is None or value.value >= value.small:
+        return ""
+    return metric.show(value.value)
+
+
+def _beside_sources(
+    compared: Comparison, direction: Direction, key: str
+) -> tuple[Metric | None, Value | None]:
+    """A metric of kind "source" and the model's value, where it was measured."""
+    metric = next((m for m in compared.metrics_of("source") if m.key == key), None)
+    return metric, compared.model.value(direction, metric) if metric else None
 
 
 # ---- by the truth -------------------------------------------------------------------------
@@ -239,6 +253,8 @@ def _by_set(compared: Comparison, direction: Direction, metric: Metric, own: Val
     place = relation(untouched) if untouched else "not closest" if baselines else "unknown"
     if beaten and place in ("closer", "not closest"):
         place = "closest"
+    if _hardly_changes(compared, direction) and place in ("closer", "closest"):
+        place = "same"  # a metric without an interval tells any two sets of images apart
 
     parts: list[str] = []
     if untouched and metric.better == "lower":
