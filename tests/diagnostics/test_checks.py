@@ -131,6 +131,31 @@ def test_does_nothing(reals):
     assert fired(detect(judged(reals, turns), History(), NAMES)) == set()
 
 
+def test_does_nothing_at_the_beginning_of_a_start_from_the_images(reals):
+    """By design, in the first evaluation: later, and from noise, it is a fault."""
+    same = judged(reals, both(lambda x: x + 0.01))
+    places = {("does nothing", "summer -> winter"), ("does nothing", "winter -> summer")}
+    where = "summer -> winter"
+
+    def look(start, beginning):
+        findings = detect(same, History(), NAMES, start=start, beginning=beginning)
+        return fired(findings), of(findings, "does nothing", where)
+
+    named, early = look("identity", True)
+    assert (named, early.advice) == (set(), "")
+    assert early.value < early.limit  # it is measured all the same
+    assert early.message.endswith("little yet, as at the beginning of --start identity")
+    for start, beginning in (("identity", False), ("noise", True), ("noise", False)):
+        named, finding = look(start, beginning)
+        assert named == places
+        assert "a lower --cycle" in finding.advice
+        assert ("--start noise" in finding.advice) == (start == "identity")
+    # an early change is not called small
+    turns = judged(reals, both(lambda x: np.clip(0.6 * x - 0.3, -1, 1)))
+    findings = detect(turns, History(), NAMES, start="identity", beginning=True)
+    assert "little yet" not in of(findings, "does nothing", where).message
+
+
 def test_does_nothing_is_change_over_distance():
     reals = scenes()
     finding = of(

@@ -19,6 +19,7 @@ from unpaired.diagnostics.finding import Finding, unchecked
 from unpaired.diagnostics.history import History
 from unpaired.diagnostics.probe import Probe
 from unpaired.directions import DIRECTIONS, DOMAINS, Domain, source_of, target_of
+from unpaired.engines.architecture import Start
 
 __all__ = ["CHECKS", "detect"]
 
@@ -50,6 +51,8 @@ def detect(
     *,
     files: Mapping[Domain, Sequence[str]] | None = None,
     lines: Sequence[Mapping[str, object]] = (),
+    start: Start = "noise",
+    beginning: bool = False,
 ) -> list[Finding]:
     """All findings of one evaluation, whether they fired or not.
 
@@ -59,6 +62,8 @@ def detect(
         names: of the domains, for the messages.
         files: file names of the real images, for the messages.
         lines: of metrics.jsonl, oldest first.
+        start: of the generators, as the recipe has it.
+        beginning: whether this is the first evaluation of a training that is to go on.
     """
     broken = divergence.not_finite(probe, names)
     findings = [divergence.check(broken, ", ".join(names[domain] for domain in DOMAINS), lines)]
@@ -76,7 +81,8 @@ def detect(
                 called = names[source], names[target]
                 real = probe.real[source], probe.real[target]
                 past = history.accuracies[target]
-                findings.append(check.check(Evidence(where, *called, *real, outputs, past)))
+                seen = Evidence(where, *called, *real, outputs, past, start, beginning)
+                findings.append(check.check(seen))
     for domain in DOMAINS:
         known = (files or {}).get(domain, ())
         findings.append(flat_images.check(names[domain], probe.real[domain], known))

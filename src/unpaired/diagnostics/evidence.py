@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from unpaired.diagnostics.probe import DirectionProbe
+from unpaired.engines.architecture import Start
 from unpaired.engines.seam import Images
 
 __all__ = ["FLAT", "NO_DISCRIMINATOR", "Evidence"]
@@ -16,7 +17,8 @@ class Evidence:
     """One direction of a probe, from the domain named `source` to the one named `target`.
 
     `where` is the direction as messages name it; `accuracies` are those of the target's
-    discriminator in the last evaluations, oldest first.
+    discriminator in the last evaluations, oldest first. `start` is that of the generators, and
+    `beginning` whether this is the first evaluation of a training that is to go on.
     """
 
     where: str
@@ -26,3 +28,5 @@ class Evidence:
     real_target: Images
     outputs: DirectionProbe
     accuracies: tuple[float, ...]
+    start: Start = "noise"
+    beginning: bool = False

@@ -77,12 +77,16 @@ def diagnose(model: Model, tests: TestSet, seed: int, judge: Judge | None) -> li
         directions=model.directions,
         seed=seed,
     )
+    lines, recipe = journal_of(model.path), model.config.recipe
+    evaluations = sum("findings" in line for line in lines)
     return detect(
         probe,
         History().after(probe),
         {"a": model.name_a, "b": model.name_b},
         files={domain: tests.test[domain].names[first] for domain in DOMAINS},
-        lines=journal_of(model.path),
+        lines=lines,
+        start=recipe.settled_start,
+        beginning=evaluations == 1 and model.step < recipe.steps,
     )
 
 

@@ -37,6 +37,7 @@ from unpaired.training.run import (
 )
 from unpaired.training.run_report import write_run_report
 from unpaired.training.signals import StopRequest, stop_on_signals
+from unpaired.training.start import choose_start, trial_recipe
 from unpaired.training.validation import prepare_validation
 from unpaired.training.watch import Remembered, Watch, choose_probe_images
 
@@ -132,6 +133,9 @@ def _train(
     training, part = set_aside(data, recipe.validation, recipe.seed)
     if part is None and (runtime.features or runtime.patience):
         log.warning("ignoring --features and --patience: nothing is set aside (--validation)")
+    if recipe.start == "auto" and start.arrays is None:
+        start = _settle_start(start, training, max_pixels)
+        recipe = start.config.recipe
     engine = make_engine(recipe, runtime)
     batches = Batches(training, recipe, shard=engine.shard, max_pixels=max_pixels)
     probe_images = choose_probe_images(training, part, recipe, max_pixels)
@@ -245,6 +249,16 @@ def _take_steps(
     return done
 
 
+def _settle_start(start: Start, training: DataSet, max_pixels: int) -> Start:
+    """Settles the `start` of a new run's recipe by a trial, with an engine of its own."""
+    recipe, runtime = start.config.recipe, start.config.runtime
+    alone = trial_recipe(recipe)
+    how = {"workers": runtime.workers, "max_pixels": max_pixels}
+    chosen = choose_start(make_engine(alone, runtime), alone, training, **how)
+    recipe = replace(recipe, start=chosen)
+    return replace(start, config=replace(start.config, recipe=recipe))
+
+
 def _initialise(
     engine: Engine, batches: Batches, start: Start, request: Request, folder: Path
 ) -> Start:
@@ -301,6 +315,12 @@ def _log_end(folder: Path, recipe: Recipe, remembered: Remembered) -> None:
     log.info(f"finished: unpaired translate {where} IMAGES --to {name} --out FOLDER")
     if remembered.best_step:
         best = shlex.quote(str(folder / "best.safetensors"))
+        if remembered.fallback:
+            log.warning(
+                "no evaluation changed the images enough to be the best (change in metrics.jsonl): "
+                f"{best} is the last one, of step {remembered.best_step}"
+            )
+            return
         log.info(
             f"best on the validation part: {best}, of step {remembered.best_step} "
             f"({remembered.best:.4g}; {remembered.measure})"
@@ -315,12 +335,6 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
         bands, side = recipe.domains[domain].bands, recipe.image_size
         return load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
 
-        if remembered.fallback:
-            log.warning(
-                "no evaluation changed the images enough to be the best (change in metrics.jsonl): "
-                f"{best} is the last one, of step {remembered.best_step}"
-            )
-            return
     a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))
     return a[:rows], b[:rows]

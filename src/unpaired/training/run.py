@@ -291,8 +291,9 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
     recipe = override(recipe, unset, "the facts of the data")
     asked = request.recipe.get("start", preset(request.preset or "paper").start)
     if recipe.start != asked:
-        log.warning(
-            f"--start {asked} needs domains of equal bands, and {recipe.name_a} has "
+        tell = log.info if asked == "auto" else log.warning  # only one of the two was asked for
+        tell(
+            f"--start identity needs domains of equal bands, and {recipe.name_a} has "
             f"{recipe.bands_a} and {recipe.name_b} {recipe.bands_b}: starting from noise"
         )
     return Start(Config(recipe, _runtime(folder, Config(recipe, Runtime()), request)))
@@ -305,7 +306,8 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
         asked["preset"] = request.preset
     if request.epochs is not None:
         asked["steps"] = _steps_of(request.epochs, old)
-    if old.bands_a != old.bands_b:  # where "noise" is the only start: see Recipe
+    # Settled when the run was created; with unequal bands "noise" is the only start: see Recipe.
+    if asked.get("start") == "auto" or old.bands_a != old.bands_b:
         asked.pop("start", None)
     if changes := differences(old, require_values(Recipe, asked, "the recipe")):
         raise RunError(

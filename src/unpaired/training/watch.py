@@ -208,7 +208,7 @@ class Watch:
             RunError: a file cannot be written.
         """
         before = self.remembered
-        findings, history = self._check(journal)
+        findings, history = self._check(step, journal)
         _require_finite(findings, step, self.folder)
         fired = {_key(finding): finding for finding in findings if finding.fired}
         now = replace(before, history=history, firing=tuple(fired))
@@ -231,8 +231,9 @@ class Watch:
         self.remembered = now
         return now.stopped
 
-    def _check(self, journal: Journal) -> tuple[list[Finding], History]:
+    def _check(self, step: int, journal: Journal) -> tuple[list[Finding], History]:
         history = self.remembered.history
+        beginning = not any(history.accuracies.values()) and step < self.config.recipe.steps
         if self.probe_images is None:
             return [], history
         recipe, images = self.config.recipe, self.probe_images
@@ -242,7 +243,16 @@ class Watch:
         history = history.after(probe)
         names = {domain: recipe.domains[domain].name for domain in DOMAINS}
         lines = _recent(journal.lines())
-        return detect(probe, history, names, files=images.files, lines=lines), history
+        findings = detect(
+            probe,
+            history,
+            names,
+            files=images.files,
+            lines=lines,
+            start=recipe.settled_start,
+            beginning=beginning,
+        )
+        return findings, history
 
     def _compare_with_best(self, now: Remembered, validated: Validated, step: int) -> Remembered:
         """The state after a criterion; writes the best checkpoint if this is it.
