@@ -7,7 +7,7 @@ import pytest
 
 from unpaired.config import SETTLED, Config, Recipe, Runtime, differences
 from unpaired.errors import ConfigError
-from unpaired.presets import ABOUT, PRESETS, PresetName, preset
+from unpaired.presets import ABOUT, FROM_NOISE, PRESETS, PresetName, from_noise, preset
 
 PAPER = {
     "preset": "paper",
@@ -21,11 +21,15 @@ PAPER = {
     "blocks": 9,
     "upsample": "transposed",
     "start": "noise",
+    "norm": "instance",
     "discriminator_width": 64,
     "discriminator_layers": 3,
+    "discriminator_norm": "instance",
     "cycle": 10.0,
     "identity": 0.5,
+    "gradient_penalty": 0.0,
     "pool_size": 50,
+    "discriminator_images": 1,
     "batch_size": 1,
     "steps": 0,
     "schedule": "epochs",
@@ -71,7 +75,9 @@ def test_preset_with_other_values():
 
 
 def test_no_such_preset():
-    with pytest.raises(ConfigError, match="no preset 'papre': choose one of paper, small, tiny"):
+    with pytest.raises(
+        ConfigError, match="no preset 'papre': choose one of paper, modern"
+    ):
         preset("papre")
 
 
@@ -83,3 +89,20 @@ def test_load_size_keeps_its_proportion_to_the_image_size():
     assert preset("paper", {"image_size": 128}).load_size == 143
     assert preset("paper", {"image_size": 128, "load_size": 130}).load_size == 130
     assert preset("tiny", {"image_size": 16}).load_size == 16
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_the_start_from_noise_brings_its_own_values(name):
+    assert PRESETS[name].start == "auto"
+    alone = differences(preset(name), preset(name, {"start": "noise"}))
+    assert alone == ["--start auto -> noise", "--cycle 1.0 -> 10.0"]
+    assert preset(name, {"start": "noise", "cycle": 3.0}).cycle == 3.0
+    assert preset(name, {"start": "identity"}).cycle == 1.0
+    assert preset(name, {"bands_a": 1, "bands_b": 3}).cycle == 10.0  # only noise is possible
+    assert from_noise(preset(name), {}) == preset(name, {"start": "noise"})
+    assert from_noise(preset(name), {"cycle"}).cycle == 1.0
+
+
+def test_other_presets_are_what_they_are_from_noise():
+    assert preset("paper", {"start": "noise"}) == PRESETS["paper"]
+    assert from_noise(preset("tiny"), {}) == PRESETS["tiny"]

@@ -11,7 +11,7 @@ from unpaired.engines import choice
 from unpaired.engines.choice import make_engine, make_translator, require_memory
 from unpaired.engines.seam import initial_state, require_filled
 from unpaired.errors import CheckpointError, TooLarge
-from unpaired.presets import preset
+from unpaired.presets import PRESETS, preset
 
 CPU = Runtime(device="cpu", threads=1)
 BANDS = {"bands_a": 3, "bands_b": 3}
@@ -49,7 +49,7 @@ def test_networks_beyond_the_memory_do_not_translate(free, monkeypatch):
 
 def test_presets_fit_into_two_gigabytes(free):
     free(2)
-    for name in ("paper", "small", "tiny"):
+    for name in PRESETS:
         require_memory(preset(name, BANDS))
 
 

@@ -147,6 +147,7 @@ def he_std(layer: Layer) -> float:
     """
     outer, inner, side, _ = layer.shape
     inputs = outer / layer.stride**2 if layer.transposed else inner
+    inputs = inputs or 1  # the bands of a recipe are 0 until the data settle them
     return math.sqrt(2 / (1 + LEAK**2) / (inputs * side**2))
 
 

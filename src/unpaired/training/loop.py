@@ -19,7 +19,7 @@ from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
 from unpaired.images.formats import Reading
-from unpaired.presets import PresetName
+from unpaired.presets import PresetName, from_noise
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import prepare, set_aside
 from unpaired.training.journal import Journal, require_finite, write_samples
@@ -134,7 +134,7 @@ def _train(
     if part is None and (runtime.features or runtime.patience):
         log.warning("ignoring --features and --patience: nothing is set aside (--validation)")
     if recipe.start == "auto" and start.arrays is None:
-        start = _settle_start(start, training, max_pixels)
+        start = _settle_start(start, request, training, max_pixels)
         recipe = start.config.recipe
     engine = make_engine(recipe, runtime)
     batches = Batches(training, recipe, shard=engine.shard, max_pixels=max_pixels)
@@ -249,13 +249,15 @@ def _take_steps(
     return done
 
 
-def _settle_start(start: Start, training: DataSet, max_pixels: int) -> Start:
+def _settle_start(start: Start, request: Request, training: DataSet, max_pixels: int) -> Start:
     """Settles the `start` of a new run's recipe by a trial, with an engine of its own."""
     recipe, runtime = start.config.recipe, start.config.runtime
     alone = trial_recipe(recipe)
     how = {"workers": runtime.workers, "max_pixels": max_pixels}
     chosen = choose_start(make_engine(alone, runtime), alone, training, **how)
     recipe = replace(recipe, start=chosen)
+    if chosen == "noise":
+        recipe = from_noise(recipe, request.recipe)
     return replace(start, config=replace(start.config, recipe=recipe))
 
 

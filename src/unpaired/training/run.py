@@ -41,7 +41,7 @@ from unpaired.console import counted, log
 from unpaired.engines.choice import require_memory
 from unpaired.engines.seam import Arrays, Engine, require_filled
 from unpaired.errors import CheckpointError, ConfigError, Diverged, RunError, reason_of, shown
-from unpaired.presets import preset
+from unpaired.presets import from_noise, preset
 from unpaired.storage import read_regular, write_text
 from unpaired.training.data import DataFacts
 from unpaired.training.watch import Remembered
@@ -291,6 +291,7 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
     recipe = override(recipe, unset, "the facts of the data")
     asked = request.recipe.get("start", preset(request.preset or "paper").start)
     if recipe.start != asked:
+        recipe = from_noise(recipe, request.recipe)
         tell = log.info if asked == "auto" else log.warning  # only one of the two was asked for
         tell(
             f"--start identity needs domains of equal bands, and {recipe.name_a} has "
