@@ -96,13 +96,11 @@ def test_a_trial_is_a_training_whose_generators_stand_still(runtime, short, data
     """To the last bit: against whole generators, which cost more and give the same images."""
     recipe = preset("tiny", SMALL | BANDS | {"identity": 0.0, "pool_size": 0, "ema": 0.0})
     still = {"start": "identity", "learning_rate": 0.0}
-    small = {"discriminator_rate": 2e-4, "discriminator_width": 32}
-    whole = override(recipe, still | small, "the test")
+    small = {"discriminator_rate": 2e-4, "discriminator_width": 32, "gradient_penalty": 0.0}
+    whole = override(recipe, still | small | {"discriminator_norm": "instance"}, "the test")
     own = {"discriminator_rate": 0.1, "gradient_penalty": 5.0, "discriminator_norm": "none"}
     own |= {"norm": "none", "discriminator_width": 7}
-    alone = start.trial_recipe(
-        override(recipe, AUTO | own, "the test")
-    )  # the limit is for one kind
+    alone = start.trial_recipe(override(recipe, AUTO | own, "the test"))
     assert (alone.width, alone.blocks) == (1, 0)
     engine, trial = make_engine(whole, runtime), make_engine(alone, runtime)
     batches = Batches(find_data(data), whole, max_pixels=10_000)
