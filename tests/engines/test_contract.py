@@ -48,7 +48,9 @@ def runtime_of(engine):
 
 
 def recipe_of(**changes):
-    return preset("tiny", SMALL | {"bands_a": 3, "bands_b": 3, "pool_size": 2} | changes)
+    of_2017 = {"discriminator_norm": "instance", "gradient_penalty": 0.0}
+    own = {"bands_a": 3, "bands_b": 3, "pool_size": 2}
+    return preset("tiny", SMALL | of_2017 | own | changes)
 
 
 def initialised(make, recipe):

@@ -170,6 +170,7 @@ def test_the_work_is_divided():
         engine.machine.send(batch_of(recipe, 0).real_a),
         engine.machine.send(batch_of(recipe, 0).real_b),
         *jax.device_put((pool_plan(recipe, POOL_A, 0, slice(None)),) * 2, pool.sharding),
+        {},
         engine.machine.place(np.float32(1)),
         recipe=recipe, one_by_one=False,
     ).compile().as_text()  # fmt: skip
