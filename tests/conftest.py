@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 # Tests run side by side, one to a core: their arithmetic must not spread over all of them.
@@ -63,6 +64,14 @@ def fake_engine(monkeypatch):
     """`train` with the fake engine instead of a framework's."""
     monkeypatch.setattr("unpaired.training.loop.make_engine", FakeEngine)
     return FakeEngine
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_code_released():
+    """A process may have 65,530 memory maps, and each function that JAX compiled holds some 30."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(autouse=True)
