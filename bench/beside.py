@@ -1,4 +1,4 @@
-"""Translations of several models beside each other, as a picture: sources, models, truth.
+"""Translations of several models beside each other, as one image: sources, models, truth.
 
 python -m bench.beside DATA RUN [RUN ...] --out FILE.png [--to NAME] [--images 8] [--side 64]
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from engines.test_parity import assert_alike, batch_of, initialised
-from unpaired.config import Recipe
+from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Further, further_slots
+from unpaired.engines.choice import make_engine
+from unpaired.engines.seam import initial_state
 from unpaired.engines.torch.engine import earlier
 from unpaired.engines.torch.losses import discriminator_loss
 from unpaired.errors import ConfigError
@@ -44,6 +46,20 @@ def test_the_engines_agree():
     for x, y in zip(one, other, strict=True):
         assert x == pytest.approx(y, rel=1e-9)
     assert_alike(torch_engine.state(), jax_engine.state())
+
+
+def test_two_devices_are_one():
+    """Each has the further images and the slots of its own lanes."""
+    one, both = (
+        make_engine(RECIPE, Runtime(engine="jax", device=device)) for device in ("cpu:0", "cpu")
+    )
+    state = initial_state(one.state(), RECIPE)
+    for engine in (one, both):
+        engine.load(state)
+    assert len(both.machine.devices) == 2
+    for x, y in zip(steps(one, RECIPE), steps(both, RECIPE), strict=True):
+        assert x == pytest.approx(y, rel=1e-9)
+    assert_alike(one.state(), both.state())
 
 
 def test_the_slots_are_filled_ones():
