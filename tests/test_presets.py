@@ -75,9 +75,7 @@ def test_preset_with_other_values():
 
 
 def test_no_such_preset():
-    with pytest.raises(
-        ConfigError, match="no preset 'papre': choose one of paper, modern"
-    ):
+    with pytest.raises(ConfigError, match="no preset 'papre': choose one of paper, modern"):
         preset("papre")
 
 
