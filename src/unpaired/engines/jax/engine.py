@@ -9,22 +9,25 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
+from unpaired.engines.jax.tiles import run_tile
 from unpaired.engines.seam import (
     LOSSES,
     Arrays,
     Images,
     Losses,
+    generators_of,
     in_range,
     memory_errors,
     require_fit,
 )
+from unpaired.engines.tiles import TileInput, TileResult, TileRun
 
 __all__ = ["JaxEngine", "JaxTranslator"]
 
@@ -35,6 +38,7 @@ class JaxTranslator:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
+        self.layers, self.start = generators_of(recipe), recipe.settled_start
         with self.machine.arithmetic():
             self.generators = self.machine.place(make_generators(recipe, self.machine.dtype))
 
@@ -51,6 +55,17 @@ class JaxTranslator:
         """See seam.Networks.translate."""
         with memory_errors("translate", images, out_of_memory):
             return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
+
+    def run_tile(
+        self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike
+    ) -> TileResult:
+        """See tiles.TileNetworks.run_tile."""
+        name = f"generator_{direction}"
+        generator = self.generators[name]
+        names, leaves = jax.tree.leaves(label(generator)), jax.tree.leaves(generator)
+        weights = dict(zip(names, leaves, strict=True))
+        with memory_errors("translate", given.values[None], out_of_memory):
+            return run_tile(run, given, self.layers[name], weights, self.start, self.machine, dtype)
 
 
 class JaxEngine:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -25,9 +25,11 @@ from unpaired.engines.seam import (
     memory_errors,
     require_fit,
 )
+from unpaired.engines.tiles import TileInput, TileResult, TileRun
 from unpaired.engines.torch.device import Machine, out_of_memory
 from unpaired.engines.torch.losses import discriminators_loss, generators_loss
 from unpaired.engines.torch.networks import Discriminator, Generator
+from unpaired.engines.torch.tiles import run_tile
 
 __all__ = ["TorchEngine", "TorchTranslator"]
 
@@ -38,8 +40,9 @@ class TorchTranslator:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
-        kind = partial(Generator, start=recipe.settled_start)
-        self.generators = self.machine.place(kind, generators_of(recipe))
+        self.layers, self.start = generators_of(recipe), recipe.settled_start
+        kind = partial(Generator, start=self.start)
+        self.generators = self.machine.place(kind, self.layers)
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Translator.load_generators."""
@@ -51,6 +54,15 @@ class TorchTranslator:
         """See seam.Networks.translate."""
         with memory_errors("translate", images, out_of_memory):
             return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
+
+    def run_tile(
+        self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike
+    ) -> TileResult:
+        """See tiles.TileNetworks.run_tile."""
+        name = f"generator_{direction}"
+        weights = dict(self.generators[name].named_parameters())
+        with memory_errors("translate", given.values[None], out_of_memory):
+            return run_tile(run, given, self.layers[name], weights, self.start, self.machine, dtype)
 
 
 class TorchEngine:
