@@ -12,7 +12,8 @@ from unpaired.data.batches import Batch, PoolPlan, pool_plan
 from unpaired.engines.seam import initial_state
 from unpaired.engines.torch import engine as engine_module
 from unpaired.engines.torch.device import find_device
-from unpaired.engines.torch.engine import TorchEngine, TorchTranslator, exchange
+from unpaired.engines.torch.engine import TorchEngine, exchange
+from unpaired.engines.torch.translator import TorchTranslator
 from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B

@@ -86,7 +86,8 @@ def _classes(
     try:
         match framework:
             case "torch":
-                from unpaired.engines.torch.engine import TorchEngine, TorchTranslator
+                from unpaired.engines.torch.engine import TorchEngine
+                from unpaired.engines.torch.translator import TorchTranslator
 
                 return TorchEngine, TorchTranslator
             case "jax":

@@ -72,7 +72,24 @@ class Networks(Protocol):
 
 
 class Translator(Networks, Protocol):
-    """The generators alone."""
+    """The generators alone, which may compute in several ways."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Ways to compute of which one may be the fastest here, "trained" first.
+
+        "trained" is what the training computes. The other names begin with "fp32" or "bf16", the
+        precision of convolutions.
+        """
+
+    def use(self, method: str) -> None:
+        """Translates from now on in that way: one of `methods`, or "fp32" or "bf16" in any case."""
+
+    def release(self, *kept: str) -> None:
+        """Frees what was prepared for methods other than `kept`."""
+
+    def signature(self) -> str:
+        """Framework, version, device and threads, as of an engine."""
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes `generator_ab.*` and `generator_ba.*`; one of the two suffices for its direction.

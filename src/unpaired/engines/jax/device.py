@@ -61,13 +61,19 @@ class Machine:
         sent: Array = jax.device_put(np.asarray(images, self.dtype), sharding)
         return sent
 
-    def run(self, network: Generator | Discriminator, images: Images) -> NDArray[np.float32]:
-        """Runs `network` on NHWC images; the result is NHWC float32, in memory of its own."""
+    def run(
+        self, network: Generator | Discriminator, images: Images, precision: str = ""
+    ) -> NDArray[np.float32]:
+        """Runs `network` on NHWC images; the result is NHWC float32, in memory of its own.
+
+        `precision` is that of its convolutions; empty: that of the recipe.
+        """
         count = len(images)
         parts = [images[i : i + 1] for i in range(count)] if self.one_by_one else [images]
         with self.arithmetic():
             results = [
-                forward(network, self.send(part), precision=self.precision) for part in parts
+                forward(network, self.send(part), precision=precision or self.precision)
+                for part in parts
             ]
             return np.concatenate(jax.device_get(results), dtype=np.float32)
 

@@ -41,6 +41,21 @@ class JaxTranslator:
         self.layers, self.start = generators_of(recipe), recipe.settled_start
         with self.machine.arithmetic():
             self.generators = self.machine.place(make_generators(recipe, self.machine.dtype))
+        # On a CPU bf16 was never faster, and each method takes seconds to compile.
+        on_cpu = self.memory == "host" or recipe.precision == "fp64"
+        self.methods: tuple[str, ...] = ("trained",) if on_cpu else ("trained", "fp32", "bf16")
+        self.precision: str = recipe.precision
+
+    def signature(self) -> str:
+        """See seam.Translator.signature."""
+        return self.machine.signature()
+
+    def use(self, method: str) -> None:
+        """See seam.Translator.use."""
+        self.precision = self.machine.precision if method == "trained" else method
+
+    def release(self, *kept: str) -> None:
+        """See seam.Translator.release; JAX keeps what it compiled."""
 
     def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Translator.load_generators."""
@@ -53,8 +68,9 @@ class JaxTranslator:
 
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate."""
+        generator = self.generators[f"generator_{direction}"]
         with memory_errors("translate", images, out_of_memory):
-            return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
+            return in_range(self.machine.run(generator, images, self.precision))
 
     def run_tile(
         self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -23,46 +23,13 @@ from unpaired.engines.seam import (
     generators_of,
     in_range,
     memory_errors,
-    require_fit,
 )
-from unpaired.engines.tiles import TileInput, TileResult, TileRun
 from unpaired.engines.torch.device import Machine, out_of_memory
 from unpaired.engines.torch.losses import discriminators_loss, generators_loss
 from unpaired.engines.torch.networks import Discriminator, Generator
-from unpaired.engines.torch.tiles import run_tile
+from unpaired.engines.torch.translator import fill
 
-__all__ = ["TorchEngine", "TorchTranslator"]
-
-
-class TorchTranslator:
-    """The two generators, for translation alone. See seam.Translator."""
-
-    def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
-        self.machine = Machine(recipe, runtime)
-        self.memory = self.machine.memory
-        self.layers, self.start = generators_of(recipe), recipe.settled_start
-        kind = partial(Generator, start=self.start)
-        self.generators = self.machine.place(kind, self.layers)
-
-    def load_generators(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """See seam.Translator.load_generators."""
-        for name, generator in self.generators.items():
-            if any(key.startswith(f"{name}.") for key in arrays):
-                _fill(dict(generator.named_parameters(name)), arrays, whole=False)
-
-    def translate(self, images: Images, direction: Direction) -> Images:
-        """See seam.Networks.translate."""
-        with memory_errors("translate", images, out_of_memory):
-            return in_range(self.machine.run(self.generators[f"generator_{direction}"], images))
-
-    def run_tile(
-        self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike
-    ) -> TileResult:
-        """See tiles.TileNetworks.run_tile."""
-        name = f"generator_{direction}"
-        weights = dict(self.generators[name].named_parameters())
-        with memory_errors("translate", given.values[None], out_of_memory):
-            return run_tile(run, given, self.layers[name], weights, self.start, self.machine, dtype)
+__all__ = ["TorchEngine"]
 
 
 class TorchEngine:
@@ -195,7 +162,7 @@ class TorchEngine:
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""
         updates = {"updates": torch.tensor(0)}
-        _fill(self._tensors() | updates, arrays, whole=True)
+        fill(self._tensors() | updates, arrays, whole=True)
         self.updates = int(arrays["updates"])
         for adam in (self.generator_adam, self.discriminator_adam):
             for slot in adam.state.values():
@@ -238,12 +205,3 @@ def earlier(pool: Tensor, slot: NDArray[np.int32]) -> Tensor:
     index = torch.from_numpy(np.asarray(slot, np.int64)).to(pool.device, non_blocking=True)
     lanes = torch.arange(len(index), device=pool.device)[:, None]
     return pool[lanes, index].flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def _fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], *, whole: bool) -> None:
-    """Copies arrays into tensors of the same names, if they fit: see seam.require_fit."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    require_fit(shapes, arrays, whole=whole)
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.copy_(torch.from_numpy(np.require(arrays[name], requirements=["C", "W"])))
