@@ -79,9 +79,9 @@ def run_tile(
     finished = [run.entry, *(step.layer for step in run.steps[:-1])]
     wide = np.dtype(machine.dtype)
     statistics = [
-        None if index not in given.statistics else [x.astype(wide) for x in given.statistics[index]]
+        [x.astype(wide) for x in given.statistics[index]] if index in given.statistics else None
         for index in finished
-        if index is not None or run.entry is not None
+        if index is not None
     ]
     with machine.arithmetic():
         results = _run(
@@ -110,7 +110,7 @@ def _run(
     shortcut: Array | None,
     image: Array | None,
     statistics: Any,
-    weights: Any,
+    weights: Sequence[tuple[Array, Array | None]],
     counted: Array | None,
     *,
     geometry: _Geometry,
@@ -132,7 +132,8 @@ def _run(
             stream = None if geometry.stream is None else _cut(y, geometry.stream)
         if x is not None and closes_block(layer):
             x = _cut(x, geometry.shortcuts[at])
-        y = _convolved(layer, y, geometry.edges[at], *weights[at], geometry.precision)
+        weight, bias = weights[at]
+        y = _convolved(layer, y, geometry.edges[at], weight, bias, geometry.precision)
         previous = layer
     if previous is not None and previous.name == "head":
         if geometry.start == "noise":

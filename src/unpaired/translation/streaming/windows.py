@@ -1,0 +1,209 @@
+"""What streaming reads from and writes to, window by window, and sources of images in memory.
+
+A scene in a file of its own format needs no more than these two protocols.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from unpaired.engines.tiles import Region, Span
+from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
+
+__all__ = ["ArraySource", "ImageSource", "LevelSink", "ReadResult", "Sink", "Source", "read_padded"]
+
+ReadResult = Callable[[Region], NDArray[Any]]
+"""Reads a window (height, width, bands) of the finished result, in the sink's type."""
+
+_BLOCK = 64  # pixels: the largest square from which pixels that are not valid are filled
+
+
+class Source(Protocol):
+    """An image or a scene that is read in windows, one at a time, from any thread."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether pixels may be without data."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others: a killed translation resumes only if it is the same."""
+
+    def read(self, region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Reads (height, width, bands) in [-1, 1], with the bands that the network takes.
+
+        The second array is False where a pixel has no data; None: all have. Values there are of no
+        importance but finite.
+        """
+
+
+class Sink(Protocol):
+    """Where the result goes: how its samples are stored, and the file that is written at last."""
+
+    @property
+    def bands(self) -> int:
+        """The number of bands of the result as it is stored."""
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """The type of its samples."""
+
+    def encode(self, signed: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """Converts (height, width, bands) in [-1, 1] to samples; `valid` as of `Source.read`."""
+
+    def save(self, read: ReadResult) -> None:
+        """Writes the whole result, of the size of the source, and renames it into place."""
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """An array (height, width, bands) in [-1, 1], and which of its pixels have data."""
+
+    signed: NDArray[np.float32]
+    valid: NDArray[np.bool_] | None = None
+    fingerprint: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Source.size."""
+        height, width = self.signed.shape[:2]
+        return height, width
+
+    @property
+    def masked(self) -> bool:
+        """See Source.masked."""
+        return self.valid is not None
+
+    def read(self, region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """See Source.read."""
+        part = slice(*region.rows), slice(*region.columns)
+        return self.signed[part], None if self.valid is None else self.valid[part]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """An image in memory, of 8 or 16 bits, for a network that takes `bands` bands.
+
+    Transparency is composited over white, as everywhere.
+    """
+
+    image: Image
+    bands: int
+    fingerprint: str = ""
+    masked: Literal[False] = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Source.size."""
+        return self.image.size
+
+    def read(self, region: Region) -> tuple[NDArray[np.float32], None]:
+        """See Source.read."""
+        part = slice(*region.rows), slice(*region.columns)
+        alpha = self.image.alpha
+        window = Image(self.image.pixels[part], None if alpha is None else alpha[part])
+        return to_signed(with_bands(over_white(window), self.bands)), None
+
+
+@dataclass
+class LevelSink:
+    """Samples of 8 or 16 bits over their whole range, handed to `finish` when all are there."""
+
+    bands: int
+    depth: Literal[8, 16]
+    finish: Callable[[ReadResult], None]
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """See Sink.dtype."""
+        return np.uint16 if self.depth == 16 else np.uint8
+
+    def encode(self, signed: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """See Sink.encode."""
+        levels = from_signed(signed, self.depth)
+        if valid is not None:
+            levels[~valid] = 0
+        return levels
+
+    def save(self, read: ReadResult) -> None:
+        """See Sink.save."""
+        self.finish(read)
+
+
+def read_padded(
+    source: Source, region: Region
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Reads a window of the scene mirrored outwards to the right and below, and filled.
+
+    Mirrored as `sizes.to_network` does it, whatever the window, without repeating the edge. Pixels
+    without data get the mean of those that have some in the smallest of the aligned squares of 4,
+    16 and 64 pixels around them, else 0: the same values whatever the window.
+    """
+    height, width = source.size
+    rows, columns = _mirrored(region.rows, height), _mirrored(region.columns, width)
+    inner = Region(_span(rows), _span(columns))
+    if source.masked:
+        inner = Region(_blocks(inner.rows, height), _blocks(inner.columns, width))
+    signed, valid = source.read(inner)
+    if valid is not None:
+        if valid.all():
+            valid = None
+        else:
+            signed = _filled(signed, valid)
+    rows, columns = rows - inner.rows[0], columns - inner.columns[0]
+    if inner == region:
+        return signed, valid
+    picked = np.ix_(rows, columns)
+    return signed[picked], None if valid is None else valid[picked]
+
+
+def _mirrored(span: Span, extent: int) -> NDArray[np.intp]:
+    """The rows or columns of an image that stand at those of its mirrored version."""
+    index = np.arange(*span)
+    if extent == 1:
+        return np.zeros_like(index)
+    period = 2 * (extent - 1)
+    index %= period
+    return np.where(index < extent, index, period - index)
+
+
+def _span(index: NDArray[np.intp]) -> Span:
+    return int(index.min()), int(index.max()) + 1
+
+
+def _blocks(span: Span, extent: int) -> Span:
+    """The span in whole blocks, as far as the image goes."""
+    return span[0] // _BLOCK * _BLOCK, min(-(-span[1] // _BLOCK) * _BLOCK, extent)
+
+
+def _filled(signed: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A copy where pixels that are not valid have means of those near them; begins at a block."""
+    filled = np.where(valid[..., np.newaxis], signed, np.float32(0))
+    missing = ~valid
+    height, width = valid.shape
+    pads = (0, -height % _BLOCK), (0, -width % _BLOCK)
+    sums = np.pad(filled, (*pads, (0, 0)))
+    counts = np.pad(valid.astype(np.float32), pads)
+    for side in (4, 16, 64):
+        sums, counts = _summed(sums), _summed(counts)
+        means = sums / np.maximum(counts, 1)[..., np.newaxis]
+        rows, columns = np.nonzero(missing)
+        near = counts[rows // side, columns // side] > 0
+        rows, columns = rows[near], columns[near]
+        filled[rows, columns] = means[rows // side, columns // side]
+        missing[rows, columns] = False
+    return filled
+
+
+def _summed(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums over squares of 4 x 4."""
+    height, width, *rest = array.shape
+    summed: NDArray[np.float32] = array.reshape(height // 4, 4, width // 4, 4, *rest).sum((1, 3))
+    return summed
