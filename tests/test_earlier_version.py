@@ -77,7 +77,9 @@ def test_an_import_is_what_it_was(tmp_path):
     header, arrays = checkpoint.read(tmp_path / "model.safetensors")
     old_header, old_arrays = checkpoint.read(FILES / "imported" / "model.safetensors")
     assert (old_header.config.recipe.alpha, old_header.config.recipe.frames) == ("mask", "first")
-    recipe = replace(header.config.recipe, alpha="mask", frames="first")  # as images were read then
+    then = {"alpha": "mask", "frames": "first", "crops": "resize"}  # as images were read then
+    then |= {"scaling_a": "full", "scaling_b": "full"}
+    recipe = replace(header.config.recipe, **then)
     assert replace(header, config=replace(header.config, recipe=recipe)) == old_header
     assert arrays.keys() == old_arrays.keys()
     assert all(np.array_equal(arrays[name], old_arrays[name]) for name in arrays)

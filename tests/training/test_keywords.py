@@ -20,8 +20,11 @@ from unpaired.training.keywords import (
 
 def test_keywords_are_the_fields_that_a_user_may_set():
     fields = get_type_hints(Recipe)
-    for name in ("preset", "epoch_steps", "data_fingerprint"):
+    settled = [f"{n}_{d}" for n in ("dtype", "band_names", "units", "nodata", "resolution")
+               for d in "ab"]  # fmt: skip
+    for name in ("preset", "epoch_steps", "data_fingerprint", "select_a", "select_b", *settled):
         del fields[name]
+    fields |= {"bands_a": int | str, "bands_b": int | str}
     assert get_type_hints(RecipeKeywords) == fields
     assert get_type_hints(RuntimeKeywords) == get_type_hints(Runtime)
     assert get_type_hints(TrainKeywords) == fields | get_type_hints(Runtime)

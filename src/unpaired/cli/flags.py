@@ -1,7 +1,7 @@
 """The flags of the command line, made of the fields of Recipe, Runtime and Options."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
@@ -75,12 +75,12 @@ def _default(kind: type, item: "dataclasses.Field[Any]") -> str:
     return "" if unset else f"(default: {item.default})"
 
 
-def _flags(kind: type, names: Collection[str]) -> Any:
+def _flags(kind: type, names: Mapping[str, Any]) -> Any:
     """A dataclass of flags for the named fields of `kind`, None where the user gave nothing."""
     fields: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(kind):
         name, help = item.name, item.metadata["help"]
-        hint: Any = item.type
+        hint: Any = names.get(name, item.type)
         if name in names and (negative := item.metadata["negative"]):
             # True, false or neither: two flags, neither of them given by default.
             default = item.metadata["shown"]

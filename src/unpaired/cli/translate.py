@@ -1,5 +1,6 @@
 """`unpaired translate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,7 +8,7 @@ from tyro.conf import Positional
 
 from unpaired.cli.flags import Device, Engine, MaxPixels, ModelPath, Threads, shown
 from unpaired.config import DEFAULT_MAX_PIXELS
-from unpaired.errors import SomeFailed
+from unpaired.errors import ConfigError, SomeFailed
 
 __all__ = ["translate"]
 
@@ -37,6 +38,14 @@ def translate(
         Literal["reject", "first"] | None,
         shown("files of several frames", default="(default: as in training)"),
     ] = None,
+    window: Annotated[
+        tuple[int, int, int, int] | None,
+        shown("the part of each GeoTIFF to translate, in pixels", "LEFT TOP WIDTH HEIGHT"),
+    ] = None,
+    bbox: Annotated[
+        tuple[float, float, float, float] | None,
+        shown("the part of each GeoTIFF, in units of its CRS", "LEFT BOTTOM RIGHT TOP"),
+    ] = None,
     engine: Engine = "auto",
     device: Device = "auto",
     threads: Threads = 0,
@@ -44,12 +53,21 @@ def translate(
 ) -> None:
     """Translate images, folders and globs to the other domain."""
     from unpaired.console import counted
-    from unpaired.images.formats import Reading
+    from unpaired.images.raster.geo import Window
     from unpaired.translation.files import translate_files
+    from unpaired.translation.fit import Area
     from unpaired.translation.model import load
 
     loaded = load(model, engine=engine, device=device, threads=threads)
-    trained = loaded.reading
+    trained = loaded.reading(loaded.direction(to))
+    area = None
+    if window and bbox:
+        raise ConfigError("--window and --bbox exclude each other: give one of them")
+    if window:
+        left, top, width, height = window
+        area = Area(window=Window(top, left, height, width))
+    if bbox:
+        area = Area(box=bbox)
     summary = translate_files(
         loaded,
         inputs,
@@ -59,7 +77,8 @@ def translate(
         format=format,
         overwrite=overwrite,
         batch_size=batch_size,
-        reading=Reading(alpha or trained.alpha, frames or trained.frames),
+        reading=replace(trained, alpha=alpha or trained.alpha, frames=frames or trained.frames),
+        area=area,
         max_pixels=max_pixels,
     )
     print(f"{counted(len(summary.done), 'image')} translated into {out}")

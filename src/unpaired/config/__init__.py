@@ -1,6 +1,7 @@
 """The configuration: what decides the result (Recipe) and what does not (Runtime), and bounds."""
 
 from unpaired.config.config import Config, differences, drop_quiet, override
+from unpaired.config.domain import DomainFacts
 from unpaired.config.fields import (
     MOST_IMAGES,
     MOST_PIXELS,
@@ -14,7 +15,7 @@ from unpaired.config.fields import (
     require_within,
     unknown_name,
 )
-from unpaired.config.recipe import LOSS_KINDS, SETTLED, DomainFacts, Recipe
+from unpaired.config.recipe import LOSS_KINDS, SETTLED, Recipe
 from unpaired.config.runtime import DEFAULT_MAX_PIXELS, DEVICES, THREADS, Runtime
 
 __all__ = [

@@ -57,8 +57,9 @@ class Config:
             raise ConfigError(f"{where} has an unknown table or value {quoted(unknown[0])}")
         if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
             raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
-        # Before these two values existed, images were read like this.
-        before = {"alpha": "mask", "frames": "first"}
+        # Before these values existed, images were read like this.
+        before = {"alpha": "mask", "frames": "first", "crops": "resize"}
+        before |= {"scaling_a": "full", "scaling_b": "full"}
         recipe = before | tables["recipe"] if "recipe" in tables else {}
         return cls(
             recipe=override(Recipe(), recipe, where),

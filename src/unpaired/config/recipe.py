@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from unpaired.config.domain import DomainFacts, parse_scaling
 from unpaired.config.fields import (
     MOST_IMAGES,
     MOST_PIXELS,
@@ -19,18 +20,19 @@ from unpaired.directions import DIRECTIONS, DOMAINS, Domain, can_be_a_name
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE, Norm, Start, smallest_crop
 from unpaired.errors import ConfigError, quoted
 
-__all__ = ["LOSS_KINDS", "SETTLED", "DomainFacts", "Recipe"]
+__all__ = ["LOSS_KINDS", "SETTLED", "Recipe"]
 
-_DEPTHS = (0, 8, 16)
-
-
-@dataclass(frozen=True)
-class DomainFacts:
-    """Name, bands and bits per sample (8 or 16) of one domain; 0 until the data settles them."""
-
-    name: str
-    bands: int
-    depth: int
+_SCALING = (
+    "values of domain a that networks see as -1 and 1: of each band low:high, such as 0:3000; "
+    "linear, db (decibels) or log of percentiles; full (the range of the bits); or auto"
+)
+_BANDS = (
+    "bands of domain a (0: as in its images): their number, or those that are read, by number or "
+    "name in their order, such as 4,3,2 or B4,B3,B2"
+)
+_DEPTHS = (0, 8, 16, 32)
+_DTYPES = ("", "uint8", "uint16", "int16", "int32", "float32")
+_TEXT = 8192  # characters of what is said of the bands of a raster, such as the ends of each
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class Recipe:
     )
     frames: Literal["reject", "first"] = option(
         "reject", "files of several frames (pages, animations): reject them, or take the first"
+    )
+    crops: Literal["auto", "resize", "native"] = option(
+        "auto",
+        "crops: of images resized to --load-size; native, windows of rasters at their own "
+        "resolution; or native if there are rasters (auto)",
+    )
+    invalid: float = option(
+        0.25, "share of pixels without data, above which a native crop is not drawn", at_most=1.0
     )
     flip: bool = option(True, "flip images left to right at random")
     validation: float = option(
@@ -144,10 +154,30 @@ class Recipe:
     # settled by the data
     name_a: str = option("a", "name of domain a", metavar="NAME")
     name_b: str = option("b", "name of domain b", metavar="NAME")
-    bands_a: int = option(0, "bands of domain a (0: as in its images)", at_most=MOST_WIDTH)
-    bands_b: int = option(0, "bands of domain b (0: as in its images)", at_most=MOST_WIDTH)
+    bands_a: int = option(0, _BANDS, metavar="BANDS", at_most=MOST_WIDTH)
+    bands_b: int = option(
+        0, "likewise, of domain b (0: as in its images)", metavar="BANDS", at_most=MOST_WIDTH
+    )
     depth_a: int = option(0, "bits per sample of domain a (0: as in its images)", choices=_DEPTHS)
     depth_b: int = option(0, "bits per sample of domain b (0: as in its images)", choices=_DEPTHS)
+    select_a: str = option("", "bands of domain a that are read, by number or name", longest=_TEXT)
+    select_b: str = option("", "bands of domain b that are read, by number or name", longest=_TEXT)
+    scaling_a: str = option("auto", _SCALING, metavar="VALUES", longest=_TEXT)
+    scaling_b: str = option("auto", "likewise, of domain b", metavar="VALUES", longest=_TEXT)
+    dtype_a: str = option("", "type of the samples of domain a, if it is a raster")
+    dtype_b: str = option("", "type of the samples of domain b, if it is a raster")
+    band_names_a: str = option("", "names of the bands of domain a", longest=_TEXT)
+    band_names_b: str = option("", "names of the bands of domain b", longest=_TEXT)
+    units_a: str = option("", "units of the bands of domain a", longest=_TEXT)
+    units_b: str = option("", "units of the bands of domain b", longest=_TEXT)
+    nodata_a: str = option("", "value of pixels without data of domain a")
+    nodata_b: str = option("", "value of pixels without data of domain b")
+    resolution_a: float = option(
+        0.0, "side of a pixel of domain a on the ground, in metres", at_most=1e7
+    )
+    resolution_b: float = option(
+        0.0, "side of a pixel of domain b on the ground, in metres", at_most=1e7
+    )
     epoch_steps: int = option(
         0, "steps per epoch: images of the larger domain over batch size", at_most=MOST_STEPS
     )
@@ -175,6 +205,7 @@ class Recipe:
             )
         for domain in DOMAINS:
             name = getattr(self, f"name_{domain}")
+            self._check_raster(domain)
             if name and not can_be_a_name(name):
                 raise ConfigError(
                     f"--name-{domain} is {quoted(name)}: a control character or half a character "
@@ -187,13 +218,29 @@ class Recipe:
                 "apart: give two different names, and neither the other domain's letter"
             )
 
+    def _check_raster(self, domain: Domain) -> None:
+        """Rejects facts of a raster that cannot be; files of others hold some."""
+        parse_scaling(getattr(self, f"scaling_{domain}"), f"--scaling-{domain}")
+        if (dtype := getattr(self, f"dtype_{domain}")) not in _DTYPES:
+            raise ConfigError(f"--dtype-{domain} is {quoted(dtype)}: choose one of {_DTYPES[1:]}")
+        nodata = getattr(self, f"nodata_{domain}")
+        try:
+            float(nodata or 0)
+        except ValueError:
+            raise ConfigError(f"--nodata-{domain} is {quoted(nodata)}: give a number") from None
+
     @property
     def domains(self) -> Mapping[Domain, DomainFacts]:
         """The facts of both domains, in the order a, b."""
+        names = [item.name for item in dataclasses.fields(DomainFacts)]
         return {
-            "a": DomainFacts(self.name_a, self.bands_a, self.depth_a),
-            "b": DomainFacts(self.name_b, self.bands_b, self.depth_b),
+            domain: DomainFacts(*(getattr(self, f"{name}_{domain}") for name in names))
+            for domain in DOMAINS
         }
+
+    def select(self, domain: Domain) -> tuple[str, ...]:
+        """The bands of a domain that are read, by number or name; empty: all."""
+        return tuple(filter(None, map(str.strip, getattr(self, f"select_{domain}").split(","))))
 
     @property
     def settled_start(self) -> Start:

@@ -94,7 +94,7 @@ def evaluate_models(
         if (data.name_a, data.name_b) == (recipe.name_b, recipe.name_a):
             data = data.swapped
             log.info(f"a is {data.name_a} and b is {data.name_b}, as in the model")
-    data = data.read_as(Reading.of(recipe))
+    data = data.read_as(*(Reading.of(recipe, domain) for domain in DOMAINS))
     side = options.image_size or _common_side(models)
     tests = gather(
         data,

@@ -9,6 +9,9 @@ three bands is read through rasterio (the extra `geo`) or rejected, and so are f
 frames. Of the images in one JPEG the first is the photograph, the rest are its previews. Colour
 profiles are ignored.
 
+Rasters (`ImageHeader.is_raster`: GeoTIFF, VRT, signed and float samples) are read with their place,
+mask and tags where rasterio is installed, whole or by windows, and written as GeoTIFFs.
+
 PNG, WebP, AVIF and GIF define transparency. In TIFF and JPEG 2000 a tag marks a band as such, and
 programs mark near infrared so, too: there it is transparency only if it is a mask (`is_mask`).
 """
@@ -36,7 +39,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from unpaired.config import DEFAULT_MAX_PIXELS, Recipe
+from unpaired.directions import Domain
 from unpaired.errors import ImageError, SeveralFrames, TooLarge, reason_of
+from unpaired.images.foreign import rejection
 from unpaired.images.header import (
     ImageHeader,
     decoding,
@@ -49,7 +54,11 @@ from unpaired.images.header import (
 from unpaired.images.image import Image, is_mask
 from unpaired.images.pillow import Decoder, decode, fits_pillow, to_pil
 from unpaired.images.pnm import parse_pnm, read_pnm
-from unpaired.images.raster import read_raster, write_raster
+from unpaired.images.raster.codec import has_rasterio, read_raster, write_raster
+from unpaired.images.raster.geo import Window
+from unpaired.images.raster.scene import find_bands, open_scene
+from unpaired.images.raster.vrt import parse_vrt
+from unpaired.images.raster.write import write_geotiff
 from unpaired.images.tiff import parse_tiff
 from unpaired.storage import atomic_path, open_regular
 
@@ -105,6 +114,8 @@ FORMATS = (
     ImageFormat("JPEG 2000 code stream", (".j2k", ".j2c"), rb"\xff\x4f\xff\x51",
                 Jpeg2KImageFile, parse_jpeg2000, weight=2.5, driver="JP2OpenJPEG", written=False),
     ImageFormat("GIF", (".gif",), rb"GIF8[79]a", GifImageFile, parse_gif, written=False),
+    ImageFormat("VRT", (".vrt",), rb"\s*<VRTDataset", TiffImageFile, parse_vrt, driver="VRT",
+                written=False),
     ImageFormat("PNM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6][\s#]", PpmImageFile, parse_pnm,
                 read_pnm, written=False),
 )
@@ -112,31 +123,6 @@ FORMATS = (
 
 SUFFIXES = {suffix: format for format in FORMATS for suffix in format.suffixes}
 """The suffixes of image files, in lower case, and the format of each."""
-
-# What often bears the suffix of an image: its first bytes, its name, and what to do.
-_CONVERT = "convert it to PNG or JPEG"
-_OTHERS: tuple[tuple[bytes, str, str], ...] = (
-    (rb"\0+$", "a file of zeros alone", "fetch it again"),
-    (rb"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` where it came from"),
-    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "HEIC", _CONVERT),
-    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script)", "an HTML page",
-     "download the image itself"),
-    (rb"(?is)(\xef\xbb\xbf)?\s*<([?!].*<)?svg", "SVG", "render it to PNG"),
-    (rb"\s*<\?xml", "XML", "download the image itself"),
-    (rb'\s*[{\[]\s*["{\[]', "JSON", "download the image itself"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
-    (rb"%PDF", "PDF", "render it to PNG"),
-    (rb"8BPS", "a Photoshop file", _CONVERT),
-    (rb"v/1\x01", "OpenEXR", _CONVERT),
-    (rb"\0\0[\1\2]\0", "an icon (ICO)", _CONVERT),
-    (rb"P[7fF]\s", "PAM or PFM", _CONVERT),
-    (rb"SIMPLE  =", "FITS", _CONVERT),
-    (rb"(?s).{128}DICM", "DICOM", _CONVERT),
-    (rb"\x93NUMPY", "a NumPy array", "save it as TIFF"),
-    (rb"\x89HDF|CDF[\1\2\5]", "HDF5 or NetCDF", "save its bands as TIFF"),
-    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack it"),
-    (rb"(?s)....ftyp|RIFF....AVI |\x1aE\xdf\xa3", "a video", "save its frames as images"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,15 +135,17 @@ class Reading:
             "mask": transparency wherever it is marked. "band": always a band.
         frames: "reject" rejects a file of several frames (pages, animations), "first" takes the
             first. Pages that are the channels of one image are its bands.
+        bands: the bands that are read, by number from 1 or by name, in their order; empty: all.
     """
 
     alpha: Literal["auto", "mask", "band"] = "auto"
     frames: Literal["reject", "first"] = "reject"
+    bands: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Self:
-        """As the images of a training are read."""
-        return cls(recipe.alpha, recipe.frames)
+    def of(cls, recipe: Recipe, domain: Domain) -> Self:
+        """As the images of a domain are read in a training."""
+        return cls(recipe.alpha, recipe.frames, recipe.select(domain))
 
 
 def format_of(start: bytes) -> ImageFormat | None:
@@ -179,7 +167,8 @@ def read_header(
         SeveralFrames: several frames, and `reading` rejects them.
     """
     with _opened(path) as file:
-        return _settled(_parse(file)[1], reading, bands)
+        header = _settled(_parse(file)[1], reading, bands)
+        return replace(header, bands=len(reading.bands)) if reading.bands else header
 
 
 def read_image(
@@ -188,6 +177,7 @@ def read_image(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bands: int | None = None,
+    window: Window | None = None,
 ) -> Image:
     """Reads the image at `path`, upright.
 
@@ -202,6 +192,8 @@ def read_image(
         bands: the bands that the image should have. Where `reading` leaves it to the values
             whether a band is transparency, this decides: it is not if the image has so many with
             it.
+        window: the part to read. Of a raster no more than that is decoded, and the limit of pixels
+            is for the part alone.
 
     Raises:
         TooLarge: more than `max_pixels` pixels, or more than fits in memory.
@@ -213,6 +205,11 @@ def read_image(
     with _opened(path) as file:
         format, stated = _parse(file)
         header = _settled(stated, reading, bands)
+        if header.is_raster and (format.driver == "VRT" or needs_scene(header)):
+            part = replace(header, height=window.height, width=window.width) if window else header
+            _require_room(format, part, 0, max_pixels)
+            with open_scene(path, reading.bands, reading.alpha) as scene:
+                return scene.read(window)
         _require_room(format, header, os.fstat(file.fileno()).st_size, max_pixels)
         image = _decode(path, file, format, header)
         # A band that was marked as transparency, and is none, is one more than the header counts.
@@ -225,7 +222,21 @@ def read_image(
             )
     if stated.marked:
         image = replace(image, marked="band" if image.alpha is None else "mask")
+    if reading.bands:
+        chosen = [band - 1 for band in find_bands([""] * image.bands, reading.bands)]
+        image = replace(image, pixels=image.pixels[:, :, chosen])
+    if window:
+        rows, columns = (
+            slice(s, s + n) for s, n in ((window.top, window.height), (window.left, window.width))
+        )
+        alpha = None if image.alpha is None else image.alpha[rows, columns]
+        image = replace(image, pixels=image.pixels[rows, columns], alpha=alpha)
     return replace(image, frames=header.frames) if header.frames > 1 else image
+
+
+def needs_scene(header: ImageHeader) -> bool:
+    """Whether a raster is opened as one: always, but for what Pillow reads where that is all."""
+    return not header.exact_in_pillow or has_rasterio()
 
 
 def _settled(header: ImageHeader, reading: Reading, bands: int | None) -> ImageHeader:
@@ -312,11 +323,12 @@ def write_image(
     if format is None or not format.written:
         written = (suffix for suffix, format in SUFFIXES.items() if format.written)
         raise ImageError(f"{path}: images are written as {', '.join(written)}")
-    deep, many = image.depth == 16, image.bands not in (1, 3)
+    deep, many = image.depth != 8 or not image.plain, image.bands not in (1, 3)
+    many = many or not image.plain  # TIFF alone has them
     if (deep and format.driver is None) or (many and not format.many_bands):
         raise ImageError(
-            f"{path}: {format.name} cannot hold {image.bands} bands of {image.depth} bits:"
-            " write .tif"
+            f"{path}: {format.name} cannot hold {image.bands} bands of {image.depth} bits"
+            f"{'' if image.plain else f' ({image.pixels.dtype})'}: write .tif"
         )
     if max(image.size) > format.longest:
         raise ImageError(
@@ -326,7 +338,9 @@ def write_image(
         image = Image(image.pixels)
     quality_option = {"quality": quality} if format.lossy else {}
     with atomic_path(path, scratch=scratch) as temporary:
-        if format.driver is None or fits_pillow(image):
+        if format.driver == "GTiff" and (image.geo or not image.plain):
+            write_geotiff(temporary, image)
+        elif format.driver is None or fits_pillow(image):
             kind = format.name.replace(" ", "")
             to_pil(image).save(temporary, kind, **quality_option, **format.options)
         else:
@@ -351,7 +365,7 @@ def _parse(file: BinaryIO) -> tuple[ImageFormat, ImageHeader]:
     start = file.read(_START)
     format = format_of(start)
     if format is None:
-        raise ImageError(_rejection(start))
+        raise ImageError(rejection(start, [format.name for format in FORMATS]))
     if format.feature and not PIL.features.check(format.feature):
         raise ImageError(f"is {format.name}, which this Pillow lacks: pip install --upgrade pillow")
     file.seek(0)
@@ -369,14 +383,3 @@ def _parse(file: BinaryIO) -> tuple[ImageFormat, ImageHeader]:
     if header.width < 1 or header.height < 1:
         raise ImageError(f"{damaged} (no pixels)")
     return format, header
-
-
-def _rejection(start: bytes) -> str:
-    """Why a file that begins like this is no image."""
-    if not start:
-        return "the file is empty"
-    for magic, name, advice in _OTHERS:
-        if re.match(magic, start):
-            return f"is {name}, which is not read: {advice}"
-    *names, last = (format.name for format in FORMATS)
-    return f"not an image ({', '.join(names)} and {last} are read)"

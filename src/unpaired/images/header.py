@@ -43,7 +43,7 @@ class ImageHeader:
     width: int
     height: int
     bands: int  # colour bands as `read_image` returns them; transparency is not counted
-    bits: int  # per sample, as stored: 1, 2, 4, 8 or 16
+    bits: int  # per sample, as stored: 1, 2, 4, 8 or 16; of rasters 32, too
     alpha: bool = False  # a band of transparency follows the colours
     exact_in_pillow: bool = True  # False: Pillow would drop bits or bands
     orientation: int = 1  # of a TIFF, as in EXIF; of other formats it is known after decoding
@@ -54,11 +54,23 @@ class ImageHeader:
     stacked: bool = False  # the bands are pages, one each
     codec: str = ""  # the compression, if Pillow may lack it and rasterio may have it
     georeferenced: bool = False  # a GeoTIFF: it has a place on Earth, or tags of GDAL
+    kind: Literal["uint", "int", "float"] = "uint"  # of the samples
 
     @property
-    def depth(self) -> Literal[8, 16]:
+    def depth(self) -> int:
         """Bits per sample in memory: anything up to 8 is widened to 8."""
-        return 16 if self.bits == 16 else 8
+        return max(self.bits, 8)
+
+    @property
+    def dtype(self) -> str:
+        """The type of the samples in memory, by numpy's name."""
+        return f"{self.kind}{self.depth}"
+
+    @property
+    def is_raster(self) -> bool:
+        """Whether it is read as a raster: georeferenced, or of samples no photograph has."""
+        upright = self.orientation == 1 and not self.stacked and self.frames == 1
+        return (self.georeferenced and upright) or self.dtype not in ("uint8", "uint16")
 
 
 @contextmanager

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.errors import ImageError
+from unpaired.images.raster.geo import Geo
 
 __all__ = [
+    "DTYPES",
     "Image",
     "Pixels",
     "from_signed",
@@ -20,15 +22,22 @@ __all__ = [
     "with_bands",
 ]
 
-Pixels = NDArray[np.uint8 | np.uint16]
+Pixels = NDArray[Any]
+"""uint8 or uint16; of rasters any of DTYPES."""
+DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
+"""The types of samples that are read and written, by numpy's names."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
     """An image: `pixels` (height, width, bands) and, where it has one, its transparency.
 
-    `pixels` are uint8 or uint16 over their whole range; `alpha` is (height, width) uint8 with 0
-    clear and 255 opaque, None for an image without transparency. Both may be read-only.
+    `pixels` are uint8 or uint16 over their whole range, of rasters any of DTYPES in units of their
+    own; `alpha` is (height, width) uint8 with 0 clear and 255 opaque, None for an image without
+    transparency. Both may be read-only.
+
+    Of a raster, `valid` (height, width) marks the pixels that count, None is all: the others have
+    no data in some band. `geo` is what its file says besides: place, bands, tags.
 
     Of an image that was read, `marked` is "mask" or "band" where its file marks a band as
     transparency by a tag: what that band was taken for. `frames` counts the images in its file.
@@ -41,24 +50,35 @@ class Image:
     alpha: NDArray[np.uint8] | None = None
     marked: Literal["", "mask", "band"] = ""
     frames: int = 1
+    valid: NDArray[np.bool_] | None = None
+    geo: Geo | None = None
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
-        if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16) or not pixels.size:
+        if pixels.ndim != 3 or pixels.dtype.name not in DTYPES or not pixels.size:
             raise ImageError(
                 f"an array of shape {pixels.shape} and type {pixels.dtype} is not an image: give"
-                " (height, width, bands) in uint8 or uint16"
+                f" (height, width, bands) in {', '.join(DTYPES[:-1])} or {DTYPES[-1]}"
             )
         if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != np.uint8):
             raise ImageError(
                 f"transparency of shape {alpha.shape} and type {alpha.dtype} does not fit an image"
                 f" of shape {pixels.shape}: give (height, width) in uint8"
             )
+        if self.valid is not None and self.valid.shape != pixels.shape[:2]:
+            raise ImageError(
+                f"a mask of shape {self.valid.shape} does not fit an image of shape {pixels.shape}"
+            )
 
     @property
-    def depth(self) -> Literal[8, 16]:
-        """Bits per sample."""
-        return 8 if self.pixels.dtype == np.uint8 else 16
+    def depth(self) -> int:
+        """Bits per sample: 8, 16 or 32."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def plain(self) -> bool:
+        """Whether the samples are unsigned, 8 or 16 bits, as those of photographs are."""
+        return self.pixels.dtype in (np.uint8, np.uint16)
 
     @property
     def bands(self) -> int:
@@ -76,8 +96,10 @@ class Image:
         """Pixels and, as the last band in their depth, the transparency if there is any."""
         if self.alpha is None:
             return self.pixels
-        alpha = self.alpha if self.depth == 8 else self.alpha * np.uint16(257)
-        return np.dstack([self.pixels, alpha])
+        alpha: NDArray[Any] = self.alpha
+        if self.pixels.dtype == np.uint16:
+            alpha = alpha * np.uint16(257)
+        return np.dstack([self.pixels, alpha.astype(self.pixels.dtype)])
 
 
 def to_signed(pixels: Pixels) -> NDArray[np.float32]:
@@ -109,11 +131,13 @@ def from_signed(array: NDArray[np.floating[Any]], depth: Literal[8, 16]) -> Pixe
 def over_white(image: Image) -> Pixels:
     """Blends the pixels with a white background: training sees a transparent image like this.
 
+    Rasters of other samples than 8 and 16 unsigned bits have no white and stay as they are.
+
     >>> half = Image(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 128, np.uint8))
     >>> over_white(half).tolist()
     [[[127, 127, 127]]]
     """
-    if image.alpha is None:
+    if image.alpha is None or not image.plain:
         return image.pixels
     white = 255 if image.depth == 8 else 65535
     blend = np.empty_like(image.pixels)

@@ -24,6 +24,8 @@ _PLACES = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 _KINDS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 # Compressions that Pillow decodes: none, CCITT, LZW, JPEG, deflate, PackBits. It may lack others.
 _COMMON = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
+_SAMPLES = {("uint", 1), ("uint", 2), ("uint", 4), ("uint", 8), ("uint", 16)}
+_SAMPLES |= {("int", 16), ("int", 32), ("float", 32)}
 _CODECS = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
 
 
@@ -69,12 +71,18 @@ def _parse_page(page: _Page) -> ImageHeader:
     (photometric,), (samples,) = tags.get(262, (1,)), tags.get(277, (1,))
     (orientation,), (compression,) = tags.get(274, (1,)), tags.get(259, (1,))
     _bounded(samples)
-    if set(kinds) != {1} or len(set(bits)) != 1 or bits[0] not in (1, 2, 4, 8, 16):
-        names = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
+    names = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
+    sample = names.get(kinds[0], "unknown")
+    if (
+        len(set(kinds)) != 1
+        or len(set(bits)) != 1
+        or (sample, bits[0]) not in _SAMPLES
+        or (photometric > 2 and sample != "uint")
+    ):
         held = sorted({f"{names.get(kind, 'unknown')}{bit}" for kind in set(kinds) for bit in bits})
         raise ImageError(
-            f"holds {' and '.join(held[:4])} samples; images of 8- and 16-bit unsigned samples are"
-            " accepted"
+            f"holds {' and '.join(held[:4])} samples; images of 8- and 16-bit unsigned samples, and"
+            " rasters of int16, int32 and float32, are accepted"
         )
     stored = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}.get(photometric)
     if stored is None:
@@ -84,8 +92,10 @@ def _parse_page(page: _Page) -> ImageHeader:
         )
     # RGB with an unexplained fourth sample: Pillow and libtiff take it for transparency.
     alpha = extras[-1:] in ((1,), (2,)) or (photometric == 2 and samples == 4 and not extras)
-    premultiplied = extras[-1:] == (1,)
+    alpha = alpha and sample == "uint"
+    premultiplied = alpha and extras[-1:] == (1,)
     exact = samples == stored + alpha and (bits[0] <= 8 or (samples == 1 and photometric == 1))
+    exact = exact and sample == "uint"
     if not exact and (photometric > 2 or bits[0] < 8):
         raise ImageError(
             f"a TIFF of {samples} samples of {bits[0]} bits, of photometric kind {photometric} and"
@@ -110,6 +120,7 @@ def _parse_page(page: _Page) -> ImageHeader:
         premultiplied=premultiplied,
         codec=codec,
         georeferenced=page.georeferenced,
+        kind=sample,  # type: ignore[arg-type]
     )
 
 

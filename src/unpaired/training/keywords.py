@@ -14,12 +14,18 @@ __all__ = ["OWN", "RecipeKeywords", "RuntimeKeywords", "TrainKeywords", "sort_ke
 
 
 class RecipeKeywords(TypedDict, total=False):
-    """The values of a recipe that a user may give; see Recipe."""
+    """The values of a recipe that a user may give; see Recipe.
+
+    `bands_a` and `bands_b` are numbers of bands, or texts that select bands by number or name, such
+    as "4,3,2" or "B4,B3,B2"; of a single band with a comma after it.
+    """
 
     load_size: int
     image_size: int
     alpha: Literal["auto", "mask", "band"]
     frames: Literal["reject", "first"]
+    crops: Literal["auto", "resize", "native"]
+    invalid: float
     flip: bool
     validation: float
     width: int
@@ -47,10 +53,12 @@ class RecipeKeywords(TypedDict, total=False):
     seed: int
     name_a: str
     name_b: str
-    bands_a: int
-    bands_b: int
+    bands_a: int | str
+    bands_b: int | str
     depth_a: int
     depth_b: int
+    scaling_a: str
+    scaling_b: str
 
 
 class RuntimeKeywords(TypedDict, total=False):
@@ -103,4 +111,22 @@ def sort_keywords(
         if name in table:
             raise ConfigError(f"{name} is given twice, as a keyword and in a mapping: give it once")
         table[name] = value
-    return tables
+    return _with_selections(tables[0]), tables[1]
+
+
+def _with_selections(recipe: dict[str, object]) -> dict[str, object]:
+    """The values of a recipe, with bands that are selected as such.
+
+    >>> _with_selections({"bands_a": "B4,B3", "bands_b": "3"})
+    {'select_a': 'B4,B3', 'bands_b': 3}
+    """
+    found: dict[str, object] = {}
+    for name, value in recipe.items():
+        if name in ("bands_a", "bands_b") and isinstance(value, str):
+            if value.strip().isdecimal():
+                found[name] = int(value)
+            else:
+                found[f"select_{name[-1]}"] = value
+        else:
+            found[name] = value
+    return found

@@ -14,7 +14,7 @@ from unpaired.console import counted, log, progress
 from unpaired.data.batches import Batch, Batches, load_whole, prefetch
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
-from unpaired.directions import Aligned, Domain
+from unpaired.directions import DOMAINS, Aligned, Domain
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import Engine, Images, initial_state
 from unpaired.errors import DataError, Interrupted
@@ -99,7 +99,7 @@ def train(
     with exclusive(folder):
         expected = expect(folder, request)
         checked = prepare(
-            source.read_as(Reading.of(expected)),
+            source.read_as(*(Reading.of(expected, domain) for domain in DOMAINS)),
             folder,
             image_size=expected.image_size,
             skip_unreadable=skip_unreadable,

@@ -287,7 +287,7 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
                 f"--{name.replace('_', '-')} is {asked}, the images have {found}: "
                 "only grey and RGB convert into each other"
             )
-    unset = {name: settled[name] for name in SETTLED if not request.recipe.get(name)}
+    unset = {n: settled[n] for n in SETTLED if n in settled and not request.recipe.get(n)}
     recipe = override(recipe, unset, "the facts of the data")
     asked = request.recipe.get("start", preset(request.preset or "paper").start)
     if recipe.start != asked:

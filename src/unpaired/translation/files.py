@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS, MOST_IMAGES, MOST_STEPS, require_within
 from unpaired.console import counted, log, progress
 from unpaired.directions import Direction, source_of
-from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError
-from unpaired.images.formats import Reading, read_image, write_image
-from unpaired.images.image import Image, from_signed
+from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError, shown
+from unpaired.images.formats import SUFFIXES, Reading, needs_scene, read_image, write_image
+from unpaired.images.image import Image
+from unpaired.translation.fit import Area, Fit
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
 from unpaired.translation.scratch import scratch_folder
@@ -52,6 +50,7 @@ def translate_files(
     overwrite: bool = False,
     batch_size: int = 8,
     reading: Reading | None = None,
+    area: Area | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Summary:
     """Translates files, folders and patterns of names into the folder `out`.
@@ -64,7 +63,8 @@ def translate_files(
     An existing file is replaced only with `overwrite`; without it, its image fails.
 
     `to` and `working_size` are as for `Model.translate`; up to `batch_size` images of one size
-    are translated at once. The files are read as `reading` says, or as those of the training.
+    are translated at once. The files are read as `reading` says, or as those of the training; of
+    rasters, with `area`, that part.
 
     Raises:
         ConfigError: no such domain or format, a working size under 8, or a file format that
@@ -80,9 +80,10 @@ def translate_files(
     direction = model.direction(to)
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
     with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
-        _try_writing(scratch, jobs, *model.result_kind(direction))
-        reading = reading or model.reading
-        stages = _Stages(model, direction, working_size, reading, scratch, Summary(failed=failed))
+        _try_writing(scratch, jobs, model.blank(direction))
+        reading = reading or model.reading(direction)
+        summary = Summary(failed=failed)
+        stages = _Stages(model, direction, working_size, reading, scratch, summary, area)
         _translate(stages, jobs, batch_size, max_pixels)
     if stages.unplaced:
         log.warning(
@@ -90,6 +91,9 @@ def translate_files(
             "tags of GDAL) that is not in the output: to copy it, run `rio edit-info --like INPUT "
             "--all OUTPUT` for each"
         )
+    for line, paths in stages.warnings.items():
+        first = shown(paths[0]) + (f" and {len(paths) - 1:,} more" if len(paths) > 1 else "")
+        log.warning(f"{first}: {line}")
     return stages.summary
 
 
@@ -99,14 +103,13 @@ def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixe
     decoding: list[tuple[Job, Future[Image]]] = []
     writing: list[tuple[Job, Future[None]]] = []
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
-    bands = stages.model.config.recipe.domains[source_of(stages.direction)].bands
-    read = partial(read_image, reading=stages.reading, max_pixels=max_pixels, bands=bands)
+    read = partial(stages.read, max_pixels=max_pixels)
     write = partial(write_image, scratch=stages.scratch)
     try:
         with progress("images", len(jobs) + len(failed), first=len(failed)) as shown:
             # Two more rounds at the end, for the groups that are still being processed.
             for group in chain(stages.groups(jobs, batch_size), ([], [])):
-                upcoming = [(job, pool.submit(read, job.source)) for job in group]
+                upcoming = [(job, pool.submit(read, job)) for job in group]
                 translated = stages.translate(decoding)
                 stages.finish(writing)
                 writing = [
@@ -131,6 +134,11 @@ class _Stages:
     reading: Reading
     scratch: Path
     summary: Summary
+    area: Area | None = None
+    fits: dict[Path, Fit] = field(default_factory=dict)
+    """How the files of the next groups are read."""
+    warnings: dict[str, list[Path]] = field(default_factory=dict)
+    """What files have other than the training, and which."""
     unplaced: set[Path] = field(default_factory=set)
     """Sources whose georeferencing is not in the output."""
 
@@ -140,20 +148,37 @@ class _Stages:
         pixels = 0
         for job in jobs:
             try:
-                header = self.model.check_file(
-                    job.source, self.direction, self.working_size, self.reading
+                found = self.model.check_file(
+                    job.source, self.direction, self.working_size, self.reading, self.area
                 )
             except ImageError as error:
                 self._fail(job, error)
                 continue
-            if header.georeferenced:
+            header = found.header
+            kept = SUFFIXES[job.target.suffix.lower()].driver == "GTiff" and needs_scene(header)
+            if header.georeferenced and not (header.is_raster and kept):
                 self.unplaced.add(job.source)
+            for line in found.warnings:
+                self.warnings.setdefault(line, []).append(job.source)
+            self.fits[job.source] = found
             pixels += header.width * header.height
             if group and (len(group) == batch_size or pixels > _GROUP_PIXELS):
                 yield group
                 group, pixels = [], header.width * header.height
             group.append(job)
         yield group
+
+    def read(self, job: Job, *, max_pixels: int) -> Image:
+        """Reads the image of a job of `groups`."""
+        found = self.fits.pop(job.source)
+        bands = self.model.config.recipe.domains[source_of(self.direction)].bands
+        return read_image(
+            job.source,
+            reading=found.reading,
+            max_pixels=max_pixels,
+            bands=bands,
+            window=found.window,
+        )
 
     def translate(self, decoding: Sequence[tuple[Job, Future[Image]]]) -> list[tuple[Job, Image]]:
         """Translates the images that could be decoded."""
@@ -212,20 +237,19 @@ def _name_too_long(error: RunError) -> bool:
     return isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG
 
 
-def _try_writing(scratch: Path, jobs: Sequence[Job], bands: int, depth: Literal[8, 16]) -> None:
+def _try_writing(scratch: Path, jobs: Sequence[Job], pixel: Image) -> None:
     """Writes one pixel of the kind of the results, in each of the formats needed.
 
     It finds a format that cannot hold them, a missing package, a full disk or a folder without
     write permission before the work and not after it.
     """
-    pixel = Image(from_signed(np.zeros((1, 1, bands)), depth))
     for suffix in {job.target.suffix.lower(): job for job in jobs}:
         trial = scratch / f"pixel{suffix}"
         try:
             write_image(trial, pixel)
         except ImageError as error:
             raise ConfigError(
-                f"a {suffix} file cannot hold the results, which have {bands} bands of "
-                f"{depth} bits: ask for --format tiff"
+                f"a {suffix} file cannot hold the results, which have {pixel.bands} bands of "
+                f"{pixel.depth} bits: ask for --format tiff"
             ) from error
         trial.unlink()

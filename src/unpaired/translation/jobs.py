@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unpaired.data.layout.domains import list_folder
 from unpaired.errors import ConfigError, DataError, reason_of
-from unpaired.images.formats import SUFFIXES
+from unpaired.images.formats import SUFFIXES, ImageFormat
 
 __all__ = ["Failure", "Job", "plan"]
 
@@ -38,7 +38,7 @@ def plan(
     of a pattern without such characters, relative paths are kept; a file keeps its name. Folders
     and patterns give files with an image's suffix, except those in `out` if that is inside them.
     With `format`, a key of SUFFIXES without its dot, names get that suffix unless theirs means the
-    same; without it, those of a format that is not written get the suffix of PNG.
+    same; without it, those of a format that is not written get the suffix of PNG, VRTs of TIFF.
 
     These inputs fail, without stopping the rest: a missing one, a file or a subfolder that the
     system gives no access to, a broken link, a pipe or a device, a target that exists already where
@@ -187,8 +187,13 @@ def _renamed(relative: Path, format: str | None) -> Path:
     """
     own = SUFFIXES.get(relative.suffix.lower())
     if format is None:
-        return relative if own is None or own.written else relative.with_suffix(".png")
+        return relative if own is None or own.written else _written(relative, own)
     return relative if own == SUFFIXES[f".{format}"] else relative.with_suffix(f".{format}")
+
+
+def _written(relative: Path, own: ImageFormat) -> Path:
+    """The name of the result of an image whose own format is not written."""
+    return relative.with_suffix(".tif" if own.driver == "VRT" else ".png")
 
 
 def _obstacle(

@@ -33,11 +33,12 @@ from unpaired.errors import (
     quoted,
     reason_of,
 )
-from unpaired.images.formats import Reading, read_header, read_image
-from unpaired.images.header import ImageHeader
-from unpaired.images.image import Image, from_signed
+from unpaired.images.formats import Reading, read_image
+from unpaired.images.image import Image
 from unpaired.images.pillow import from_pil, to_pil
+from unpaired.images.scaling import Scaling
 from unpaired.translation import memory
+from unpaired.translation.fit import Area, Fit, fit
 from unpaired.translation.sizes import Sizes, from_network, to_network
 
 __all__ = ["Model", "load"]
@@ -175,10 +176,10 @@ class Model:
             )
         return direction
 
-    def result_kind(self, direction: Direction) -> tuple[int, Literal[8, 16]]:
-        """(bands, depth) of the images that this direction gives."""
+    def blank(self, direction: Direction) -> Image:
+        """One pixel of the kind of the images that this direction gives."""
         facts = self.config.recipe.domains[target_of(direction)]
-        return facts.bands, 16 if facts.depth == 16 else 8
+        return Image(Scaling.of(facts).from_signed(np.zeros((1, 1, facts.bands))))
 
     @overload
     def translate(
@@ -208,8 +209,9 @@ class Model:
         A Pillow image, or the path of a file, gives a Pillow image. An array, (height, width) or
         (height, width, bands) in uint8 or uint16, gives an array; with one band it has the axes of
         its input, else three. The samples have the depth of the domain `to` (uint8 or uint16, over
-        the whole range); grey and RGB convert into each other where the domains ask for it.
-        Transparency is composited over white for the network and returned unchanged.
+        the whole range; of a domain of rasters its own values and type, as input too); grey and RGB
+        convert into each other where the domains ask for it. Transparency is composited over white
+        for the network and returned unchanged.
 
         With `working_size` the longer side is resized to that many pixels for the network, down or
         up, and the result resized back to the image's own size, both by bicubic interpolation.
@@ -225,18 +227,18 @@ class Model:
         if isinstance(image, np.ndarray):
             flat = image.ndim == 2
             value = Image(image[:, :, np.newaxis] if flat else image)
+            self._require_samples(value, direction)
             (result,) = self.translate_many([value], direction, working_size=working_size)
             return result.pixels[:, :, 0] if flat and result.bands == 1 else result.pixels
         if isinstance(image, PIL.Image.Image):
             value = from_pil(image)
         else:
-            self.check_file(image, direction, working_size)
+            found = self.check_file(image, direction, working_size)
             bands = self.config.recipe.domains[source_of(direction)].bands
-            value = read_image(image, self.reading, max_pixels=max_pixels, bands=bands)
+            value = read_image(image, found.reading, max_pixels=max_pixels, bands=bands)
         # What Pillow cannot hold is rejected before the work: one pixel of it is tried.
-        bands, depth = self.result_kind(direction)
-        pixel = from_signed(np.zeros((1, 1, bands)), depth)
-        to_pil(Image(pixel, None if value.alpha is None else np.zeros((1, 1), np.uint8)))
+        alpha = None if value.alpha is None else np.zeros((1, 1), np.uint8)
+        to_pil(Image(self.blank(direction).pixels, alpha))
         (result,) = self.translate_many([value], direction, working_size=working_size)
         return to_pil(result)
 
@@ -266,8 +268,9 @@ class Model:
         alike: dict[tuple[int, int], list[int]] = {}
         for index, each in enumerate(sizes):
             alike.setdefault(each.padded, []).append(index)
-        bands = self.config.recipe.domains[source_of(direction)].bands
-        depth = self.result_kind(direction)[1]
+        domains = self.config.recipe.domains
+        source, target = domains[source_of(direction)], domains[target_of(direction)]
+        bands, scaling = source.bands, Scaling.of(source)
         results: dict[int, Image] = {}
         for padded, indices in alike.items():
             largest = max((sizes[index] for index in indices), key=lambda s: math.prod(s.original))
@@ -276,7 +279,7 @@ class Model:
                 chosen = indices[start : start + together]
                 batch = np.empty((len(chosen), *padded, bands), np.float32)
                 for row, index in enumerate(chosen):
-                    batch[row] = to_network(images[index], sizes[index], bands)
+                    batch[row] = to_network(images[index], sizes[index], bands, scaling)
                 translated = self.translator.translate(batch, direction)
                 if not np.isfinite(translated).all():
                     raise ImageError(
@@ -284,7 +287,7 @@ class Model:
                         "damaged or not trained, or overflow in this precision"
                     )
                 for index, signed in zip(chosen, translated, strict=True):
-                    results[index] = from_network(signed, images[index], sizes[index], depth)
+                    results[index] = from_network(signed, images[index], sizes[index], target)
         return [results[index] for index in range(len(images))]
 
     def check(
@@ -314,10 +317,9 @@ class Model:
         memory.require(self.config.recipe, direction, sizes, network=network, name=name)
         return sizes
 
-    @property
-    def reading(self) -> Reading:
-        """How the images it was trained on were read."""
-        return Reading.of(self.config.recipe)
+    def reading(self, direction: Direction) -> Reading:
+        """How the images it was trained on were read, those that a direction translates."""
+        return Reading.of(self.config.recipe, source_of(direction))
 
     def check_file(
         self,
@@ -325,16 +327,26 @@ class Model:
         direction: Direction,
         working_size: int | None,
         reading: Reading | None = None,
-    ) -> ImageHeader:
-        """Checks an image file by its header, which is returned. Raises as `check`.
+        area: Area | None = None,
+    ) -> Fit:
+        """Checks an image file by its header, and finds how it is read. Raises as `check`.
 
-        `reading` is how it will be read; None: as the images that the model was trained on.
+        `reading` is how it will be read; None: as the images that the model was trained on. With
+        `area` a part of it is translated.
         """
-        bands = self.config.recipe.domains[source_of(direction)].bands
-        header = read_header(path, reading or self.reading, bands=bands)
-        size = header.height, header.width
-        self.check(direction, size, header.bands, working_size=working_size, name=str(path))
-        return header
+        facts = self.config.recipe.domains[source_of(direction)]
+        found = fit(path, facts, reading or self.reading(direction), area)
+        size = found.header.height, found.header.width
+        self.check(direction, size, found.header.bands, working_size=working_size, name=str(path))
+        return found
+
+    def _require_samples(self, image: Image, direction: Direction) -> None:
+        facts = self.config.recipe.domains[source_of(direction)]
+        if not (image.plain or facts.dtype):
+            raise ImageError(
+                f"an array of type {image.pixels.dtype} is not an image of {facts.name}, which has "
+                f"{facts.samples}: give that"
+            )
 
     def _batch_limit(self, direction: Direction, sizes: Sizes, most: int) -> int:
         """The number of images to translate at once."""

@@ -1,17 +1,19 @@
 """The sizes of an image on its way through a network: its own, the working size, the padded one."""
 
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.config import MOST_PIXELS, require_within
+from unpaired.config import MOST_PIXELS, DomainFacts, require_within
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
-from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
+from unpaired.images.image import Image, over_white, with_bands
+from unpaired.images.raster.geo import Geo
 from unpaired.images.resize import resize
+from unpaired.images.scaling import Scaling
 
-__all__ = ["Sizes", "from_network", "to_network"]
+__all__ = ["Sizes", "from_network", "geo_of", "to_network"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,19 @@ class Sizes:
         return cls(size, working, (height, width))
 
 
-def to_network(image: Image, sizes: Sizes, bands: int) -> NDArray[np.float32]:
+def to_network(
+    image: Image, sizes: Sizes, bands: int, scaling: Scaling
+) -> NDArray[np.float32]:
     """Converts an image to (height, width, `bands`) in [-1, 1], at the padded size.
 
-    Transparency is composited over white. The padding mirrors the image to the right and below
-    without repeating its edge; a side too short for its padding is mirrored again and again, and
-    a side of one pixel is repeated.
+    Transparency is composited over white; pixels that are not valid become 0. The padding mirrors
+    the image to the right and below without repeating its edge; a side too short for its padding is
+    mirrored again and again, and a side of one pixel is repeated.
     """
     pixels = with_bands(over_white(image), bands)
-    if sizes.working == sizes.original:
-        signed = to_signed(pixels)
-    else:  # band by band: in floating point the whole image would be four times its size
-        planes = np.split(pixels, bands, axis=2)
-        resized = [resize(to_signed(plane), sizes.working, (-1, 1)) for plane in planes]
-        signed = np.concatenate(resized, axis=2)
+    signed = scaling.to_signed(pixels, image.valid)
+    if sizes.working != sizes.original:
+        signed = _resized(signed, sizes.working)
     if sizes.padded == sizes.working:
         return signed
     (height, width), (below, right) = sizes.working, sizes.padded
@@ -65,13 +66,81 @@ def to_network(image: Image, sizes: Sizes, bands: int) -> NDArray[np.float32]:
 
 
 def from_network(
-    signed: NDArray[np.float32], source: Image, sizes: Sizes, depth: Literal[8, 16]
+    signed: NDArray[np.float32], source: Image, sizes: Sizes, facts: DomainFacts
 ) -> Image:
-    """Converts a network's result to an image of the size and transparency of its source."""
+    """Converts a network's result to an image of the domain `facts`.
+
+    It has the size, transparency, place and mask of its source. Where the source has no data, the
+    result has none: NaN where both are NaN, else the domain's value for it, which no other pixel
+    keeps.
+    """
     height, width = sizes.working
     signed = signed[:height, :width]
-    if sizes.working == sizes.original:
-        return Image(from_signed(signed, depth), source.alpha)
+    if sizes.working != sizes.original:
+        signed = _resized(signed, sizes.original)
+    pixels = Scaling.of(facts).from_signed(signed)
+    if source.geo is None:
+        return Image(pixels, source.alpha, valid=source.valid)
+    geo = geo_of(source.geo, facts, pixels.dtype, gaps=source.valid is not None)
+    if geo.nodata is not None:
+        _set_apart(pixels, geo.nodata)
+        if source.valid is not None:
+            pixels[~source.valid] = geo.nodata
+            if pixels.dtype.kind == "f" and source.pixels.dtype.kind == "f":
+                pixels[np.isnan(source.pixels).any(axis=2)] = np.nan
+    return Image(pixels, source.alpha, valid=source.valid, geo=geo)
+
+
+def geo_of(source: Geo, facts: DomainFacts, dtype: np.dtype[Any], *, gaps: bool) -> Geo:
+    """What the translation of a raster says besides its pixels; `gaps`: some may have no data.
+
+    Place and tags are those of the source; names and units of the bands, and the value of pixels
+    without data, those of the domain. Where the domain has none, it is that of the source if the
+    samples can have it, or NaN; else a source with gaps gives a mask.
+    """
+    nodata = facts.nodata_value
+    if nodata is None and not source.masked:
+        fits = source.nodata is not None and _holds(dtype, source.nodata)
+        nodata = source.nodata if fits else None
+        if nodata is None and gaps and dtype.kind == "f":
+            nodata = float("nan")
+    same = facts.names == source.names or (not facts.names and facts.bands == len(source.names))
+    colours = source.colours if same else ()
+    if not same and facts.bands in (1, 3):
+        colours = ("gray",) if facts.bands == 1 else ("red", "green", "blue")
+    return replace(
+        source,
+        names=facts.names,
+        units=facts.band_units,
+        nodata=nodata,
+        masked=nodata is None and (source.masked or gaps),
+        colours=colours,
+    )
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether samples of this type can have that value."""
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return value == round(value) and limits.min <= value <= limits.max if value == value else False
+
+
+def _set_apart(pixels: NDArray[Any], nodata: float) -> None:
+    """Moves samples that happen to have the value of no data to the next one, in place."""
+    if nodata != nodata:
+        return
+    alike = pixels == pixels.dtype.type(nodata)
+    if not alike.any():
+        return
+    if pixels.dtype.kind == "f":
+        pixels[alike] = np.nextafter(pixels.dtype.type(nodata), pixels.dtype.type(np.inf))
+    else:
+        limits = np.iinfo(pixels.dtype)
+        pixels[alike] = int(nodata) + (1 if nodata < limits.max else -1)
+
+
+def _resized(signed: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resizes band by band: in floating point the whole image would be four times its size."""
     planes = np.split(signed, signed.shape[2], axis=2)
-    bands = [from_signed(resize(plane, sizes.original, (-1, 1)), depth) for plane in planes]
-    return Image(np.concatenate(bands, axis=2), source.alpha)
+    return np.concatenate([resize(plane, size, (-1, 1)) for plane in planes], axis=2)

@@ -62,9 +62,10 @@ class DataSet:
         trains, tests = (self.train_b, self.train_a), (self.test_b, self.test_a)
         return DataSet(self.name_b, self.name_a, *trains, *tests, paired=self.paired)
 
-    def read_as(self, reading: Reading) -> "DataSet":
-        """Returns the data set, its files to be read like this."""
-        found = {split: replace(f, reading=reading) for split, f in self.folders.items()}
+    def read_as(self, a: Reading, b: Reading | None = None) -> "DataSet":
+        """Returns the data set, its files to be read like this; those of B as `b`, if given."""
+        readings = {"a": a, "b": b or a}
+        found = {s: replace(f, reading=readings[s[-1]]) for s, f in self.folders.items()}
         return replace(
             self,
             train_a=found["train_a"],

@@ -1,4 +1,4 @@
-"""Images that Pillow would cut or cannot decode, through rasterio: 16-bit colour, many bands."""
+"""Images that Pillow would cut or cannot decode: 16-bit colour, many bands, rare compressions."""
 
 import logging
 import os
@@ -16,11 +16,18 @@ from unpaired.errors import ImageError, MissingExtra
 from unpaired.images.header import ImageHeader, decoding
 from unpaired.images.image import Image, is_mask, upright
 
-__all__ = ["read_raster", "write_raster"]
+__all__ = [
+    "QUIET",
+    "has_rasterio",
+    "import_rasterio",
+    "read_raster",
+    "without_georeferencing",
+    "write_raster",
+]
 
 _lock = threading.Lock()
 # What codecs warn of goes past rasterio, and in threads of GDAL's own past these options too.
-_QUIET = {"CPL_LOG": os.devnull, "GDAL_NUM_THREADS": "1"}
+QUIET = {"CPL_LOG": os.devnull, "GDAL_NUM_THREADS": "1"}
 
 
 def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
@@ -33,14 +40,14 @@ def read_raster(path: str | Path, header: ImageHeader, driver: str) -> Image:
         ImageError: damaged, or another image than its header describes.
     """
     what = f"is compressed by {header.codec}" if header.codec else "has 16-bit colour or many bands"
-    rasterio = _import_rasterio(f"reading {path}, which {what},")
-    with _without_georeferencing(rasterio), decoding(), rasterio.Env(**_QUIET):
+    rasterio = import_rasterio(f"reading {path}, which {what},")
+    with without_georeferencing(rasterio), decoding(), rasterio.Env(**QUIET):
         # Absolute, since rasterio takes names such as "s3:y.tif" for addresses.
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
     bands = header.bands
     expected = (bands + header.alpha, header.height, header.width, {f"uint{header.depth}"})
     # GDAL would keep the blocks of all bands in memory, too.
-    with rasterio.Env(GDAL_CACHEMAX=2**25, **_QUIET), dataset:
+    with rasterio.Env(GDAL_CACHEMAX=2**25, **QUIET), dataset:
         if (dataset.count, *dataset.shape, set(dataset.dtypes)) != expected:
             raise ImageError("damaged or cut off (its headers disagree on its size)")
         alpha = _samples(dataset, [bands + 1])[:, :, 0] if header.alpha else None
@@ -94,7 +101,7 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
         MissingExtra: rasterio is not installed.
         OSError: rasterio cannot write the file.
     """
-    rasterio = _import_rasterio("writing 16-bit colour or many bands")
+    rasterio = import_rasterio("writing 16-bit colour or many bands")
     samples = image.samples
     height, width, count = samples.shape
     options = {}
@@ -105,7 +112,7 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
     if driver == "JP2OpenJPEG":
         options = {"quality": "100", "reversible": "YES"}
     with (
-        _without_georeferencing(rasterio),
+        without_georeferencing(rasterio),
         rasterio.open(
             path.absolute(),
             "w",
@@ -126,11 +133,29 @@ def write_raster(path: Path, image: Image, driver: str) -> None:
         dataset.write(np.moveaxis(samples, 2, 0))
 
 
-def _import_rasterio(purpose: str) -> Any:
+def has_rasterio() -> bool:
+    """Whether rasterio is installed."""
+    try:
+        import_rasterio("")
+    except MissingExtra:
+        return False
+    return True
+
+
+def import_rasterio(purpose: str) -> Any:
+    """Imports rasterio at its first use.
+
+    Raises:
+        MissingExtra: it is not installed; `purpose` is the subject of the message.
+    """
     try:
         import rasterio
+        import rasterio.control
         import rasterio.enums
         import rasterio.errors
+        import rasterio.io
+        import rasterio.rpc
+        import rasterio.shutil
     except ImportError as error:
         raise MissingExtra("rasterio", "geo", purpose) from error
     if not (logger := logging.getLogger("rasterio")).handlers:
@@ -139,7 +164,7 @@ def _import_rasterio(purpose: str) -> Any:
 
 
 @contextmanager
-def _without_georeferencing(rasterio: Any) -> Iterator[None]:
+def without_georeferencing(rasterio: Any) -> Iterator[None]:
     """Silences the warning that an image is not georeferenced.
 
     Under a lock, since warning filters belong to the process and not to a thread.
