@@ -47,6 +47,7 @@ FLOORS = (
 FRAMEWORKS = {
     "engines/torch": {"torch"},
     "engines/jax": {"jax", "equinox", "optax"},
+    "engines/onnx": {"google", "onnx", "onnxruntime", "openvino"},
     "features/fidelity.py": {"torch", "torch_fidelity"},
     "features/lpips.py": {"torch"},
     "features/networks.py": {"torch"},
@@ -54,7 +55,7 @@ FRAMEWORKS = {
 }
 OPTIONAL = {"rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
 # Who enters them, inside functions only.
-DOORS = {"engines/choice.py", "features/choice.py", "weights/convert.py"}
+DOORS = {"engines/choice.py", "engines/runtimes.py", "features/choice.py", "weights/convert.py"}
 
 
 @cache
@@ -185,7 +186,7 @@ def test_optional_packages_are_imported_inside_functions():
 
 def test_every_package_imported_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    import_names = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}
+    import_names = {"pillow": "PIL", "torch-fidelity": "torch_fidelity", "protobuf": "google"}
 
     def names(requirements):
         found = {re.match(r"[\w-]+", line)[0] for line in requirements}

@@ -90,7 +90,12 @@ class Diverged(RunError):
     """Training reached NaN or infinity and was stopped; the last good checkpoint remains."""
 
 
-_PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "equinox", "optax")}
+_PACKAGES = {
+    "torch": ("torch",),
+    "jax": ("jax", "jaxlib", "equinox", "optax"),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("openvino", "onnx"),
+}
 
 
 class MissingExtra(UnpairedError):
@@ -103,11 +108,13 @@ class MissingExtra(UnpairedError):
 
     @staticmethod
     def of(
-        error: ModuleNotFoundError, framework: Literal["torch", "jax"], purpose: str = ""
+        error: ModuleNotFoundError,
+        framework: Literal["torch", "jax", "onnx", "openvino"],
+        purpose: str = "",
     ) -> Exception:
-        """The exception to raise after an import for `framework` failed with `error`.
+        """The exception to raise after an import for `framework`, an extra, failed with `error`.
 
-        It is `error` itself unless a package of the framework is missing: anything else is a bug.
+        It is `error` itself unless a package of the extra is missing: anything else is a bug.
         `purpose` is the subject of the message; the engine by default.
         """
         if error.name not in _PACKAGES[framework]:
