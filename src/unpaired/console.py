@@ -105,8 +105,12 @@ class Progress:
         *,
         losses: Mapping[str, float] | None = None,
         units: int = 1,
+        left: float | None = None,
     ) -> None:
-        """`done` of `total` are done (None: as before, or unknown), each of them `units`."""
+        """`done` of `total` are done (None: as before, or unknown), each of them `units`.
+
+        `left` are the seconds left, where the caller knows them better than the rate does.
+        """
         self.done, self.total = done, total or self.total
         now = time.monotonic()
         if self.measured_from is None and done > self.first:
@@ -116,7 +120,9 @@ class Progress:
         self.spoke = now
         parts = []
         began, before = self.measured_from or (now, done)
-        if done > before and now - began >= GROUND:
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        elif done > before and now - began >= GROUND:
             rate = (done - before) / (now - began)
             parts.append(f"{_short(rate * units)} {self.unit}/s")
             if self.total:

@@ -1,0 +1,317 @@
+"""`unpaired bench`: engines against the plain reference, in turns, on random images.
+
+A round is one turn of the reference, of each contestant of the same work, and of the matrix
+products that are the ceiling. So a drift of the machine meets all alike: times of one round are
+compared with each other, never with those of another.
+"""
+
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import date
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from unpaired.benchmark import machine
+from unpaired.benchmark.result import Benchmark, Row, Spread
+from unpaired.benchmark.rows import (
+    FEWEST,
+    PLAIN,
+    TURN,
+    Contestant,
+    EngineName,
+    Precision,
+    Selection,
+    Task,
+    Work,
+    cost,
+    fitting,
+)
+from unpaired.benchmark.worker import Answer, Worker
+from unpaired.config import Runtime, require_within
+from unpaired.console import counted, duration, log, progress
+from unpaired.errors import MissingExtra, RunError
+
+__all__ = ["bench"]
+
+MOST = 25  # rounds of a work
+_FASTER = 1.1  # bf16 is measured by default where its product is that much faster than fp32's
+_NEEDS: Mapping[EngineName, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "jax": ("jax", "equinox", "optax"),
+}
+
+
+def bench(
+    *,
+    tasks: Sequence[Task] = (),
+    presets: Sequence[str] = (),
+    sizes: Sequence[int] = (),
+    batch_sizes: Sequence[int] = (),
+    engines: Sequence[EngineName] = (),
+    precisions: Sequence[Precision] = (),
+    device: str = "auto",
+    threads: int = 0,
+    minutes: float = 3.0,
+) -> Benchmark:
+    """Times training steps and translations beside the plain reference (benchmark/plain.py).
+
+    It needs no data, no model and no network. Without `tasks`, `presets`, `sizes` and `batch_sizes`
+    a default list is measured, as far as it fits into `minutes`; with any of them, every
+    combination, however long it takes: `minutes` then decides the number of rounds, 3 at least.
+    `engines` and `precisions` are those that the machine has, bf16 only where its matrix product is
+    the faster one. `device` and `threads` are as in `Runtime`.
+
+    Raises:
+        ConfigError: an impossible value, or a device that is not available.
+        MissingExtra: PyTorch, in which the reference is written, is not installed.
+        RunError: the ceiling cannot be measured.
+    """
+    require_within("--minutes", minutes, 0.0, 100_000)
+    selection = Selection(
+        tuple(tasks), tuple(presets), tuple(sizes), tuple(batch_sizes),
+        tuple(engines), tuple(precisions),
+    )  # fmt: skip
+    works = selection.works()
+    if not _installed("torch"):
+        raise MissingExtra("torch", "torch", "the plain reference of a benchmark")
+    end, busy = time.monotonic() + 60 * minutes, machine.load()
+    with ExitStack() as stack:
+        ceilings = _ceilings(stack, selection, Runtime(device=device, threads=threads))
+        found = ceilings.measured
+        offered, omitted = _offered(selection, found)
+        chosen = {work: offered for work in works if offered}
+        if selection.default:
+            chosen, late = fitting(works, offered, found, end - time.monotonic())
+            omitted += late
+        measured = _measured(chosen, ceilings, end)
+    facts = _facts(ceilings, busy)
+    spreads = {str(name): Spread.of(rates) for name, rates in ceilings.rates.items()}
+    return Benchmark(measured, facts, spreads, omitted)
+
+
+# ---- what can be measured here ------------------------------------------------------------
+
+
+@dataclass
+class Ceilings:
+    """The matrix products by their precision, and the operations a second of all their turns."""
+
+    products: Mapping[Precision, Worker]
+    runtime: Runtime
+    told: Answer
+    rates: dict[Precision, list[float]] = field(default_factory=dict)
+
+    def turn(self, precision: Precision) -> float:
+        """The operations a second of one turn of a precision's product."""
+        answer = self.products[precision].turn(1)
+        rate: float = answer["flops"] / answer["seconds"]
+        self.rates.setdefault(precision, []).append(rate)
+        return rate
+
+    @property
+    def measured(self) -> dict[Precision, float]:
+        """The fastest turn of each precision until now."""
+        return {precision: max(rates) for precision, rates in self.rates.items()}
+
+
+def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime) -> Ceilings:
+    """The products of the precisions that count, warm; fp32 is the reference's."""
+    wanted: list[Precision] = ["fp32"]
+    if "bf16" in (selection.precisions or ("bf16",)):
+        wanted.append("bf16")
+    products = {
+        each: stack.enter_context(Worker(None, Contestant("product", each), runtime))
+        for each in wanted
+    }
+    told, *_ = [product.begin() for product in products.values()]
+    settled = replace(runtime, device=told["device"], threads=told["threads"])
+    ceilings = Ceilings(products, settled, told)
+    for _ in range(FEWEST):
+        for precision in wanted:
+            ceilings.turn(precision)
+    return ceilings
+
+
+def _offered(
+    selection: Selection, ceilings: Mapping[Precision, float]
+) -> tuple[list[Contestant], list[str]]:
+    """The contestants that this machine has of those selected, and why it lacks others."""
+    offered, omitted = [], []
+    for engine in selection.engines or tuple(_NEEDS):
+        if not _installed(engine):
+            omitted.append(f"{engine} is not installed: pip install 'unpaired[{engine}]'")
+            continue
+        for precision in selection.precisions or ("fp32", "bf16"):
+            slow = ceilings[precision] < _FASTER * ceilings["fp32"]
+            if precision == "bf16" and slow and not selection.precisions:
+                continue
+            offered.append(Contestant(engine, precision))
+    if "bf16" in ceilings and not any(each.precision == "bf16" for each in offered):
+        share = ceilings["bf16"] / ceilings["fp32"]
+        omitted.append(
+            f"bf16: its matrix product is {share:.2f} times as fast as fp32's on this machine, so "
+            "it would be slower (--precision bf16 measures it)"
+        )
+    return offered, omitted
+
+
+def _installed(engine: EngineName) -> bool:
+    return all(find_spec(package) for package in _NEEDS[engine])
+
+
+def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
+    """Where and how it was measured, by names that people read."""
+    told = ceilings.told
+    facts = {
+        "date": date.today().isoformat(),
+        "processor": machine.processor(),
+        "device": " ".join(filter(None, (told["device"], told["gpu"]))),
+        "threads": f"{told['threads']} of {machine.cores()} cores",
+        "load before": f"{busy} running processes on average in the minute before the start",
+        "memory": f"{machine.memory() / 1e9:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "versions": f"unpaired {version('unpaired')}, torch {told['torch']}",
+    }
+    if _installed("jax"):
+        facts["versions"] += f", jax {version('jax')}"
+    return facts
+
+
+# ---- the rounds ---------------------------------------------------------------------------
+
+
+@dataclass
+class Entry:
+    """A contestant in its rounds: `seconds` of one time of its work, a value for each round."""
+
+    contestant: Contestant
+    worker: Worker
+    seconds: list[float] = field(default_factory=list)
+    first: float = math.nan
+    repeats: int = 1
+    memory: int = 0
+    free: int = 0
+    problem: str = ""
+
+    def warm(self) -> None:
+        """Has it compute its work for the first times, which are not counted."""
+        try:
+            self.first = self.worker.begin()["seconds"]
+            once = self.worker.turn(1)
+        except RunError as error:
+            self.problem = str(error)
+            return
+        self.repeats = max(1, math.ceil(TURN / max(once["seconds"], 1e-6)))
+        self.memory, self.free = once["peak"], once["free"]
+
+    def turn(self) -> None:
+        """One more round; nothing is asked of what has failed."""
+        if self.problem:
+            return
+        try:
+            answer = self.worker.turn(self.repeats)
+        except RunError as error:
+            self.problem = str(error)
+            return
+        self.seconds.append(answer["seconds"])
+        self.memory = max(self.memory, answer["peak"])
+
+
+def _measured(
+    chosen: Mapping[Work, Sequence[Contestant]], ceilings: Ceilings, end: float
+) -> list[Row]:
+    """The rows of all works, each given its part of the time until `end`."""
+    found = ceilings.measured
+    costs = [sum(cost(w, each, found) for each in (PLAIN, *c)) for w, c in chosen.items()]
+    total, rows = sum(map(len, chosen.values())), list[Row]()
+    about = duration(max(sum(costs), end - time.monotonic()))
+    log.info("%s beside the plain reference, about %s", counted(total, "row"), about)
+    with progress("rows", total, unit="rows") as bar:
+        for index, (work, contestants) in enumerate(chosen.items()):
+            later, now = sum(costs[index + 1 :]), time.monotonic()
+            seconds = max(0.0, end - now) * costs[index] / sum(costs[index:])
+
+            def tell(left: float, done: int = bar.done, later: float = later) -> None:
+                bar.update(done, left=max(left + later, end - time.monotonic()))
+
+            rows += _rows(work, contestants, ceilings, now + seconds, tell)
+            bar.advance(len(contestants))
+    return rows
+
+
+def _rows(
+    work: Work,
+    contestants: Sequence[Contestant],
+    ceilings: Ceilings,
+    until: float,
+    tell: Callable[[float], None],
+) -> list[Row]:
+    """The reference and its contestants; fewer of them at once where memory is short."""
+    with ExitStack() as stack:
+        plain = _entry(stack, work, PLAIN, ceilings)
+        plain.warm()
+        if plain.problem:
+            return [Row(work, PLAIN, problem=plain.problem)]
+        room = max(1, int(plain.free / (1.5 * max(plain.memory, 1))))
+        rates: list[float] = []
+        rows: list[Row] = []
+        for start in range(0, len(contestants), room):
+            group, left = contestants[start : start + room], len(contestants) - start
+            now = time.monotonic()
+            share = now + max(0.0, until - now) * len(group) / left
+            rows += _group(work, plain, group, ceilings, rates, share, tell)
+    reference = Row(
+        work, PLAIN, plain.seconds, plain.seconds, rates, plain.first, plain.memory, plain.problem
+    )
+    return [reference, *rows]
+
+
+def _group(
+    work: Work,
+    plain: Entry,
+    contestants: Sequence[Contestant],
+    ceilings: Ceilings,
+    rates: list[float],
+    until: float,
+    tell: Callable[[float], None],
+) -> list[Row]:
+    """Some contestants in turn with the reference, whose ceilings are added to `rates`."""
+    with ExitStack() as stack:
+        entries = [_entry(stack, work, each, ceilings) for each in contestants]
+        for entry in entries:
+            entry.warm()
+        before = len(plain.seconds)
+        precisions = dict.fromkeys(["fp32", *(each.precision for each in contestants)])
+        reached: dict[Precision, list[float]] = {precision: [] for precision in precisions}
+        left = FEWEST
+        while left > 0 and not plain.problem:
+            began = time.monotonic()
+            for entry in (plain, *entries):
+                entry.turn()
+            for precision, values in reached.items():
+                values.append(ceilings.turn(precision))
+            number = len(reached["fp32"])
+            each = time.monotonic() - began
+            left = max(int((until - time.monotonic()) / each), FEWEST - number)
+            left = min(left, MOST - number)
+            tell(left * each)
+    rates += reached["fp32"]
+    reference = plain.seconds[before:]
+    return [
+        Row(
+            work, entry.contestant, entry.seconds, reference, reached[entry.contestant.precision],
+            entry.first, entry.memory, entry.problem or plain.problem,
+        )
+        for entry in entries
+    ]  # fmt: skip
+
+
+def _entry(stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceilings) -> Entry:
+    """A contestant whose process has begun to import its framework."""
+    engine: EngineName = "jax" if contestant.engine == "jax" else "torch"
+    runtime = replace(ceilings.runtime, engine=engine)
+    return Entry(contestant, stack.enter_context(Worker(work, contestant, runtime)))

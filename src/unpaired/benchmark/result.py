@@ -1,0 +1,151 @@
+"""The result of a benchmark as plain data, from which table, page and JSON are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unpaired.benchmark.rows import TASKS, Contestant, Work
+
+__all__ = ["Benchmark", "Row", "Spread"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median over rounds, and the range of the middle four fifths of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of one value for each round.
+
+        >>> Spread.of([1.0, 2.0, 9.0])
+        Spread(median=2.0, low=1.2, high=7.6)
+        """
+        low, median, high = np.percentile(values, (10, 50, 90))
+        return cls(round(float(median), 9), round(float(low), 9), round(float(high), 9))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contestant's work: its rounds beside those of the plain reference and of the ceiling.
+
+    The three sequences have one value for each round: `seconds` that the work took once, those of
+    the reference, and `ceiling`, the operations a second of a large matrix product in the same
+    precision. `first` are the seconds until its first result, building and compiling included;
+    `memory` is the bytes it held at most. A row with a `problem` was not measured.
+    """
+
+    work: Work
+    contestant: Contestant
+    seconds: Sequence[float] = ()
+    reference: Sequence[float] = ()
+    ceiling: Sequence[float] = ()
+    first: float = float("nan")
+    memory: int = 0
+    problem: str = ""
+
+    @property
+    def time(self) -> Spread:
+        """Seconds of one step or one batch."""
+        return Spread.of(self.seconds)
+
+    @property
+    def ratio(self) -> Spread:
+        """How many times as fast as the plain reference in the same round."""
+        pairs = zip(self.reference, self.seconds, strict=True)
+        return Spread.of([reference / own for reference, own in pairs])
+
+    @property
+    def share(self) -> Spread:
+        """The share of the ceiling of the same round that its convolutions reach."""
+        flops = self.work.flops
+        pairs = zip(self.ceiling, self.seconds, strict=True)
+        return Spread.of([flops / own / ceiling for ceiling, own in pairs])
+
+    @property
+    def images_per_second(self) -> float:
+        """Images a second; in a training step those of both domains count, as in metrics.jsonl."""
+        return self.work.images / self.time.median
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row for JSON: what it is, its results, and the rounds they follow from."""
+        named = {
+            "task": self.work.task,
+            "preset": self.work.preset,
+            "size": self.work.size,
+            "batch_size": self.work.batch_size,
+            "engine": self.contestant.engine,
+            "precision": self.contestant.precision,
+        }
+        if self.problem:
+            return named | {"problem": self.problem}
+        spreads = {"times_plain": self.ratio, "share_of_ceiling": self.share, "time": self.time}
+        return (
+            named
+            | {name: vars(spread) for name, spread in spreads.items()}
+            | {
+                "images_per_second": self.images_per_second,
+                "peak_bytes": self.memory,
+                "first_seconds": self.first,
+                "flops": self.work.flops,
+                "rounds": {
+                    "seconds": list(self.seconds),
+                    "plain_seconds": list(self.reference),
+                    "ceiling_flops_per_second": list(self.ceiling),
+                },
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All rows of a benchmark, and where they were measured.
+
+    `machine` has facts by their names, `ceilings` the measured operations a second by precision,
+    `omitted` says in lines what was not measured and why.
+    """
+
+    rows: Sequence[Row]
+    machine: Mapping[str, str]
+    ceilings: Mapping[str, Spread]
+    omitted: Sequence[str] = field(default=())
+
+    @property
+    def works(self) -> dict[Work, list[Row]]:
+        """The rows of each work, the plain reference first."""
+        works: dict[Work, list[Row]] = {}
+        for row in self.rows:
+            works.setdefault(row.work, []).append(row)
+        return works
+
+    def best(self, work: Work) -> Row | None:
+        """The fastest row of a work that is not the reference."""
+        rows = [r for r in self.works[work] if not r.problem and r.contestant.engine != "plain"]
+        return max(rows, key=lambda row: row.ratio.median, default=None)
+
+    @property
+    def summary(self) -> str:
+        """The fastest contestant of each work, in words."""
+        lines = []
+        for work in self.works:
+            if best := self.best(work):
+                lines.append(
+                    f"{TASKS[work.task]}, {work.preset}, {work.size} px, batch {work.batch_size}: "
+                    f"{best.contestant} is {best.ratio.median:.2f} times as fast as plain, "
+                    f"{best.share.median:.0%} of the ceiling"
+                )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The benchmark for JSON."""
+        return {
+            "machine": dict(self.machine),
+            "ceilings": {name: vars(spread) for name, spread in self.ceilings.items()},
+            "rows": [row.to_dict() for row in self.rows],
+            "omitted": list(self.omitted),
+        }
