@@ -7,7 +7,7 @@ take the statistics of the whole image. Positions count pixels at the resolution
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -132,8 +132,12 @@ class TileResult(NamedTuple):
     largest: float
 
 
+@runtime_checkable
 class TileNetworks(Protocol):
     """Generators that can be run on tiles, a few layers at a time."""
+
+    def translate(self, images: Any, direction: Direction) -> NDArray[Any]:
+        """See seam.Networks.translate."""
 
     def run_tile(
         self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike

@@ -13,7 +13,7 @@ from unpaired.images.raster.geo import Geo
 from unpaired.images.resize import resize
 from unpaired.images.scaling import Scaling
 
-__all__ = ["Sizes", "from_network", "geo_of", "to_network"]
+__all__ = ["Sizes", "from_network", "geo_of", "set_apart", "to_network"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def from_network(
         return Image(pixels, source.alpha, valid=source.valid)
     geo = geo_of(source.geo, facts, pixels.dtype, gaps=source.valid is not None)
     if geo.nodata is not None:
-        _set_apart(pixels, geo.nodata)
+        set_apart(pixels, geo.nodata)
         if source.valid is not None:
             pixels[~source.valid] = geo.nodata
             if pixels.dtype.kind == "f" and source.pixels.dtype.kind == "f":
@@ -126,7 +126,7 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
     return value == round(value) and limits.min <= value <= limits.max if value == value else False
 
 
-def _set_apart(pixels: NDArray[Any], nodata: float) -> None:
+def set_apart(pixels: NDArray[Any], nodata: float) -> None:
     """Moves samples that happen to have the value of no data to the next one, in place."""
     if nodata != nodata:
         return

@@ -117,6 +117,8 @@ def _convolved(layer: Layer, y: Tensor, edges: Edges, parameters: Mapping[str, T
     assert weight is not None
     if layer.transposed:
         return _cut(F.conv_transpose2d(y, weight, bias, layer.stride), edges)
+    if layer.enlarge == 2 and layer.shape[-1] == 3 and layer.mirrored:
+        return _enlarged(y, weight, bias, edges)
     if layer.enlarge > 1:
         y = F.interpolate(y, scale_factor=float(layer.enlarge), mode="nearest")
     y = _cut(y, edges)
@@ -125,6 +127,24 @@ def _convolved(layer: Layer, y: Tensor, edges: Edges, parameters: Mapping[str, T
         mode = "reflect" if layer.mirrored else "constant"
         y = F.pad(y, [left, right, top, bottom], mode=mode)
     return F.conv2d(y, weight, bias, layer.stride)
+
+
+def _enlarged(y: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges) -> Tensor:
+    """An enlargement by 2 and a 3 x 3 convolution, as one transposed convolution of 4 x 4.
+
+    It is the same sum with 4/9 of the multiplications. Mirroring the enlarged tile by a pixel is
+    repeating the edge of the tile itself.
+    """
+    top, bottom, left, right = (int(edge > 0) for edge in edges)
+    if any((top, bottom, left, right)):
+        y = F.pad(y, [left, right, top, bottom], mode="replicate")
+    kernel = weight.transpose(0, 1)
+    for axis in (2, 3):
+        first, middle, last = kernel.unbind(axis)
+        kernel = torch.stack([last, middle + last, first + middle, first], axis)
+    kernel = kernel.contiguous(memory_format=torch.channels_last)
+    cut = tuple(edge - 2 - 2 * (edge > 0) for edge in edges)
+    return _cut(F.conv_transpose2d(y, kernel, bias, 2), cut)  # type: ignore[arg-type]
 
 
 def _cut(y: Tensor, edges: Edges) -> Tensor:

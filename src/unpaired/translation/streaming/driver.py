@@ -8,7 +8,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -31,11 +31,13 @@ from unpaired.translation.streaming.stages import (
     Grid,
     Stage,
     Tile,
+    grown,
     only_stage,
     plan_stage,
     reach,
     scale_of,
     stages_of,
+    stages_without_statistics,
 )
 from unpaired.translation.streaming.windows import Sink, Source, read_padded
 
@@ -62,6 +64,11 @@ class Network:
     def run(self, plan: TilePlan, given: TileInput, dtype: DTypeLike) -> TileResult:
         """Runs it on a tile."""
         return self.engine.run_tile(plan.run, given, self.direction, dtype)
+
+    def alone(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Translates a tile as an image of its own."""
+        translated: NDArray[Any] = self.engine.translate(values[np.newaxis], self.direction)[0]
+        return translated
 
 
 class _Overflow(Exception):
@@ -92,6 +99,7 @@ class Driver:
         statistics: those that are known; None: they are computed.
         cell: side in pixels of the cells that have statistics of their own; 0: the scene has one.
         fingerprint: of all that the result depends on besides the source.
+        alone: whether each tile has its own statistics, with those of its halo.
     """
 
     network: Network
@@ -103,17 +111,21 @@ class Driver:
     statistics: Statistics | None = None
     cell: int = 0
     fingerprint: str = ""
+    alone: bool = False
     done: Progressed = field(default_factory=Progressed)
 
     def __post_init__(self) -> None:
-        layers = self.network.layers
-        known = self.statistics is not None or not self.network.normed
-        self.stages = (only_stage(layers),) if known else stages_of(layers)
         self.size = padded(self.source.size)
         self.grid = Grid(self.size, self.side)
-        self.known = self.statistics or Statistics(self.cell)
-        self.journal = Journal(self.folder, f"{self.fingerprint} {self.source.fingerprint}")
-        self.reading = Lock()
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Arranges the stages that the statistics need; again, where these have changed."""
+        layers = self.network.layers
+        self.stages: tuple[Stage, ...] = (only_stage(layers),)
+        if self.network.normed and not self.alone:
+            several = stages_without_statistics(layers, self.size, self.side)
+            self.stages = stages_of(layers) if self.statistics is None else several
 
     def run(self, title: str = "tiles") -> Statistics:
         """Translates the scene, and returns the statistics it was translated with.
@@ -123,6 +135,9 @@ class Driver:
             RunError: the system does not let it write.
             TooLarge: a device has too little memory for a tile.
         """
+        self.reading = Lock()
+        self.known = self.statistics or Statistics(self.cell)
+        self.journal = Journal(self.folder, f"{self.fingerprint} {self.source.fingerprint}")
         found = self.journal.read()
         self.done = found or Progressed(valid=np.zeros(self.grid.shape, np.int64))
         self._open(fresh=found is None)
@@ -241,7 +256,9 @@ class Driver:
         """Reads what a stage needs of a tile."""
         layers, size = self.network.layers, self.size
         plan = plan_stage(stage, layers, size, tile.region)
-        first = (stage.entry is None and stage.last == 0) or len(self.stages) == 1
+        if self.alone:
+            plan = replace(plan, given=grown(tile.region, reach(layers), size))
+        first = stage is self.stages[0]
         ends = layers[stage.last].name == "head"
         if not first and self._skipped(stage, tile, ends):
             return _Loaded(tile, None, None, None, 0)
@@ -314,7 +331,12 @@ class Driver:
             missing = np.zeros(tile.region.shape, np.bool_)
             return [partial(self._finish, tile, np.zeros(shape, np.float32), missing)]
         dtype = self.arrays["stream"].dtype if self.arrays else np.float32
-        result = self.network.run(loaded.plan, loaded.given, dtype)
+        if self.alone:
+            whole = self.network.alone(loaded.given.values)
+            part = whole[within_slices(tile.region, loaded.plan.given)]
+            result = TileResult(part, None, None, 0.0)
+        else:
+            result = self.network.run(loaded.plan, loaded.given, dtype)
         if result.largest > LARGEST and dtype == np.float16:
             raise _Overflow
         if result.moments is not None and moments is not None:

@@ -6,8 +6,9 @@ are three arrays at a quarter of it: the stream of the residual blocks, and the 
 convolution of a block.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from unpaired.engines.architecture import STRIDE, Layer, halo
@@ -25,11 +26,15 @@ __all__ = [
     "reach",
     "scale_of",
     "stages_of",
+    "stages_without_statistics",
 ]
 
 Array = Literal["stream", "first", "second"]
 ARRAYS: tuple[Array, Array, Array] = ("stream", "first", "second")
 """The input of the residual blocks, and the results of the two convolutions of a block."""
+
+
+_EXTRA_HALO = 1.25  # arithmetic of one pass with its halo, above which there are several passes
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,23 @@ def stages_of(layers: Sequence[Layer]) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def stages_without_statistics(
+    layers: Sequence[Layer], size: tuple[int, int], side: int
+) -> tuple[Stage, ...]:
+    """The stages where all statistics are known.
+
+    One pass with the whole halo, unless that has much more arithmetic than several without it.
+    """
+    halo = 2 * reach(layers)
+    if math.prod(min(side + halo, each) / min(side, each) for each in size) <= _EXTRA_HALO:
+        return (only_stage(layers),)
+    stages = stages_of(layers)
+    wanted = (*(stage for stage in stages if stage.writes), stages[-1])
+    return tuple(replace(stage, moments=False) for stage in wanted)
+
+
 def only_stage(layers: Sequence[Layer]) -> Stage:
-    """The one stage where all statistics are known, or there are no norms."""
+    """The one stage that translates a tile from the image alone."""
     return Stage(None, len(layers) - 1, moments=False)
 
 
