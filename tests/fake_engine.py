@@ -8,6 +8,7 @@ from unpaired.engines.seam import LOSSES
 class FakeEngine:
     shard = (0, 1)
     memory = "host"
+    methods = ("trained",)
 
     def __init__(self, recipe, runtime):
         self.recipe = recipe
@@ -35,6 +36,9 @@ class FakeEngine:
         self.arrays["updates"] = np.array(self.arrays["updates"] + 1)
         on = [n for n in LOSSES if self.recipe.identity_weight or not n.startswith("identity")]
         return {name: abs(np.cos(drive + k)) for k, name in enumerate(on)}
+
+    def use(self, method):
+        assert method in self.methods
 
     def translate(self, images, direction):
         gain = 1 + self.arrays[f"generator_{direction}.gain.weight"].mean()

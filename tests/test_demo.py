@@ -80,7 +80,8 @@ def stand_in(monkeypatch, home):
 
             return function
 
-        def load(path, *, engine, device, threads):
+        def load(path, *, engine, device, threads, precision):
+            assert precision == "recipe"
             calls.load.append((path, device, threads))
             config = calls.runs[path].config
             return Model(

@@ -19,6 +19,7 @@ class Inverter:
     """Turns every image into its negative, in the bands of the other domain."""
 
     memory = "host"
+    methods = ("trained",)
 
     def __init__(self, recipe, runtime):
         self.bands = {"a": recipe.bands_a, "b": recipe.bands_b}
@@ -29,6 +30,9 @@ class Inverter:
 
     def load_generators(self, arrays):
         self.loaded.update(arrays)
+
+    def use(self, method):
+        assert method in self.methods
 
     def translate(self, images, direction):
         self.shapes.append(images.shape)

@@ -30,12 +30,16 @@ class Keeper:
     """A translator whose generators are the identity, in float32 as engines give it."""
 
     memory = "host"
+    methods = ("trained",)
 
     def __init__(self, recipe, runtime):
         self.bands = {"a": recipe.bands_a, "b": recipe.bands_b}
 
     def load_generators(self, arrays):
         pass
+
+    def use(self, method):
+        assert method in self.methods
 
     def translate(self, images, direction):
         assert np.isfinite(images).all()

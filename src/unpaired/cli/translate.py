@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from unpaired.cli.flags import Device, Engine, MaxPixels, ModelPath, Threads, shown
+from unpaired.cli.flags import Device, Engine, MaxPixels, ModelPath, Precision, Threads, shown
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.errors import ConfigError, SomeFailed
 
@@ -49,6 +49,7 @@ def translate(
     engine: Engine = "auto",
     device: Device = "auto",
     threads: Threads = 0,
+    precision: Precision = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Translate images, folders and globs to the other domain."""
@@ -58,7 +59,7 @@ def translate(
     from unpaired.translation.fit import Area
     from unpaired.translation.model import load
 
-    loaded = load(model, engine=engine, device=device, threads=threads)
+    loaded = load(model, engine=engine, device=device, threads=threads, precision=precision)
     trained = loaded.reading(loaded.direction(to))
     area = None
     if window and bbox:

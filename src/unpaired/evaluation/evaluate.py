@@ -5,6 +5,7 @@ their number.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -29,6 +30,7 @@ from unpaired.metrics.catalogue import CYCLES, metrics_for
 from unpaired.report.report import Report
 from unpaired.seasons.landscapes import CLASSES, palette
 from unpaired.translation.model import Model, load
+from unpaired.translation.precision import Measured
 
 __all__ = ["compare", "evaluate", "evaluate_models"]
 
@@ -40,14 +42,18 @@ def evaluate(model: Model | str | Path, data: Source, **options: Unpack[OptionKe
         model: what `load` returns, or a run folder or weights file.
         data: a folder, a name of the catalogue, or two folders. Its test images are translated; its
             training images where there are none, which the report says.
-        options: see `Options`; `engine`, `device` and `threads` serve to load the model.
+        options: see `Options`; `engine`, `device`, `threads` and `precision` serve to load the
+            model. One that was loaded with the precision "auto" is measured in `precision`, too.
 
     Raises:
         ConfigError, DataError, CheckpointError, MissingExtra, RunError: rejected.
     """
     chosen = Options(**drop_quiet(options))
     if not isinstance(model, Model):
-        model = load(model, engine=chosen.engine, device=chosen.device, threads=chosen.threads)
+        model = _load(model, chosen)
+    elif isinstance(model.translator, Measured) and model.translator.precision == "auto":
+        measured = replace(model.translator, precision=chosen.precision)
+        model = replace(model, translator=measured)
     return evaluate_models({"the model": model}, data, chosen)
 
 
@@ -61,11 +67,18 @@ def compare(
             `evaluate`.
     """
     chosen = Options(**drop_quiet(options))
-    loaded = {
-        name: load(path, engine=chosen.engine, device=chosen.device, threads=chosen.threads)
-        for name, path in _names(models).items()
-    }
+    loaded = {name: _load(path, chosen) for name, path in _names(models).items()}
     return evaluate_models(loaded, data, chosen)
+
+
+def _load(path: str | Path, options: Options) -> Model:
+    return load(
+        path,
+        engine=options.engine,
+        device=options.device,
+        threads=options.threads,
+        precision=options.precision,
+    )
 
 
 def evaluate_models(

@@ -75,6 +75,9 @@ class Options:
     )
     device: str = option("auto", DEVICES, metavar="DEVICE")
     threads: int = option(0, THREADS, at_most=MOST_THREADS)
+    precision: Literal["recipe", "auto", "fp32", "bf16"] = option(
+        "recipe", "arithmetic that translates: as trained (recipe), fp32, bf16, or auto"
+    )
     max_pixels: int = option(
         DEFAULT_MAX_PIXELS,
         "reject images of more pixels than this before decoding them",
@@ -101,4 +104,5 @@ class OptionKeywords(TypedDict, total=False):
     engine: Literal["auto", "torch", "jax"]
     device: str
     threads: int
+    precision: Literal["recipe", "auto", "fp32", "bf16"]
     max_pixels: int
