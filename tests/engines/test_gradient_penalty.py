@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SMALL
 from unpaired.config import Runtime
-from unpaired.data.batches import Batch, pool_plan
+from unpaired.data.batches import Batch, Further, pool_plan
 from unpaired.engines.architecture import discriminator_layers
 from unpaired.engines.choice import make_engine
 from unpaired.engines.seam import initial_state
@@ -15,6 +15,7 @@ from unpaired.presets import preset
 from unpaired.streams import POOL_A, POOL_B
 
 STEP = 1e-5
+FIRST = np.zeros((1, 2), np.int32)  # slots of the pool
 LAYERS = {
     norm: discriminator_layers(2, width=2, layers=1, norm=norm) for norm in ("instance", "none")
 }
@@ -113,18 +114,18 @@ def test_its_gradients(engine, norm):
 
 
 @pytest.mark.parametrize("engine", ["torch", "jax"])
-@pytest.mark.parametrize("precision", ["fp64", "bf16"])
-def test_a_step_adds_it_to_the_gradients_and_not_to_the_losses(engine, precision):
+@pytest.mark.parametrize(("precision", "images"), [("fp64", 1), ("fp64", 3), ("bf16", 1)])
+def test_a_step_adds_it_to_the_gradients_and_not_to_the_losses(engine, precision, images):
     """The first moment after a step is (1 - beta1) times the gradient, which is linear in it.
 
     On real images and on those from the pool alike: the penalty's part of the gradient is that of
-    the function above, on both together.
+    the function above, on both together; what discriminators see beyond the batch has no part.
     """
     pytest.importorskip(engine, reason=f"the {engine} engine is not installed")
     runtime = Runtime(engine=engine, device="cpu:0", threads=1)
     base = preset("tiny", SMALL | {
         "bands_a": 2, "bands_b": 2, "pool_size": 2, "batch_size": 1, "precision": precision,
-        "discriminator_norm": "none", "ema": 0.0,
+        "discriminator_norm": "none", "ema": 0.0, "discriminator_images": images,
     })  # fmt: skip
     states, losses = [], []
     for weight in (0.0, 2.0, 6.0):
@@ -132,7 +133,12 @@ def test_a_step_adds_it_to_the_gradients_and_not_to_the_losses(engine, precision
         one = make_engine(recipe, runtime)
         one.load(initial_state(one.state(), recipe))
         plans = (pool_plan(recipe, pool, 0, slice(None)) for pool in (POOL_A, POOL_B))
-        batch = Batch(*IMAGES[:, None].astype(np.float32), *plans)
+        further = {
+            domain: Further(np.float32(0.5) * IMAGES[:1].repeat(2, 0).astype(np.float32), FIRST)
+            for domain in ("a", "b")
+        }
+        seen = IMAGES[:, None].astype(np.float32)
+        batch = Batch(*seen, *plans, further if images > 1 else {})
         losses.append({name: float(loss) for name, loss in one.train_step(batch, 1.0).items()})
         states.append(one.state())
     assert losses[0] == losses[1] == losses[2]

@@ -1,4 +1,4 @@
-"""The losses of a training step in JAX: their sums with weights, then each without.
+"""The losses of a training step in JAX, for one direction or domain at a time.
 
 Read it beside torch/losses.py. Scores are (N, h, w, 1), images (N, H, W, bands). Source: arXiv
 1703.10593, equations 1 to 3; what came later is off by default, and stands at the end.
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from unpaired.config import Recipe
+from unpaired.directions import Direction, Domain, reverse, source_of, target_of
 from unpaired.engines.architecture import Start
-from unpaired.engines.jax.networks import Discriminators, Generators, Tree, in_precision, through
+from unpaired.engines.jax.networks import Discriminators, Generators, in_precision, through
 
 __all__ = ["discriminators_loss", "generators_loss", "gradient_penalty"]
 
@@ -21,66 +22,65 @@ __all__ = ["discriminators_loss", "generators_loss", "gradient_penalty"]
 def generators_loss(
     generators: Generators,
     discriminators: Discriminators,
-    real_a: Array,
-    real_b: Array,
+    direction: Direction,
+    real: Mapping[Domain, Array],
     recipe: Recipe,
     one_by_one: bool,
-) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
-    """The weighted sum of adversarial, cycle and identity losses; (fakes, losses) beside it."""
+) -> tuple[Array, Array, dict[str, Array]]:
+    """The terms that begin with one direction: their weighted sum, the fake, and each of them."""
+    source, target = source_of(direction), target_of(direction)
     networks = in_precision(generators | discriminators, recipe.precision)
-    start, (a, b) = recipe.settled_start, fed((real_a, real_b), recipe)
-    generator_ab, generator_ba, discriminator_a, discriminator_b = (
+    start = recipe.settled_start
+    forth, back, judge = (
         partial(through, networks[name], one_by_one=one_by_one)
-        for name in ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+        for name in (
+            f"generator_{direction}",
+            f"generator_{reverse(direction)}",
+            f"discriminator_{target}",
+        )
     )
     if recipe.identity_weight:
         # Networks keep images apart, so two inputs may share one forward.
-        fake_b, identity_b = jnp.split(generator_ab(jnp.concatenate([a, b])), 2)
-        fake_a, identity_a = jnp.split(generator_ba(jnp.concatenate([b, a])), 2)
+        both = jnp.concatenate([fed(real[source], recipe), fed(real[target], recipe)])
+        fake, same = jnp.split(forth(both), 2)
     else:
-        fake_b, fake_a = generator_ab(a), generator_ba(b)
-    fed_a, fed_b = fed((fake_a, fake_b), recipe)
-    cycle_a, cycle_b = generator_ba(fed_b), generator_ab(fed_a)
-    losses = {
-        "adversarial_ab": least_squares(discriminator_b(fed_b), 1.0),
-        "adversarial_ba": least_squares(discriminator_a(fed_a), 1.0),
-        "cycle_a": least_absolute(cycle_a, real_a, start),
-        "cycle_b": least_absolute(cycle_b, real_b, start),
-    }
-    total = losses["adversarial_ab"] + losses["adversarial_ba"]
-    total = total + recipe.cycle * (losses["cycle_a"] + losses["cycle_b"])
+        fake = forth(fed(real[source], recipe))
+    shown = fed(fake, recipe)
+    adversarial = least_squares(judge(shown), 1.0)
+    cycle = least_absolute(back(shown), real[source], start)
+    losses = {f"adversarial_{direction}": adversarial, f"cycle_{source}": cycle}
+    total = adversarial + recipe.cycle * cycle
     if recipe.identity_weight:
-        losses["identity_a"] = least_absolute(identity_a, real_a, start)
-        losses["identity_b"] = least_absolute(identity_b, real_b, start)
-        total = total + recipe.identity_weight * (losses["identity_a"] + losses["identity_b"])
-    return total, ({"a": fake_a, "b": fake_b}, losses)
+        losses[f"identity_{target}"] = least_absolute(same, real[target], start)
+        total = total + recipe.identity_weight * losses[f"identity_{target}"]
+    return total, fake, losses
 
 
 def discriminators_loss(
     discriminators: Discriminators,
-    pairs: Mapping[str, tuple[Array, Array]],
+    domain: Domain,
+    real: Array,
+    shown: Array,
     recipe: Recipe,
     one_by_one: bool,
 ) -> tuple[Array, dict[str, Array]]:
-    """Reals against 1, pooled fakes against 0; `pairs` has (real, shown) by domain."""
-    losses, penalties = {}, []
-    for domain, pair in pairs.items():
-        name = f"discriminator_{domain}"
-        network = in_precision(discriminators[name], recipe.precision)
-        judge = partial(through, network, one_by_one=one_by_one)
-        images = jnp.concatenate(pair)
-        losses[name] = discriminator_loss(
-            *jnp.split(judge(in_precision(images, recipe.precision)), 2)
-        )
-        if recipe.gradient_penalty:
-            penalties.append(gradient_penalty(judge, images))
-    total = losses["discriminator_a"] + losses["discriminator_b"]
+    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
+
+    The penalty is that of the batch's own images, the first of each: see torch/losses.py.
+    """
+    name, own = f"discriminator_{domain}", recipe.batch_size
+    network = in_precision(discriminators[name], recipe.precision)
+    judge = partial(through, network, one_by_one=one_by_one)
+    on_real, on_fake = (judge(in_precision(images, recipe.precision)) for images in (real, shown))
+    loss = discriminator_loss(on_real, on_fake)
+    total = loss
     if recipe.gradient_penalty:
-        total = total + recipe.gradient_penalty * (penalties[0] + penalties[1])
-    return total, losses
+        images = jnp.concatenate([real[:own], shown[:own]])
+        total = loss + recipe.gradient_penalty * gradient_penalty(judge, images)
+    return total, {name: loss}
 
 
-def fed(images: Tree, recipe: Recipe) -> Tree:
+def fed(images: Array, recipe: Recipe) -> Array:
     """Images for the networks of a step; not cast where a generator adds its head to its input."""
     return images if recipe.start == "identity" else in_precision(images, recipe.precision)
 

@@ -7,7 +7,7 @@ Source: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax import Array
 
 from unpaired.config import Recipe
 from unpaired.data.batches import PoolPlan
-from unpaired.directions import Domain
+from unpaired.directions import DIRECTIONS, DOMAINS, Domain
 from unpaired.engines.jax.losses import discriminators_loss, generators_loss
 from unpaired.engines.jax.networks import (
     Discriminator,
@@ -30,6 +30,7 @@ from unpaired.engines.seam import discriminators_of, generators_of
 __all__ = ["State", "forward", "make_generators", "make_state", "train_step"]
 
 Tree = TypeVar("Tree")
+Losses: TypeAlias = dict[str, Array]
 
 
 class State(NamedTuple):
@@ -88,8 +89,17 @@ def train_step(
     one_by_one: bool,
 ) -> tuple[State, dict[str, Array]]:
     """One update of all four networks; see seam.Engine.train_step, and networks.through."""
-    (_, (fakes, losses)), gradients = jax.value_and_grad(generators_loss, has_aux=True)(
-        state.generators, state.discriminators, real_a, real_b, recipe, one_by_one
+    real: dict[Domain, Array] = {"a": real_a, "b": real_b}
+
+    def of_generators(generators: Generators) -> tuple[Array, tuple[dict[Domain, Array], Losses]]:
+        forth, back = (
+            generators_loss(generators, state.discriminators, direction, real, recipe, one_by_one)
+            for direction in DIRECTIONS
+        )
+        return forth[0] + back[0], ({"b": forth[1], "a": back[1]}, forth[2] | back[2])
+
+    (_, (fakes, losses)), gradients = jax.value_and_grad(of_generators, has_aux=True)(
+        state.generators
     )
     rate = recipe.learning_rate * factor
     generators, generator_adam = adam_step(
@@ -97,15 +107,21 @@ def train_step(
     )
     shown_a, pool_a = exchange(state.pools["pool_a"], fakes["a"], plan_a)
     shown_b, pool_b = exchange(state.pools["pool_b"], fakes["b"], plan_b)
-    pairs = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
+    pairs: dict[Domain, tuple[Array, Array]] = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
     pools = {"a": pool_a, "b": pool_b}
     for domain, (new, slot) in further.items():
         real, shown = pairs[domain]
         old = earlier(pools[domain], slot)
         pairs[domain] = jnp.concatenate([real, new]), jnp.concatenate([shown, old])
-    (_, more), gradients = jax.value_and_grad(discriminators_loss, has_aux=True)(
-        state.discriminators, pairs, recipe, one_by_one
-    )
+
+    def of_discriminators(discriminators: Discriminators) -> tuple[Array, Losses]:
+        of_a, of_b = (
+            discriminators_loss(discriminators, domain, *pairs[domain], recipe, one_by_one)
+            for domain in DOMAINS
+        )
+        return of_a[0] + of_b[0], of_a[1] | of_b[1]
+
+    (_, more), gradients = jax.value_and_grad(of_discriminators, has_aux=True)(state.discriminators)
     rate = recipe.discriminator_rate * factor
     discriminators, discriminator_adam = adam_step(
         state.discriminators, gradients, state.discriminator_adam, rate, recipe

@@ -3,8 +3,9 @@
 Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from torch.func import functional_call
 
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
-from unpaired.directions import Direction, Domain
+from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, target_of
 from unpaired.engines.seam import (
+    LOSSES,
     Arrays,
     Images,
     Losses,
@@ -30,6 +32,8 @@ from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.engines.torch.translator import fill
 
 __all__ = ["TorchEngine"]
+
+Gradients: TypeAlias = tuple[Tensor, ...]
 
 
 class TorchEngine:
@@ -67,48 +71,64 @@ class TorchEngine:
     def train_step(self, batch: Batch, rate_factor: float) -> Losses:
         """One step of both generators, then one of both discriminators."""
         with memory_errors("train on", batch.real_a, out_of_memory):
-            real_a, real_b = self.machine.send(batch.real_a), self.machine.send(batch.real_b)
+            real: dict[Domain, Tensor] = {
+                "a": self.machine.send(batch.real_a),
+                "b": self.machine.send(batch.real_b),
+            }
             self._set_rates(rate_factor)
-            fakes, generator_losses = self._update_generators(real_a, real_b)
-            shown_a = exchange(self.pools["pool_a"], fakes["a"], batch.pool_a)
-            shown_b = exchange(self.pools["pool_b"], fakes["b"], batch.pool_b)
-            pairs = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
+            fakes, losses = self._update_generators(real)
+            pairs: dict[Domain, tuple[Tensor, Tensor]] = {
+                "a": (real["a"], exchange(self.pools["pool_a"], fakes["a"], batch.pool_a)),
+                "b": (real["b"], exchange(self.pools["pool_b"], fakes["b"], batch.pool_b)),
+            }
             for domain, further in batch.further.items():
-                real, shown = pairs[domain]
+                seen, shown = pairs[domain]
                 old = earlier(self.pools[f"pool_{domain}"], further.slot)
                 new = self.machine.send(further.real)
-                pairs[domain] = torch.cat([real, new]), torch.cat([shown, old])
-            discriminator_losses = self._update_discriminators(pairs)
+                pairs[domain] = torch.cat([seen, new]), torch.cat([shown, old])
+            losses |= self._update_discriminators(pairs)
             self.updates += 1
             self._update_ema()
-            return generator_losses | discriminator_losses
+            return {name: losses[name] for name in LOSSES if name in losses}
 
     def _update_generators(
-        self, real_a: Tensor, real_b: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, real: Mapping[Domain, Tensor]
+    ) -> tuple[dict[Domain, Tensor], dict[str, Tensor]]:
         """One Adam step for both generators; returns their fakes by domain, and the losses."""
-        self.discriminators.requires_grad_(False)
-        networks = self.generators, self.discriminators
-        total, fakes, losses = generators_loss(
-            *networks, real_a, real_b, self.recipe, self.machine.autocast
-        )
-        self.generator_adam.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        self.generator_adam.step()
-        return detached(fakes), detached(losses)
+        weights = list(self.generators.parameters())
+
+        def gradients(direction: Direction) -> tuple[Tensor, dict[str, Tensor], Gradients]:
+            total, fake, losses = generators_loss(
+                self.generators,
+                self.discriminators,
+                direction,
+                real,
+                self.recipe,
+                self.machine.autocast,
+            )
+            return fake.detach(), detached(losses), torch.autograd.grad(total, weights)
+
+        forth, back = (gradients(direction) for direction in DIRECTIONS)
+        descend(self.generator_adam, weights, forth[2], back[2])
+        fakes = {target_of(d): found[0] for d, found in zip(DIRECTIONS, (forth, back), strict=True)}
+        return fakes, forth[1] | back[1]
 
     def _update_discriminators(
-        self, pairs: Mapping[str, tuple[Tensor, Tensor]]
+        self, pairs: Mapping[Domain, tuple[Tensor, Tensor]]
     ) -> dict[str, Tensor]:
         """One Adam step for both discriminators; `pairs` has (real, shown) by domain."""
-        self.discriminators.requires_grad_(True)
-        total, losses = discriminators_loss(
-            self.discriminators, pairs, self.recipe, self.machine.autocast
-        )
-        self.discriminator_adam.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        self.discriminator_adam.step()
-        return detached(losses)
+
+        def gradients(domain: Domain) -> tuple[dict[str, Tensor], Gradients]:
+            total, losses = discriminators_loss(
+                self.discriminators, domain, *pairs[domain], self.recipe, self.machine.autocast
+            )
+            weights = list(self.discriminators[f"discriminator_{domain}"].parameters())
+            return detached(losses), torch.autograd.grad(total, weights)
+
+        of_a, of_b = (gradients(domain) for domain in DOMAINS)
+        weights = list(self.discriminators.parameters())
+        descend(self.discriminator_adam, weights, (*of_a[1], *of_b[1]))
+        return of_a[0] | of_b[0]
 
     def _update_ema(self) -> None:
         """Moves the running means; faster in the first steps, to forget the initial weights."""
@@ -193,6 +213,22 @@ def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
             shown[lane] = kept
         kept.copy_(fakes[lane])
     return shown
+
+
+def descend(adam: torch.optim.Adam, weights: Sequence[Tensor], *gradients: Gradients) -> None:
+    """One step of `adam` along the sum of `gradients`, each in the order of `weights`.
+
+    The sum is kept in the layout of the weights, which the fused Adam takes for granted.
+    """
+    if weights[0].grad is None:
+        for weight in weights:
+            weight.grad = torch.empty_like(weight)
+    sums = [weight.grad for weight in weights if weight.grad is not None]
+    first, *more = gradients
+    torch._foreach_copy_(sums, first)
+    for each in more:
+        torch._foreach_add_(sums, each)
+    adam.step()
 
 
 def detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The losses of a training step in PyTorch: their sums with weights, then each without.
+"""The losses of a training step in PyTorch, for one direction or domain at a time.
 
 Read it beside jax/losses.py. Scores are (N, 1, h, w), images (N, bands, H, W). Source: arXiv
 1703.10593, equations 1 to 3; what came later is off by default, and stands at the end.
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unpaired.config import Recipe
+from unpaired.directions import Direction, Domain, reverse, source_of, target_of
 
 __all__ = ["discriminators_loss", "generators_loss", "gradient_penalty"]
 
@@ -21,57 +22,59 @@ Autocast = Callable[[], AbstractContextManager[object]]
 def generators_loss(
     generators: nn.ModuleDict,
     discriminators: nn.ModuleDict,
-    real_a: Tensor,
-    real_b: Tensor,
+    direction: Direction,
+    real: Mapping[Domain, Tensor],
     recipe: Recipe,
     autocast: Autocast,
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """The weighted sum of adversarial, cycle and identity losses; the fakes; and each loss."""
-    generator_ab, generator_ba = generators.values()
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The terms that begin with one direction: their weighted sum, the fake, and each of them.
+
+    Adversarial, cycle and identity terms of the other direction share no activations with these.
+    """
+    source, target = source_of(direction), target_of(direction)
+    forth, back = (generators[f"generator_{each}"] for each in (direction, reverse(direction)))
     with autocast():
         if recipe.identity_weight:
             # Networks keep images apart, so two inputs may share one forward.
-            fake_b, identity_b = generator_ab(torch.cat([real_a, real_b])).chunk(2)
-            fake_a, identity_a = generator_ba(torch.cat([real_b, real_a])).chunk(2)
+            fake, same = forth(torch.cat([real[source], real[target]])).chunk(2)
         else:
-            fake_b, fake_a = generator_ab(real_a), generator_ba(real_b)
-        cycle_a, cycle_b = generator_ba(fake_b), generator_ab(fake_a)
-        score_a = discriminators["discriminator_a"](fake_a)
-        score_b = discriminators["discriminator_b"](fake_b)
-    losses = {
-        "adversarial_ab": least_squares(score_b, 1.0),
-        "adversarial_ba": least_squares(score_a, 1.0),
-        "cycle_a": least_absolute(cycle_a, real_a),
-        "cycle_b": least_absolute(cycle_b, real_b),
-    }
-    total = losses["adversarial_ab"] + losses["adversarial_ba"]
-    total = total + recipe.cycle * (losses["cycle_a"] + losses["cycle_b"])
+            fake = forth(real[source])
+        cycled = back(fake)
+        scores = discriminators[f"discriminator_{target}"](fake)
+    adversarial = least_squares(scores, 1.0)
+    cycle = least_absolute(cycled, real[source])
+    losses = {f"adversarial_{direction}": adversarial, f"cycle_{source}": cycle}
+    total = adversarial + recipe.cycle * cycle
     if recipe.identity_weight:
-        losses["identity_a"] = least_absolute(identity_a, real_a)
-        losses["identity_b"] = least_absolute(identity_b, real_b)
-        total = total + recipe.identity_weight * (losses["identity_a"] + losses["identity_b"])
-    return total, {"a": fake_a, "b": fake_b}, losses
+        losses[f"identity_{target}"] = least_absolute(same, real[target])
+        total = total + recipe.identity_weight * losses[f"identity_{target}"]
+    return total, fake, losses
 
 
 def discriminators_loss(
     discriminators: nn.ModuleDict,
-    pairs: Mapping[str, tuple[Tensor, Tensor]],
+    domain: Domain,
+    real: Tensor,
+    shown: Tensor,
     recipe: Recipe,
     autocast: Autocast,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reals against 1, pooled fakes against 0; `pairs` has (real, shown) by domain."""
-    losses, penalties = {}, []
-    for domain, pair in pairs.items():
-        images = torch.cat(pair).requires_grad_(recipe.gradient_penalty > 0)
-        with autocast():
-            scores = discriminators[f"discriminator_{domain}"](images)
-        losses[f"discriminator_{domain}"] = discriminator_loss(*scores.chunk(2))
-        if recipe.gradient_penalty:
-            penalties.append(gradient_penalty(scores, images))
-    total = losses["discriminator_a"] + losses["discriminator_b"]
+    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
+
+    The penalty is that of the batch's own images, the first of each; for further ones it would
+    cost as much as all else here, and in trials gained nothing (docs/results.md, 2026-11-26).
+    """
+    judge, own = discriminators[f"discriminator_{domain}"], recipe.batch_size
+    images = torch.cat([real[:own], shown[:own]]).requires_grad_(recipe.gradient_penalty > 0)
+    with autocast():
+        scores = judge(images)
+        further = judge(torch.cat([real[own:], shown[own:]])) if len(real) > own else scores[:0]
+    on_real, on_fake = map(torch.cat, zip(scores.chunk(2), further.chunk(2), strict=True))
+    loss = discriminator_loss(on_real, on_fake)
+    total = loss
     if recipe.gradient_penalty:
-        total = total + recipe.gradient_penalty * (penalties[0] + penalties[1])
-    return total, losses
+        total = loss + recipe.gradient_penalty * gradient_penalty(scores, images)
+    return total, {f"discriminator_{domain}": loss}
 
 
 # ---- terms of 2017 ------------------------------------------------------------------------
