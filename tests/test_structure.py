@@ -29,7 +29,7 @@ FLOORS = (
     ("__init__", "cli"),
     ("demo",),
     ("training",),
-    ("evaluation",),
+    ("benchmark", "evaluation"),
     ("report",),
     ("diagnostics", "metrics"),
     ("features",),
@@ -45,6 +45,8 @@ FLOORS = (
 # The files that may import a framework, by the packages they may import; and all that a base
 # install lacks.
 FRAMEWORKS = {
+    "benchmark/contestants.py": {"torch", "jax"},
+    "benchmark/plain.py": {"torch"},
     "engines/torch": {"torch"},
     "engines/jax": {"jax", "equinox", "optax"},
     "engines/onnx": {"google", "onnx", "onnxruntime", "openvino"},
@@ -55,7 +57,10 @@ FRAMEWORKS = {
 }
 OPTIONAL = {"rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
 # Who enters them, inside functions only.
-DOORS = {"engines/choice.py", "engines/runtimes.py", "features/choice.py", "weights/convert.py"}
+DOORS = {
+    "benchmark/worker.py", "engines/choice.py", "engines/runtimes.py", "features/choice.py",
+    "weights/convert.py",
+}  # fmt: skip
 
 
 @cache
@@ -238,8 +243,8 @@ print(json.dumps("done"))
 
 def test_public_names():
     assert unpaired.__all__ == [
-        "Config", "Model", "Report", "Run", "compare", "console", "errors", "evaluate", "load",
-        "train",
+        "Config", "Model", "Report", "Run", "bench", "compare", "console", "errors", "evaluate",
+        "load", "train",
     ]  # fmt: skip
     for name in unpaired.__all__:
         assert getattr(unpaired, name).__name__.split(".")[-1] == name

@@ -7,6 +7,7 @@ from unpaired import errors
 
 if TYPE_CHECKING:
     from unpaired import console
+    from unpaired.benchmark.bench import bench
     from unpaired.config import Config
     from unpaired.evaluation.evaluate import compare, evaluate
     from unpaired.report.report import Report
@@ -18,6 +19,7 @@ __all__ = [
     "Model",
     "Report",
     "Run",
+    "bench",
     "compare",
     "console",
     "errors",
@@ -31,6 +33,7 @@ _MODULES = {
     "Model": "unpaired.translation.model",
     "Report": "unpaired.report.report",
     "Run": "unpaired.training.loop",
+    "bench": "unpaired.benchmark.bench",
     "compare": "unpaired.evaluation.evaluate",
     "console": "unpaired.console",
     "evaluate": "unpaired.evaluation.evaluate",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unpaired.config import Recipe
 from unpaired.data.batches import Batch, PoolPlan
+from unpaired.directions import Domain
 
 __all__ = ["PlainDiscriminator", "PlainGenerator", "PlainNetworks", "PlainStep"]
 
@@ -190,23 +191,27 @@ class PlainStep(PlainNetworks):
 
         require_gradients(self.judges, True)
         self.adam_d.zero_grad()
-        for domain, judge, real, fake, plan in (
+        domains: tuple[tuple[Domain, nn.Module, Tensor, Tensor, PoolPlan], ...] = (
             ("a", self.discriminator_a, real_a, fake_a.detach(), batch.pool_a),
             ("b", self.discriminator_b, real_b, fake_b.detach(), batch.pool_b),
-        ):
+        )
+        for domain, judge, real, fake, plan in domains:
             shown = self.exchange(domain, fake, plan)
-            if further := dict(batch.further).get(domain):  # type: ignore[call-overload]
-                real = torch.cat([real, self.send(further.real)])
-                shown = torch.cat([shown, self.earlier(domain, further.slot)])
-            halves = []
-            for images, target in ((real, 1.0), (shown, 0.0)):
-                images = images.requires_grad_(recipe.gradient_penalty > 0)
-                scores = judge(images)
-                halves.append(mse(scores, torch.full_like(scores, target)) / 2)
+            further = batch.further.get(domain)
+            more = self.send(further.real) if further else None
+            old = self.earlier(domain, further.slot) if further else None
+            loss = penalty = torch.zeros((), device=self.device)
+            for target, own, others in ((1.0, real, more), (0.0, shown, old)):
+                own = own.detach().requires_grad_(recipe.gradient_penalty > 0)
+                scores = judge(own)
                 if recipe.gradient_penalty:
-                    halves.append(recipe.gradient_penalty * slope(scores, images) / 2)
-            sum(halves).backward()
-            losses[f"discriminator_{domain}"] = halves[0] + halves[len(halves) // 2]
+                    penalty = penalty + squared_slope(scores, own) / 2
+                if others is not None:
+                    scores = torch.cat([scores, judge(others)])
+                loss = loss + mse(scores, torch.full_like(scores, target)) / 2
+            whole = loss + recipe.gradient_penalty * penalty
+            whole.backward()  # type: ignore[no-untyped-call]
+            losses[f"discriminator_{domain}"] = loss
         self.adam_d.step()
 
         self.updates += 1
@@ -239,7 +244,7 @@ def require_gradients(parameters: Iterable[nn.Parameter], wanted: bool) -> None:
         parameter.requires_grad_(wanted)
 
 
-def slope(scores: Tensor, images: Tensor) -> Tensor:
+def squared_slope(scores: Tensor, images: Tensor) -> Tensor:
     """Half the mean over images of the squared gradient of their mean score."""
     means = scores.mean((1, 2, 3)).sum()
     (gradient,) = torch.autograd.grad(means, images, create_graph=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unpaired.benchmark.rows import TASKS, Contestant, Work
+from unpaired.benchmark.rows import Contestant, Work
 
 __all__ = ["Benchmark", "Row", "Spread"]
 
@@ -26,8 +26,8 @@ class Spread:
         >>> Spread.of([1.0, 2.0, 9.0])
         Spread(median=2.0, low=1.2, high=7.6)
         """
-        low, median, high = np.percentile(values, (10, 50, 90))
-        return cls(round(float(median), 9), round(float(low), 9), round(float(high), 9))
+        low, median, high = np.percentile(values, (10, 50, 90)).tolist()
+        return cls(_short(median), _short(low), _short(high))
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ class Row:
         spreads = {"times_plain": self.ratio, "share_of_ceiling": self.share, "time": self.time}
         return (
             named
-            | {name: vars(spread) for name, spread in spreads.items()}
+            | {name: dict(vars(spread)) for name, spread in spreads.items()}
             | {
-                "images_per_second": self.images_per_second,
+                "images_per_second": _short(self.images_per_second),
                 "peak_bytes": self.memory,
-                "first_seconds": self.first,
+                "first_seconds": _short(self.first),
                 "flops": self.work.flops,
                 "rounds": {
-                    "seconds": list(self.seconds),
-                    "plain_seconds": list(self.reference),
-                    "ceiling_flops_per_second": list(self.ceiling),
+                    "seconds": list(map(_short, self.seconds)),
+                    "plain_seconds": list(map(_short, self.reference)),
+                    "ceiling_flops_per_second": list(map(_short, self.ceiling)),
                 },
             }
         )
@@ -128,24 +128,20 @@ class Benchmark:
         rows = [r for r in self.works[work] if not r.problem and r.contestant.engine != "plain"]
         return max(rows, key=lambda row: row.ratio.median, default=None)
 
-    @property
-    def summary(self) -> str:
-        """The fastest contestant of each work, in words."""
-        lines = []
-        for work in self.works:
-            if best := self.best(work):
-                lines.append(
-                    f"{TASKS[work.task]}, {work.preset}, {work.size} px, batch {work.batch_size}: "
-                    f"{best.contestant} is {best.ratio.median:.2f} times as fast as plain, "
-                    f"{best.share.median:.0%} of the ceiling"
-                )
-        return "\n".join(lines)
-
     def to_dict(self) -> dict[str, Any]:
         """The benchmark for JSON."""
         return {
             "machine": dict(self.machine),
-            "ceilings": {name: vars(spread) for name, spread in self.ceilings.items()},
+            "ceilings": {name: dict(vars(spread)) for name, spread in self.ceilings.items()},
             "rows": [row.to_dict() for row in self.rows],
             "omitted": list(self.omitted),
         }
+
+
+def _short(number: float) -> float:
+    """A number in six digits, more than any clock here gives.
+
+    >>> _short(1234.56789)
+    1234.57
+    """
+    return float(f"{number:.6g}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 
+from unpaired.cli.bench import bench
 from unpaired.cli.convert import export, import_
 from unpaired.cli.data import data
 from unpaired.cli.demo import demo
@@ -29,7 +30,7 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4096  # characters: of file systems
 if TYPE_CHECKING:
     AnyVerb: TypeAlias = Verb
 else:
-    AnyVerb = verbs(demo, train, translate, evaluate, compare, import_, export, data)
+    AnyVerb = verbs(demo, train, translate, evaluate, compare, import_, export, data, bench)
 
 
 @dataclass(frozen=True)

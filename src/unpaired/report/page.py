@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,7 +20,7 @@ from unpaired.report.report import Example, Report
 from unpaired.report.tables import class_table, metric_table
 from unpaired.report.verdict import ranking, verdicts
 
-__all__ = ["LONGEST", "render", "shrunk"]
+__all__ = ["LONGEST", "environment", "render", "shrunk"]
 
 Images8 = NDArray[np.uint8]
 
@@ -37,32 +37,42 @@ _KINDS: Mapping[Kind, str] = {
 
 def render(report: Report) -> str:
     """The page: complete HTML that refers to nothing outside."""
-    environment = Environment(
-        loader=PackageLoader("unpaired.report", "."),
+    compared = report.comparison
+    values = [
+        value for row in report.methods for by in row.values.values() for value in by.values()
+    ]
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            compared=compared,
+            verdicts=verdicts(compared),
+            ranking=ranking(compared),
+            checks=_summary(report.findings),
+            metrics=list(_metric_groups(report)),
+            intervals=any(value.low is not None for value in values),
+            images=list(_image_groups(report)),
+            changes=bool(compared.metrics_of("source")) and len(compared.of_kind("model")) == 1,
+            classes=[class_table(report, direction) for direction in report.directions],
+            curves=Markup(draw_curves(report.journal)),
+            noise=", ".join(f"{m.noise:g} {m.unit or m.name}" for m in report.metrics if m.noise),
+        )
+    )
+
+
+def environment(*packages: str) -> Environment:
+    """Templates of the report, and of other packages whose pages share its style and macros."""
+    places = [PackageLoader(package, ".") for package in ("unpaired.report", *packages)]
+    templates = Environment(
+        loader=ChoiceLoader(places),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "number": _number, "arrow": _arrow}
-    compared = report.comparison
-    values = [
-        value for row in report.methods for by in row.values.values() for value in by.values()
-    ]
-    return environment.get_template("page.html.j2").render(
-        report=report,
-        compared=compared,
-        verdicts=verdicts(compared),
-        ranking=ranking(compared),
-        checks=_summary(report.findings),
-        metrics=list(_metric_groups(report)),
-        intervals=any(value.low is not None for value in values),
-        images=list(_image_groups(report)),
-        changes=bool(compared.metrics_of("source")) and len(compared.of_kind("model")) == 1,
-        classes=[class_table(report, direction) for direction in report.directions],
-        curves=Markup(draw_curves(report.journal)),
-        noise=", ".join(f"{m.noise:g} {m.unit or m.name}" for m in report.metrics if m.noise),
-    )
+    templates.filters |= {"prose": _prose, "number": _number, "arrow": _arrow}
+    return templates
 
 
 def shrunk(image: Images8, longest: int = LONGEST) -> Images8:
