@@ -17,6 +17,7 @@ class OnnxRuntime:
     """See translator.Executor."""
 
     methods: tuple[str, ...] = ("trained",)
+    peak = 17.0  # measured: docs/results.md, 2026-11-26
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

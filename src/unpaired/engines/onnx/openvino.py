@@ -19,6 +19,7 @@ class OpenVino:
     """
 
     methods: tuple[str, ...] = ("trained", "fp32", "bf16")
+    peak = 17.0  # measured: docs/results.md, 2026-11-26
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

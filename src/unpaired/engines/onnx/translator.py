@@ -1,5 +1,6 @@
 """Translators that execute ONNX models: what the runtimes share."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
@@ -13,12 +14,15 @@ from unpaired.engines.onnx.graph import generator_graph
 from unpaired.engines.seam import Images, in_range, memory_errors
 from unpaired.engines.tiles import TileInput, TileResult, TileRun
 from unpaired.errors import ConfigError
+from unpaired.memory import free
 
 __all__ = ["Executor", "OnnxTranslator", "Planes", "Precision"]
 
 Planes = NDArray[np.float32]
 """Images as ONNX has them: (N, bands, H, W)."""
 Precision = Literal["fp32", "bf16"]
+
+_MODEST = 150e6  # bytes for which the system is not asked what is free
 
 
 class Executor(Protocol):
@@ -27,6 +31,10 @@ class Executor(Protocol):
     @property
     def methods(self) -> tuple[str, ...]:
         """See seam.Translator.methods."""
+
+    @property
+    def peak(self) -> float:
+        """Bytes per pixel and unit of width at a generator's peak."""
 
     def compile(self, model: bytes, precision: Precision) -> Callable[[Planes], Planes]:
         """The function that a model is, computed in a precision.
@@ -93,6 +101,9 @@ class OnnxTranslator:
                 self._compiled[key] = self.executor.compile(
                     self._models[direction], self._precision
                 )
+            need = self.executor.peak * self.recipe.width * math.prod(images.shape[:3])
+            if need > _MODEST and need > free():
+                raise MemoryError
             planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
             result = self._compiled[key](planes)
             return in_range(np.ascontiguousarray(result.transpose(0, 2, 3, 1)))
