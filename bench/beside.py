@@ -14,6 +14,7 @@ import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.batches import load_whole
+from unpaired.data.crops import Intake
 from unpaired.data.source import find_source
 from unpaired.directions import source_of, target_of
 from unpaired.images.grid import draw_grid
@@ -38,9 +39,10 @@ def main(words=None):
     folders = {"a": data.test_a, "b": data.test_b}
 
     def squares(domain):
-        bands, side = recipe.domains[domain].bands, asked.side or recipe.image_size
-        how = {"bands": bands, "side": side, "max_pixels": DEFAULT_MAX_PIXELS}
-        return load_whole(folders[domain], range(asked.images), **how)
+        intake = Intake.of(recipe, domain, DEFAULT_MAX_PIXELS)
+        return load_whole(
+            folders[domain], range(asked.images), intake, asked.side or recipe.image_size
+        )
 
     sources = squares(source)
     columns = [(recipe.domains[source].name, sources)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from skimage.filters import gaussian
 
-from unpaired.data.batches import load_square
+from unpaired.data.crops import load_square
 from unpaired.diagnostics.detect import detect
 from unpaired.diagnostics.history import History
 from unpaired.diagnostics.probe import Scores, take_probe

@@ -137,8 +137,8 @@ def test_the_data_are_not_checked_again(copied, monkeypatch):
     cache["facts"]["left_out"] = [str(folder / "trainA" / "2.png")]
     (run / "data.json").write_text(json.dumps(cache))
     monkeypatch.setattr(training_data, "check", None)
-    prepared = training_data.prepare(data, run, skip_unreadable=False, **sizes)
     recipe = checkpoint.read_header(run / "model.safetensors").config.recipe
+    prepared = training_data.prepare(data, run, skip_unreadable=False, recipe=recipe, **sizes)
     assert prepared.facts.data_fingerprint == recipe.data_fingerprint
     assert (len(prepared.data.train_a), len(prepared.data.train_b)) == (3, 4)
 

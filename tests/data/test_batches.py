@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import SMALL
-from unpaired.data.batches import Batches, load_square, pool_plan, prefetch
+from unpaired.data.batches import Batches, pool_plan, prefetch
+from unpaired.data.crops import load_square
 from unpaired.data.layout.domains import find_data
 from unpaired.errors import ImageError
 from unpaired.presets import preset

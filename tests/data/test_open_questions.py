@@ -96,7 +96,7 @@ def test_the_recipe_decides_for_a_model(infrared, tmp_path):
     out = tmp_path / "run"
     train(infrared, out=out, device="cpu", report="none", alpha="mask", frames="first", **SMALL)
     model = load(out)
-    assert model.reading == Reading("mask", "first")
+    assert model.reading("ab") == Reading("mask", "first")
     frames = [PIL.Image.new("RGB", (20, 16), colour) for colour in ("red", "blue")]
     frames[0].save(infrared / "x.gif", save_all=True, append_images=frames[1:])
     inputs = [infrared / "x.gif", infrared / "trainA" / "0.tif"]

@@ -11,15 +11,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from unpaired.config import Recipe
 from unpaired.data.ahead import in_order
+from unpaired.data.crops import Intake
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
-from unpaired.images.image import over_white, to_signed, with_bands
-from unpaired.images.resize import resize
 from unpaired.streams import (
     CROP,
     FURTHER_CROP,
@@ -39,7 +37,6 @@ __all__ = [
     "Batches",
     "Further",
     "PoolPlan",
-    "load_square",
     "load_whole",
     "pool_plan",
     "prefetch",
@@ -129,6 +126,9 @@ class Batches:
         self.recipe = recipe
         self.max_pixels = max_pixels
         self.folders: Mapping[Domain, Folder] = {"a": data.train_a, "b": data.train_b}
+        self.intakes: Mapping[Domain, Intake] = {
+            domain: Intake.of(recipe, domain, max_pixels) for domain in DOMAINS
+        }
         index, count = shard
         if recipe.batch_size % count:
             raise ConfigError(
@@ -186,12 +186,8 @@ class Batches:
         recipe, folder = self.recipe, self.folders[domain]
         passes, place = divmod(number, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
-        bands = recipe.domains[domain].bands
-        image = folder.read(index, max_pixels=self.max_pixels, bands=bands)
-        pixels = with_bands(over_white(image), bands)
-        room = recipe.load_size - recipe.image_size + 1
-        left, top = int(chance[0] * room), int(chance[1] * room)
-        square = load_square(pixels, recipe.load_size, (left, top), recipe.image_size)
+        intake = self.intakes[domain]
+        square = intake.crop(folder, index, chance, recipe.load_size, recipe.image_size)
         return square[:, ::-1] if recipe.flip and chance[2] < 0.5 else square
 
 
@@ -201,50 +197,17 @@ def _shuffled(seed: int, order: int, passed: int, count: int) -> NDArray[np.int6
     return stream(seed, order, passed).permutation(count)
 
 
-def load_square(
-    pixels: np.ndarray, load_size: int, corner: tuple[int, int], side: int
-) -> NDArray[np.float32]:
-    """Returns the crop at `corner` (left, top), `side` pixels wide, of an image made square.
-
-    Bicubic with antialiasing, computed for the crop alone: equal to resizing the whole image to
-    (load_size, load_size) and cropping it then. `pixels` (H, W, bands) are uint8 or uint16; the
-    result (side, side, bands) is float32 in [-1, 1].
-    """
-    height, width, bands = pixels.shape
-    left, top = corner
-    if (height, width) == (load_size, load_size):
-        return to_signed(pixels[top : top + side, left : left + side])
-    box = (
-        left * width / load_size,
-        top * height / load_size,
-        (left + side) * width / load_size,
-        (top + side) * height / load_size,
-    )
-    if pixels.dtype == np.uint8 and bands in (1, 3):
-        image = Pillow.fromarray(pixels[:, :, 0] if bands == 1 else pixels)
-        small = image.resize((side, side), Pillow.Resampling.BICUBIC, box=box)
-        return to_signed(np.asarray(small).reshape(side, side, bands))
-    top_value = np.iinfo(pixels.dtype).max
-    signed = resize(pixels, (side, side), (0, top_value), box)
-    signed /= np.float32(top_value / 2)
-    signed -= 1
-    return signed
-
-
 def load_whole(
-    folder: Folder, indices: Iterable[int], *, bands: int, side: int, max_pixels: int
+    folder: Folder, indices: Iterable[int], intake: Intake, side: int
 ) -> NDArray[np.float32]:
     """Loads images for display: whole, resized to squares, (N, side, side, bands) in [-1, 1].
+
+    Of native crops they are the squares in the middle of the images.
 
     Raises:
         ImageError: an image can no longer be read.
     """
-    squares = []
-    for index in indices:
-        image = folder.read(index, max_pixels=max_pixels, bands=bands)
-        pixels = with_bands(over_white(image), bands)
-        squares.append(load_square(pixels, side, (0, 0), side))
-    return np.stack(squares)
+    return np.stack([intake.whole(folder, index, side) for index in indices])
 
 
 def prefetch(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:

@@ -126,6 +126,7 @@ def evaluate_models(
         network=network,
         lpips=lpips,
         classes=tests.classes,
+        native=any(images.scaling for images in tests.test.values()),
     )
     methods, examples = measure_methods(models, tests, directions, metrics, network, options.seed)
     measured = {key for method in methods for v in method.values.values() for key in v}

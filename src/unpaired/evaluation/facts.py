@@ -12,6 +12,7 @@ from unpaired.errors import shown
 from unpaired.evaluation.diagnose import CYCLED
 from unpaired.evaluation.testset import TestSet
 from unpaired.features.seam import FeatureNetwork, PairDistance
+from unpaired.images.scaling import Scaling
 from unpaired.metrics.image_set import ImageSet
 from unpaired.translation.model import Model
 
@@ -52,6 +53,12 @@ def tell_facts(
     views = "; ".join(filter(None, map(_told_view, domains.values())))
     if views:
         facts["views"] = f"network and page see {views}"
+    if rasters := "; ".join(filter(None, map(_told_bands, domains.values()))):
+        facts["rasters"] = f"metrics of bands are in the values of the files; {rasters}"
+        facts["images"] = facts["images"].replace(
+            f"; resized to {side} x {side}, bicubic with antialiasing",
+            f"; tiles of {side} x {side} pixels of rasters as they are, other images resized",
+        )
     if lpips:
         facts["LPIPS"] = lpips.name
     floors = _counts(tests.floor, directions, domains)
@@ -106,12 +113,30 @@ def _told_model(model: Model) -> str:
 def _told_view(facts: DomainFacts) -> str:
     """What is seen of images that are not 8-bit RGB; "" of those that are."""
     bands = facts.bands
-    seen = {1: "its one band, three times", 2: "band 1 of 2, three times", 3: ""}.get(
-        bands, f"bands 1, 2 and 3 of {bands}"
+    named = [f" ({shown(name)})" if name else "" for name in (*facts.names, "", "", "")][:3]
+    seen = {1: "its one band, three times", 2: f"band 1{named[0]} of 2, three times", 3: ""}.get(
+        bands, f"bands 1{named[0]}, 2{named[1]} and 3{named[2]} of {bands}"
     )
     deep = "the upper 8 of 16 bits" if facts.depth == 16 else ""
+    if ends := Scaling.of(facts).ends:
+        curve = Scaling.of(facts).curve
+        listed = ", ".join(f"{low:g} to {high:g}" for low, high in ends[:3])
+        deep = f"the values {listed} stretched to black and white ({curve}, as scaled in training)"
     views = " and ".join(filter(None, (seen, deep)))
     return f"of {facts.name} {views}" if views else ""
+
+
+def _told_bands(facts: DomainFacts) -> str:
+    """Names and units of the bands of a raster, and its resolution; "" of others."""
+    if not facts.dtype:
+        return ""
+    pairs = zip(facts.names, facts.band_units or ("",) * len(facts.names), strict=True)
+    bands = ", ".join(
+        f"{index} {shown(name)}{f' in {shown(unit)}' if unit else ''}"
+        for index, (name, unit) in enumerate(pairs, 1)
+    )
+    size = f", pixels of {facts.resolution:.3g} m" if facts.resolution else ""
+    return f"{facts.name}: {facts.dtype}{f', bands {bands}' if bands else ''}{size}"
 
 
 def _counts(

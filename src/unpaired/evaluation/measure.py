@@ -1,6 +1,7 @@
 """All methods of a report measured alike: models, baselines, and real images as a floor."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from unpaired.evaluation.examples import choose_examples
 from unpaired.evaluation.testset import TestSet
 from unpaired.features.seam import FeatureNetwork
 from unpaired.images.disk_array import disk_array
-from unpaired.images.image import Image
+from unpaired.images.image import Image, from_signed, to_signed
 from unpaired.metrics.image_set import ImageSet
 from unpaired.metrics.metric import Measurement, Metric, Value, measure
 from unpaired.report.report import Example, Method, MethodKind
@@ -85,11 +86,17 @@ def _translate(model: Model, tests: TestSet, direction: Direction) -> ImageSet:
     name = model.config.recipe.domains[target_of(direction)].name
     with progress(f"translating to {name}", len(sources)) as meter:
         for start in range(0, len(sources), BATCH):
-            part = [Image(image) for image in np.asarray(sources.samples[start : start + BATCH])]
-            generated = model.translate_many(part, direction, batch_size=BATCH)
-            samples[start : start + len(part)] = [image.pixels for image in generated]
+            part = np.asarray(sources.samples[start : start + BATCH])
+            if sources.scaling or target.scaling:  # samples are no values of the domain
+                signed = model.translator.translate(to_signed(part), direction)
+                bits: Literal[8, 16] = 8 if target.samples.dtype == np.uint8 else 16
+                samples[start : start + len(part)] = from_signed(signed, bits)
+            else:
+                images = [Image(image) for image in part]
+                generated = model.translate_many(images, direction, batch_size=BATCH)
+                samples[start : start + len(part)] = [image.pixels for image in generated]
             meter.advance(len(part))
-    return ImageSet(samples, sources.names)
+    return ImageSet(samples, sources.names, target.scaling, valid=sources.valid)
 
 
 def _measure(

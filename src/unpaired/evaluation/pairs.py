@@ -94,7 +94,7 @@ def agreement(blocks: Sequence[NDArray[np.float64]], seed: int) -> float:
 
 def _keys(folder: Folder, side: str) -> dict[str, int]:
     """The indices of images by what their names have in common with those of the other domain."""
-    stems = [PurePosixPath(name).stem for name in folder.names]
+    stems = [PurePosixPath(folder.label(index)).stem for index in range(len(folder))]
     for mark in ("_", "-"):
         if stems and all(stem.lower().endswith(f"{mark}{side}") for stem in stems):
             stems = [stem[:-2] for stem in stems]

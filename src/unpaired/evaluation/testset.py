@@ -8,14 +8,13 @@ import numpy as np
 
 from unpaired.config import Recipe
 from unpaired.console import counted, log, progress
-from unpaired.data.batches import load_whole
+from unpaired.data.crops import Intake
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Direction, Domain, source_of, target_of
-from unpaired.errors import DataError, ImageError, shown
+from unpaired.errors import DataError, shown
 from unpaired.evaluation.options import FEWEST
 from unpaired.evaluation.pairs import CHANCE, SIDE, agreement, alike, in_pairs, some_neighbours
-from unpaired.images.disk_array import disk_array
-from unpaired.images.image import from_signed
+from unpaired.evaluation.squares import in_tiles, load_square_of, read_set
 from unpaired.metrics.catalogue import ClassMaps
 from unpaired.metrics.image_set import ImageSet
 from unpaired.seasons.dataset import find_truth
@@ -91,7 +90,11 @@ def gather(
     """
     held = [data.test_a is not None, data.test_b is not None]
     missing = tuple(d for d, is_held in zip(DOMAINS, held, strict=True) if not is_held)
-    test_a, test_b = data.test_a or data.train_a, data.test_b or data.train_b
+    intakes = {domain: Intake.of(recipe, domain, max_pixels) for domain in DOMAINS}
+    train_a = in_tiles(data.train_a, intakes["a"], side)
+    train_b = in_tiles(data.train_b, intakes["b"], side)
+    test_a = in_tiles(data.test_a, intakes["a"], side) if data.test_a else train_a
+    test_b = in_tiles(data.test_b, intakes["b"], side) if data.test_b else train_b
     for folder, domain in ((test_a, "A"), (test_b, "B")):
         if len(folder) < FEWEST:
             what = f"test{domain} is missing, and there is no train{domain}"
@@ -106,7 +109,7 @@ def gather(
         )
 
     def load(folder: Folder, index: int, domain: Domain, side: int) -> np.ndarray:
-        return _load(folder, index, recipe.domains[domain].bands, side, max_pixels)
+        return load_square_of(folder, index, intakes[domain], side)
 
     def agree(pairs: Sequence[tuple[int, int]]) -> float:
         """The share of shuffles that agree as well as the pairs do."""
@@ -158,20 +161,14 @@ def gather(
     plan: list[tuple[Folder, list[int], Domain]] = [
         (test_a, [order_a[i] for i in chosen_a], "a"),
         (test_b, [order_b[i] for i in chosen_b], "b"),
-        (data.train_a, _shuffle(len(data.train_a), seed, 2)[:REFERENCE], "a"),
-        (data.train_b, _shuffle(len(data.train_b), seed, 3)[:REFERENCE], "b"),
+        (train_a, _shuffle(len(train_a), seed, 2)[:REFERENCE], "a"),
+        (train_b, _shuffle(len(train_b), seed, 3)[:REFERENCE], "b"),
     ]
     sets = []
     with progress("reading", sum(len(indices) for _, indices, _ in plan)) as meter:
         for folder, indices, domain in plan:
-            facts = recipe.domains[domain]
-            kind = np.uint16 if facts.depth == 16 else np.uint8
-            samples = disk_array((len(indices), side, side, facts.bands), kind)
-            for place, index in enumerate(indices):
-                signed = load(folder, index, domain, side)
-                samples[place] = from_signed(signed, 16 if facts.depth == 16 else 8)
-                meter.advance()
-            sets.append(ImageSet(samples, tuple(shown(folder.names[index]) for index in indices)))
+            facts, intake = recipe.domains[domain], intakes[domain]
+            sets.append(read_set(folder, indices, intake, facts, side, meter.advance))
     tests, train = (dict(zip(DOMAINS, two, strict=True)) for two in (sets[:2], sets[2:]))
     names = [test_a.names[order_a[i]] for i in chosen_a]
     classes = _classes(test_a, names, tests["a"]) if pairs else None
@@ -189,7 +186,7 @@ def _classes(folder: Folder, names: Sequence[str], images: ImageSet) -> ClassMap
 
 
 def _by_stem(folder: Folder) -> list[int]:
-    return sorted(range(len(folder)), key=lambda i: PurePosixPath(folder.names[i]).stem)
+    return sorted(range(len(folder)), key=lambda i: PurePosixPath(folder.label(i)).stem)
 
 
 def _draw(count: int, limit: int, seed: int, index: int) -> list[int]:
@@ -203,15 +200,3 @@ def _shuffle(count: int, seed: int, index: int) -> list[int]:
     """0 to `count` - 1 in random order."""
     order: list[int] = stream(seed, SAMPLE, index).permutation(count).tolist()
     return order
-
-
-def _load(folder: Folder, index: int, bands: int, side: int, max_pixels: int) -> np.ndarray:
-    """One image as `load_whole` gives it; an error names it where its bands do not fit."""
-    try:
-        one = load_whole(folder, [index], bands=bands, side=side, max_pixels=max_pixels)
-        return one.reshape(one.shape[1:])
-    except ImageError as error:
-        path = folder.path(index)
-        if str(path) in str(error) or shown(path) in str(error):
-            raise
-        raise ImageError(f"{shown(path)}: {error}") from error

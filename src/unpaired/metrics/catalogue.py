@@ -43,6 +43,7 @@ def metrics_for(
     network: FeatureNetwork | None,
     lpips: PairDistance | None,
     classes: ClassMaps | None = None,
+    native: bool = False,
 ) -> list[Metric]:
     """The metrics of an evaluation; of each kind the leading one first.
 
@@ -53,6 +54,7 @@ def metrics_for(
         paired: whether the true translations are known.
         network, lpips: pretrained networks, where there are weights.
         classes: class maps of the test images, where they are known.
+        native: whether images are rasters in values of their own.
     """
     found = [PSNR, SSIM, RMSE, *ACCURACIES] if paired else []
     if paired and lpips:
@@ -60,8 +62,11 @@ def metrics_for(
     if paired and classes:
         found.append(_macro_accuracy(classes))
     if paired:
-        found += [SAM, ERGAS]
-        found += [m for band in range(1, max(bands) + 1) for m in _of_band(band)]
+        of_values = [SAM, ERGAS]
+        of_values += [m for band in range(1, max(bands) + 1) for m in _of_band(band)]
+        if native:  # three bands are no photograph then
+            of_values = [replace(m, applies=_at_least(m)) for m in of_values]
+        found += of_values
     if network:
         found += [_kid(network), _fid(network, count)]
     found += [COLOURS, PATCHES, SPECTRUM, CHANGE, COLOUR_CHANGE, CONTENT]
@@ -111,13 +116,29 @@ def _beside_source(compare: Callable[[Floats, Floats], Floats]) -> Compute:
     return _per_image(compare, _defined_mean, to_levels)
 
 
-def _one_by_one(compare: Callable[[Samples, Samples], float]) -> Callable[..., Floats]:
-    """A comparison of two single images as one of two batches."""
-    return lambda x, y: np.array([compare(a, b) for a, b in zip(x, y, strict=True)])
+def _of_values(
+    compare: Callable[[Samples, Samples, NDArray[np.bool_]], float], pool: Callable[[Floats], float]
+) -> Compute:
+    """A metric of the values of rasters, over pixels that have data in both.
+
+    Args:
+        compare: two images (side, side, bands) and their valid pixels, to a value.
+        pool: (n,) values to one.
+    """
+
+    def compute(generated: ImageSet, reference: ImageSet) -> Value:
+        values = []
+        sets = (images.natives(reference.scaling) for images in (generated, reference))
+        for (x, valid_x), (y, valid_y) in zip(*sets, strict=True):
+            for a, b, valid in zip(x, y, valid_x & valid_y, strict=True):
+                values.append(compare(a, b, valid) if valid.any() else float("nan"))
+        return Value(pool(np.array(values)), per_image=np.array(values))
+
+    return compute
 
 
-def _as_it_is(samples: Samples) -> Samples:
-    return samples
+def _root_defined_mean(values: Floats) -> float:
+    return float(np.sqrt(_defined_mean(values)))
 
 
 # ---- against the true translation ---------------------------------------------------------
@@ -129,6 +150,11 @@ def _is_photograph(bands: int) -> bool:
 
 def _has_band_metrics(bands: int) -> bool:
     return bands != 3
+
+
+def _at_least(metric: Metric) -> Callable[[int], bool]:
+    """Applies a metric of rasters to three bands, too."""
+    return lambda bands: metric.applies(bands if bands != 3 else 4)
 
 
 # fmt: off
@@ -185,21 +211,25 @@ def _lpips(network: PairDistance) -> Metric:
 
 SAM = Metric(
     "sam", "SAM", "mean angle between generated and true spectra, degrees", "paired", "lower", 2,
-    compute=_per_image(_one_by_one(spectral_angle), _defined_mean, _as_it_is),
+    compute=_of_values(spectral_angle, _defined_mean),
     applies=lambda bands: _has_band_metrics(bands) and bands > 1,
 )
 ERGAS = Metric(
     "ergas", "ERGAS", "relative error over the bands, per cent, mean over the images where it is "
     "defined; for quantities with a true zero", "paired", "lower", 1,
-    compute=_per_image(_one_by_one(ergas), _defined_mean, _as_it_is), applies=_has_band_metrics,
+    compute=_of_values(ergas, _defined_mean), applies=_has_band_metrics,
 )
 
 
 def _of_band(band: int) -> tuple[Metric, Metric]:
     """Error and bias of one band (from 1), over all pixels of all images together."""
     one = slice(band - 1, band)
-    error = _one_by_one(lambda x, y: float(band_rmse(x[..., one], y[..., one])[0]) ** 2)
-    bias = _one_by_one(lambda x, y: float(band_bias(x[..., one], y[..., one])[0]))
+
+    def error(x: Samples, y: Samples, valid: NDArray[np.bool_]) -> float:
+        return float(band_rmse(x[..., one], y[..., one], valid)[0]) ** 2
+
+    def bias(x: Samples, y: Samples, valid: NDArray[np.bool_]) -> float:
+        return float(band_bias(x[..., one], y[..., one], valid)[0])
 
     def applies(bands: int) -> bool:
         return _has_band_metrics(bands) and bands >= band
@@ -208,13 +238,12 @@ def _of_band(band: int) -> tuple[Metric, Metric]:
         Metric(
             f"rmse{band}", f"RMSE of band {band}",
             "root mean square error of the band, in its own units", "paired", "lower", 1,
-            compute=_per_image(error, _root_mean, _as_it_is), applies=applies,
+            compute=_of_values(error, _root_defined_mean), applies=applies,
         ),
         Metric(
-            f"bias{band}", f"|bias| of band {band}",
-            "absolute difference of the band's mean from the true mean, in its own units",
-            "paired", "lower", 1, applies=applies,
-            compute=_per_image(bias, lambda values: abs(_mean(values)), _as_it_is),
+            f"bias{band}", f"bias of band {band}",
+            "mean of the band less the true mean, in its own units: below 0 where it is too low",
+            "paired", None, 1, applies=applies, compute=_of_values(bias, _defined_mean),
         ),
     )
 

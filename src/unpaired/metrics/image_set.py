@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from unpaired.features.extract import extract
 from unpaired.features.seam import FeatureNetwork
+from unpaired.images.image import to_signed
+from unpaired.images.scaling import Scaling
 from unpaired.metrics.source import contrast, to_levels
 from unpaired.metrics.weightless import SMALLEST_SIDE, Description, describe
 
@@ -25,11 +27,17 @@ CHUNK, CHUNK_PIXELS = 64, 2**22  # images in memory at once, and their pixels
 class ImageSet:
     """Images (n, side, side, bands), uint8 or uint16, and their names.
 
+    Of rasters, `scaling` says which values the ends of the samples are, `native` are the values of
+    real ones as they are in their files, and `valid` marks the pixels that have data; None is all.
+
     Features and description are computed when they are first asked for, and kept.
     """
 
     samples: Samples
     names: tuple[str, ...]
+    scaling: Scaling | None = None
+    native: NDArray[Any] | None = None
+    valid: NDArray[np.bool_] | None = None
     _features: dict[FeatureNetwork, NDArray[np.float32]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -53,11 +61,27 @@ class ImageSet:
         for start in range(0, len(self), step):
             yield np.asarray(self.samples[start : start + step])
 
+    def natives(self, scaling: Scaling | None) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """The images in values of their domain, and their valid pixels, a few at a time.
+
+        `scaling` is that of the domain; None: the samples are the values.
+        """
+        start = 0
+        for samples in self.chunks():
+            part = slice(start, start + len(samples))
+            start += len(samples)
+            values = samples if self.native is None else np.asarray(self.native[part])
+            if scaling and self.native is None:
+                values = scaling.from_signed(to_signed(samples))
+            valid = np.ones(samples.shape[:3], np.bool_) if self.valid is None else self.valid[part]
+            yield values, np.asarray(valid)
+
     def first(self, count: int) -> "ImageSet":
         """The first images, at most all."""
         if count >= len(self):
             return self
-        return ImageSet(self.samples[:count], self.names[:count])
+        parts = (None if x is None else x[:count] for x in (self.native, self.valid))
+        return ImageSet(self.samples[:count], self.names[:count], self.scaling, *parts)
 
     def features(self, network: FeatureNetwork) -> NDArray[np.float32]:
         """(n, `network.width`): the features of each image, shown to the network as RGB."""

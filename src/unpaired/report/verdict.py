@@ -172,7 +172,8 @@ def _by_truth(compared: Comparison) -> dict[Direction, _Standing]:
     metrics = [
         metric
         for metric in compared.metrics_of("paired")
-        if any(compared.model.value(direction, metric) for direction in compared.directions)
+        if metric.better
+        and any(compared.model.value(direction, metric) for direction in compared.directions)
     ]
     count = _NUMBERS[len(metrics)] if len(metrics) < len(_NUMBERS) else str(len(metrics))
     words = {"all": f"all {count} metrics" if len(metrics) > 1 else _listed(metrics)}

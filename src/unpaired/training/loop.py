@@ -12,6 +12,7 @@ from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
 from unpaired.console import counted, log, progress
 from unpaired.data.batches import Batch, Batches, load_whole, prefetch
+from unpaired.data.crops import Intake
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import DOMAINS, Aligned, Domain
@@ -104,6 +105,7 @@ def train(
             image_size=expected.image_size,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
+            recipe=expected,
         )
         start = create_or_resume(folder, request, checked.facts)
         sweep(folder, folder / "checkpoints", folder / "samples")
@@ -334,8 +336,8 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
 
     def load(domain: Domain, folder: Folder) -> Images:
         indices = range(min(SAMPLES, len(folder)))
-        bands, side = recipe.domains[domain].bands, recipe.image_size
-        return load_whole(folder, indices, bands=bands, side=side, max_pixels=max_pixels)
+        intake = Intake.of(recipe, domain, max_pixels)
+        return load_whole(folder, indices, intake, recipe.image_size)
 
     a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))

@@ -37,6 +37,7 @@ from unpaired.config import (
     require_values,
     require_within,
 )
+from unpaired.config.domain import parse_scaling
 from unpaired.console import counted, log
 from unpaired.engines.choice import require_memory
 from unpaired.engines.seam import Arrays, Engine, require_filled
@@ -287,7 +288,13 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
                 f"--{name.replace('_', '-')} is {asked}, the images have {found}: "
                 "only grey and RGB convert into each other"
             )
-    unset = {n: settled[n] for n in SETTLED if n in settled and not request.recipe.get(n)}
+    # What was asked of rasters is settled, too: percentiles as numbers, automatic crops as a kind.
+    of_rasters = {*facts.rasters, "crops"}
+    unset = {
+        name: settled[name]
+        for name in (*SETTLED, "crops")
+        if name in settled and (name in of_rasters or not request.recipe.get(name))
+    }
     recipe = override(recipe, unset, "the facts of the data")
     asked = request.recipe.get("start", preset(request.preset or "paper").start)
     if recipe.start != asked:
@@ -296,6 +303,11 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
         tell(
             f"--start identity needs domains of equal bands, and {recipe.name_a} has "
             f"{recipe.bands_a} and {recipe.name_b} {recipe.bands_b}: starting from noise"
+        )
+    if recipe.bands_a != recipe.bands_b and recipe.identity:
+        log.info(
+            f"the identity loss is off: {recipe.name_a} has {recipe.bands_a} bands, "
+            f"{recipe.name_b} {recipe.bands_b}"
         )
     return Start(Config(recipe, _runtime(folder, Config(recipe, Runtime()), request)))
 
@@ -310,6 +322,9 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
     # Settled when the run was created; with unequal bands "noise" is the only start: see Recipe.
     if asked.get("start") == "auto" or old.bands_a != old.bands_b:
         asked.pop("start", None)
+    for name in ("crops", "scaling_a", "scaling_b"):
+        if name in asked and _is_settled(asked[name], getattr(old, name)):
+            del asked[name]
     if changes := differences(old, require_values(Recipe, asked, "the recipe")):
         raise RunError(
             f"{folder} holds a run of another recipe ({'; '.join(changes)}): "
@@ -327,6 +342,22 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
             "created: restore them, or choose another --out"
         )
     return old
+
+
+def _is_settled(asked: object, settled: str) -> bool:
+    """Whether how values are scaled, or crops made, was settled as asked.
+
+    >>> _is_settled("db", "db 0.01:1"), _is_settled("0:9", "linear 0:9 0:9"), _is_settled("0:9", "")
+    (True, True, False)
+    """
+    if asked in ("auto", settled):
+        return True
+    if asked in ("resize", "native", "full") or not isinstance(asked, str):
+        return False
+    (curve, ends), (curve_now, ends_now) = parse_scaling(asked), parse_scaling(settled)
+    if len(ends) == 1:
+        ends *= len(ends_now)
+    return curve == curve_now and (not ends or ends == ends_now)
 
 
 def _runtime(folder: Path, base: Config, request: Request) -> Runtime:

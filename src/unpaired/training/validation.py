@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
+from unpaired.data.crops import Intake
 from unpaired.data.layout.domains import Folder
 from unpaired.diagnostics.probe import Translates
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_of, target_of
@@ -107,11 +108,11 @@ class ValidationImages:
         Raises:
             ImageError: an image can no longer be read.
         """
-        folder, bands = self.part[domain], self.recipe.domains[domain].bands
+        folder = self.part[domain]
+        intake = Intake.of(self.recipe, domain, self.max_pixels)
         for start in range(0, len(folder), _TOGETHER):
             indices = range(start, min(start + _TOGETHER, len(folder)))
-            side = self.recipe.image_size
-            yield load_whole(folder, indices, bands=bands, side=side, max_pixels=self.max_pixels)
+            yield load_whole(folder, indices, intake, self.recipe.image_size)
 
     def real(self, domain: Domain) -> Iterator[Uint8Images]:
         """The images of a domain in 8 bits."""
@@ -123,7 +124,7 @@ class ValidationImages:
 
     def in_levels(self, images: Images, domain: Domain) -> NDArray[np.float64]:
         """Images of a domain in levels of 255, rounded to its depth."""
-        deep = self.recipe.domains[domain].depth == 16
+        deep = self.recipe.domains[domain].depth > 8
         return to_levels(from_signed(images, 16 if deep else 8))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self, get_args
 
@@ -14,6 +15,7 @@ from unpaired.data.check.find import find_problems, mixed_bits
 from unpaired.data.check.look import FLAT, Look, common_bands, look_at, range_of
 from unpaired.data.check.problem import MEANING, Problem, ProblemKind
 from unpaired.data.check.range import LITTLE, Range, percent
+from unpaired.data.check.values import RasterFacts, resolutions_differ, together
 from unpaired.data.layout.domains import DataSet, Split
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import shown
@@ -49,6 +51,14 @@ class CheckResult:
         of: dict[Domain, list[Look]] = {d: [x for x in good if x.split[-1] == d] for d in DOMAINS}
         return {domain: range_of(looks) for domain, looks in of.items() if looks}
 
+    @cached_property
+    def rasters(self) -> dict[Domain, RasterFacts | None]:
+        """What the rasters of each domain have in common; None of a domain without."""
+        return {
+            domain: together([x.raster for x in self.looks if x.raster and x.split[-1] == domain])
+            for domain in DOMAINS
+        }
+
     @property
     def transparency(self) -> list[str]:
         """Lines on what was decided where files mark a band as transparency by a tag alone."""
@@ -80,7 +90,14 @@ class CheckResult:
                     f"{name}: {counted(len(mixed), 'image')} of {len(looks):,} with other bits "
                     f"than the rest ({first}: {mixed[0].reason}): write all images in the same bits"
                 )
+            if facts := self.rasters[domain]:
+                lines += facts.warnings(name)
+        if differ := resolutions_differ(self.rasters["a"], self.rasters["b"], list(names.values())):
+            lines.append(differ)
         return lines
+
+    def _name(self, domain: Domain) -> str:
+        return self.data.name_a if domain == "a" else self.data.name_b
 
     def marks(self, domain: Domain) -> dict[str, str]:
         """Eight hexadecimal digits of the content and name of each training image, by its name."""
@@ -130,6 +147,10 @@ class CheckResult:
                     f"{counted(facts.bands, 'band')} and {facts.depth} bits, at least {width} "
                     f"pixels wide and {height} high"
                 )
+        for domain, found in self.rasters.items():
+            if found:
+                first, *rest = found.told()
+                lines += [f"rasters of {self._name(domain)}: {first}", *rest]
         shares = [f"{percent(r.share)} by {domain}" for domain, r in self.ranges.items()]
         if shares:
             lines.append(f"range of the bits used: {', '.join(shares)}")
@@ -180,7 +201,7 @@ def check(
     looks = []
     with progress("checking images", len(tasks)) as meter:
         for look in in_order(
-            lambda task: look_at(*task, max_pixels), tasks, threads=threads, ahead=4 * threads
+            lambda task: look_at(*task, max_pixels, crop), tasks, threads=threads, ahead=4 * threads
         ):
             looks.append(look)
             meter.advance()
@@ -189,7 +210,7 @@ def check(
     for place, (split, folder, index) in enumerate(tasks):
         if looks[place].marked == "mask" and split[-1] in decided:
             as_band = replace(folder, reading=replace(folder.reading, alpha="band"))
-            looks[place] = look_at(split, as_band, index, max_pixels)
+            looks[place] = look_at(split, as_band, index, max_pixels, crop)
     return CheckResult._of(dataset, looks, crop)
 
 

@@ -24,6 +24,7 @@ def find_problems(data: DataSet, looks: list[Look], crop: int | None) -> tuple[P
     found = [
         *(look.problem for look in looks if look.problem is not None),
         *bands,
+        *(problem for domain in domains for problem in _mixed_samples(domain)),
         *(problem for problem in bits if problem.paths not in others),
         *_repeated(good),
         *_small_or_flat(good, crop),
@@ -52,8 +53,20 @@ def _mixed_bands(looks: list[Look]) -> Iterator[Problem]:
             yield Problem("mixed bands", (look.path,), reason)
 
 
+def _mixed_samples(looks: list[Look]) -> Iterator[Problem]:
+    """Finds images among rasters of one domain whose samples are of another type than most."""
+    kinds = [look.raster.dtype if look.raster else f"uint{look.depth}" for look in looks]
+    if not any(look.raster for look in looks):
+        return
+    common = Counter(kinds).most_common(1)[0][0]
+    for look, kind in zip(looks, kinds, strict=True):
+        if kind != common:
+            yield Problem("mixed bands", (look.path,), f"{kind} samples, while most have {common}")
+
+
 def mixed_bits(looks: list[Look]) -> Iterator[Problem]:
     """Finds images of one domain that have other bits than most; each fills its own range."""
+    looks = [look for look in looks if look.raster is None]
     common = Counter(look.depth for look in looks).most_common(1)[0][0] if looks else 0
     for look in looks:
         if look.depth != common:

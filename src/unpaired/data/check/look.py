@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from unpaired.data.check.problem import Problem, ProblemKind
 from unpaired.data.check.range import Range
+from unpaired.data.check.raster import RasterLook, look_at_raster
 from unpaired.data.layout.domains import Folder, Split
 from unpaired.errors import ImageError, MissingExtra, SeveralFrames, shown
-from unpaired.images.formats import Reading, format_of, read_header
+from unpaired.images.formats import Reading, format_of, needs_scene, read_header
 from unpaired.images.image import Image, Pixels, over_white
 from unpaired.storage import open_regular
 
@@ -52,6 +53,7 @@ class Look:
     highest: int = 0  # sample, in the image's own bits
     marked: Literal["", "mask", "band"] = ""  # see Image
     frames: int = 1
+    raster: RasterLook | None = None
 
     @property
     def some(self) -> NDArray[np.uint16]:
@@ -59,8 +61,13 @@ class Look:
         return np.frombuffer(self.samples, np.uint16)
 
 
-def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
-    """Opens an image of a folder, if it is a regular file, and decodes it; problems are kept."""
+def look_at(
+    split: Split, folder: Folder, index: int, max_pixels: int, crop: int | None = None
+) -> Look:
+    """Opens an image of a folder, if it is a regular file, and decodes it; problems are kept.
+
+    Rasters are read in parts, however large they are; `crop` is the side of the training's crops.
+    """
     path = folder.path(index)
     content, start = "", b""
     try:
@@ -72,6 +79,8 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
                 sha256.update(part)
         content = sha256.hexdigest()
         header = read_header(path, Reading(frames="first"))
+        if header.is_raster and needs_scene(header) and folder.half is None:
+            return _of_raster(split, path, content, look_at_raster(path, folder.reading, crop))
         with _one_by_one if header.width * header.height > _LARGE else nullcontext():
             return _facts(split, path, content, folder.read(index, max_pixels=max_pixels))
     except (ImageError, MissingExtra, OSError) as error:
@@ -84,6 +93,11 @@ def look_at(split: Split, folder: Folder, index: int, max_pixels: int) -> Look:
             kind, (path,), reason.removeprefix(f"{path}: ").removeprefix(f"{shown(path)}: ")
         )
         return Look(split, path, content, problem)
+
+
+def _of_raster(split: Split, path: Path, content: str, raster: RasterLook) -> Look:
+    depth, bands = 8 * np.dtype(raster.dtype).itemsize, raster.values.shape[1]
+    return Look(split, path, content, None, raster.digest, raster.size, bands, depth, raster=raster)
 
 
 def _facts(split: Split, path: Path, content: str, image: Image) -> Look:

@@ -1,6 +1,6 @@
 """The data set of two domains, in one folder of a known layout or in two folders."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from unpaired.data.layout.layouts import Layout, aligned_layout, domain_names, f
 from unpaired.directions import DOMAINS, Aligned
 from unpaired.errors import ConfigError, DataError, shown
 from unpaired.images.formats import SUFFIXES, Reading
+from unpaired.images.raster.geo import Window
 
 __all__ = ["HALVES", "DataSet", "Folder", "Split", "find_data", "list_folder"]
 
@@ -66,6 +67,17 @@ class DataSet:
         """Returns the data set, its files to be read like this; those of B as `b`, if given."""
         readings = {"a": a, "b": b or a}
         found = {s: replace(f, reading=readings[s[-1]]) for s, f in self.folders.items()}
+        return replace(
+            self,
+            train_a=found["train_a"],
+            train_b=found["train_b"],
+            test_a=found.get("test_a"),
+            test_b=found.get("test_b"),
+        )
+
+    def in_parts(self, parts: Mapping[str, Mapping[str, Sequence[Window]]]) -> "DataSet":
+        """Returns the data set with an image for each part of files, by split and name."""
+        found = {split: f.in_parts(parts.get(split, {})) for split, f in self.folders.items()}
         return replace(
             self,
             train_a=found["train_a"],

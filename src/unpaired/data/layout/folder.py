@@ -6,7 +6,7 @@ folders, the folders of systems and network drives, and run and report folders o
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -15,6 +15,7 @@ from unpaired.console import counted
 from unpaired.errors import DataError, ImageError, reason_of, shown
 from unpaired.images.formats import SUFFIXES, Reading, read_image
 from unpaired.images.image import Image
+from unpaired.images.raster.geo import Window
 
 __all__ = ["Folder", "Half", "is_system", "list_folder", "subfolders", "walk"]
 
@@ -44,6 +45,8 @@ class Folder:
     half: Half | None = None
     reading: Reading = field(default=Reading(), repr=False)
     """What transparency is in its files, and whether files of several frames are accepted."""
+    windows: tuple[Window | None, ...] = field(default=(), repr=False)
+    """Empty, or of each image the part of its file that it is; None: the whole file."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,16 +55,59 @@ class Folder:
         """Returns the path of image `index`."""
         return self.root / self.names[index]
 
-    def read(self, index: int, *, max_pixels: int, bands: int | None = None) -> Image:
+    def label(self, index: int) -> str:
+        """The name of image `index`; of a part of a file with its place, before the suffix.
+
+        >>> Folder(Path("a"), ("x.tif",), windows=(Window(0, 512, 64, 64),)).label(0)
+        'x@0,512.tif'
+        """
+        name, window = self.names[index], self.window(index)
+        if window is None:
+            return name
+        path = PurePosixPath(name)
+        return str(path.with_name(f"{path.stem}@{window.top},{window.left}{path.suffix}"))
+
+    def window(self, index: int) -> Window | None:
+        """The part of its file that image `index` is; None: the whole file."""
+        return self.windows[index] if self.windows else None
+
+    def only(self, indices: Collection[int]) -> "Folder":
+        """The folder with these of its images, in their order here."""
+        kept = sorted(indices)
+        windows = tuple(self.windows[index] for index in kept) if self.windows else ()
+        return replace(self, names=tuple(self.names[index] for index in kept), windows=windows)
+
+    def in_parts(self, parts: Mapping[str, Sequence[Window]]) -> "Folder":
+        """The folder with an image for each part of the files named in `parts`."""
+        if not parts:
+            return self
+        found: list[tuple[str, Window | None]] = []
+        for name in self.names:
+            found += [(name, window) for window in parts.get(name, ())]
+            found += [(name, None)] if name not in parts else []
+        names, windows = zip(*found, strict=True) if found else ((), ())
+        return replace(self, names=names, windows=windows)
+
+    def read(
+        self,
+        index: int,
+        *,
+        max_pixels: int,
+        bands: int | None = None,
+        window: Window | None = None,
+    ) -> Image:
         """Reads image `index`, or its half; of an odd width, the right half is wider by one pixel.
 
-        `bands` are those of the domain, as for `read_image`.
+        `bands` are those of the domain, as for `read_image`; `window` is a part of the image.
 
         Raises:
             ImageError, MissingExtra: see `read_image`; or too narrow to have two halves.
         """
         path = self.path(index)
-        image = read_image(path, self.reading, max_pixels=max_pixels, bands=bands)
+        own = self.window(index)
+        if own is not None:
+            window = window.within(own) if window else own
+        image = read_image(path, self.reading, max_pixels=max_pixels, bands=bands, window=window)
         if self.half is None:
             return image
         middle = image.size[1] // 2
