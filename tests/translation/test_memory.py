@@ -83,13 +83,14 @@ def test_both_directions_count_their_own_bands():
     assert out > back > memory.need(RECIPE, "ab", Sizes.of((512, 512), None), network=False)
 
 
-def test_require_has_both_figures_and_what_to_do(monkeypatch):
+def test_what_cannot_fit_is_rejected_with_both_figures_and_what_to_do(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 1_500_000_000)
     recipe = preset("paper", {"bands_a": 3, "bands_b": 3})
-    memory.require(recipe, "ab", Sizes.of((1024, 1024), None), name="small.png")
+    small = memory.settle(recipe, "ab", (1024, 1024), None, "none", name="small.png")
+    assert small == Sizes.of((1024, 1024), None)
     needed = memory.need(recipe, "ab", Sizes.of((4000, 6000), None)) / 1e9
     with pytest.raises(TooLarge) as caught:
-        memory.require(recipe, "ab", Sizes.of((4000, 6000), None), name="large.png")
+        memory.settle(recipe, "ab", (4000, 6000), None, "none", name="large.png")
     line = str(caught.value)
     assert line.startswith("large.png: 6000 x 4000 pixels")
     assert f"{needed:.1f} GB" in line
@@ -99,4 +100,4 @@ def test_require_has_both_figures_and_what_to_do(monkeypatch):
 
 def test_a_modest_need_does_not_ask_the_system(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: pytest.fail("asked"))
-    memory.require(RECIPE, "ab", Sizes.of((64, 64), None), name="small.png")
+    memory.settle(RECIPE, "ab", (64, 64), None, None, name="small.png")

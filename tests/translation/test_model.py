@@ -410,7 +410,7 @@ def test_a_path_is_rejected_by_its_header_alone(inverters, model_file, tmp_path,
     monkeypatch.setattr(model_module, "read_image", lambda *a, **k: pytest.fail("it was decoded"))
     PIL.Image.new("L", (9000, 6000)).save(path := tmp_path / "large.png")
     with pytest.raises(TooLarge, match=r"9000 x 6000 pixels need about \d+\.\d GB") as caught:
-        load(model_file()).translate(path, to="b")
+        load(model_file()).translate(path, to="b", detail="none")
     assert str(caught.value).startswith(f"{path}: ")
     assert "3.0 GB are free" in str(caught.value)
     advised = int(re.search(r"--working-size (\d+)", str(caught.value))[1])

@@ -24,6 +24,15 @@ def translate(
         int | None,
         shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
     ] = None,
+    detail: Annotated[
+        Literal["keep", "none"] | None,
+        shown(
+            "with a working size: carry the change to the full-size input, whose grain and edges "
+            "stay (keep; domains of equal bands), or enlarge the result, which is blurred (none)",
+            "{keep,none}",
+            "(default: none; keep for what does not fit in memory)",
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         shown("file format of the results, such as png or tiff", "FORMAT", "(default: as inputs)"),
@@ -75,6 +84,7 @@ def translate(
         out,
         to=to,
         working_size=working_size,
+        detail=detail,
         format=format,
         overwrite=overwrite,
         batch_size=batch_size,

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from unpaired.config import DEFAULT_MAX_PIXELS, MOST_IMAGES, MOST_STEPS, require_within
 from unpaired.console import counted, log, progress
-from unpaired.directions import Direction, source_of
+from unpaired.directions import Direction, source_of, target_of
 from unpaired.errors import ConfigError, ImageError, RunError, UnpairedError, shown
 from unpaired.images.formats import SUFFIXES, Reading, needs_scene, read_image, write_image
 from unpaired.images.image import Image
+from unpaired.translation.detail import Detail, require_detail
 from unpaired.translation.fit import Area, Fit
 from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
@@ -46,6 +47,7 @@ def translate_files(
     *,
     to: str,
     working_size: int | None = None,
+    detail: Detail | None = None,
     format: str | None = None,
     overwrite: bool = False,
     batch_size: int = 8,
@@ -62,13 +64,13 @@ def translate_files(
     removed by the next into the same `out`.
     An existing file is replaced only with `overwrite`; without it, its image fails.
 
-    `to` and `working_size` are as for `Model.translate`; up to `batch_size` images of one size
-    are translated at once. The files are read as `reading` says, or as those of the training; of
-    rasters, with `area`, that part.
+    `to`, `working_size` and `detail` are as for `Model.translate`; up to `batch_size`
+    images of one size are translated at once. The files are read as `reading` says, or as those of
+    the training; of rasters, with `area`, that part.
 
     Raises:
-        ConfigError: no such domain or format, a working size under 8, or a file format that
-            cannot hold the results.
+        ConfigError: no such domain or format, a working size under 8, detail to keep where bands
+            differ, or a file format that cannot hold the results.
         DataError: no image among the inputs, or targets that collide; nothing was written.
         MissingExtra: writing the results needs rasterio, and it is not installed.
         RunError: the system does not let it write (full disk, no permission); files that are
@@ -78,12 +80,14 @@ def translate_files(
     require_within("--max-pixels", max_pixels, 0, MOST_STEPS)
     Sizes.of((1, 1), working_size)  # rejects a working size before any work
     direction = model.direction(to)
+    domains = model.config.recipe.domains
+    require_detail(detail, domains[source_of(direction)], domains[target_of(direction)])
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
     with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
         _try_writing(scratch, jobs, model.blank(direction))
         reading = reading or model.reading(direction)
         summary = Summary(failed=failed)
-        stages = _Stages(model, direction, working_size, reading, scratch, summary, area)
+        stages = _Stages(model, direction, working_size, detail, reading, scratch, summary, area)
         _translate(stages, jobs, batch_size, max_pixels)
     if stages.unplaced:
         log.warning(
@@ -131,6 +135,7 @@ class _Stages:
     model: Model
     direction: Direction
     working_size: int | None
+    detail: Detail | None
     reading: Reading
     scratch: Path
     summary: Summary
@@ -149,7 +154,12 @@ class _Stages:
         for job in jobs:
             try:
                 found = self.model.check_file(
-                    job.source, self.direction, self.working_size, self.reading, self.area
+                    job.source,
+                    self.direction,
+                    self.working_size,
+                    self.reading,
+                    self.area,
+                    self.detail,
                 )
             except ImageError as error:
                 self._fail(job, error)
@@ -204,6 +214,7 @@ class _Stages:
             [image for _, image in decoded],
             self.direction,
             working_size=self.working_size,
+            detail=self.detail,
             batch_size=max(len(decoded), 1),
         )
         return [(job, image) for (job, _), image in zip(decoded, images, strict=True)]

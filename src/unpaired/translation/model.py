@@ -38,10 +38,11 @@ from unpaired.images.image import Image
 from unpaired.images.pillow import from_pil, to_pil
 from unpaired.images.scaling import Scaling
 from unpaired.translation import memory
+from unpaired.translation.detail import Detail
 from unpaired.translation.fit import Area, Fit, fit
 from unpaired.translation.precision import Measured, Precision, fingerprint, require_precision
 from unpaired.translation.remembered import Remembered, cache_file
-from unpaired.translation.sizes import Sizes, from_network, to_network
+from unpaired.translation.sizes import Sizes, from_network, say, to_network
 
 __all__ = ["Model", "load"]
 
@@ -155,6 +156,7 @@ class Model:
     weights: Literal["ema", "last"]
     directions: tuple[Direction, ...]
     translator: Networks
+    _said: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     @property
     def name_a(self) -> str:
@@ -197,7 +199,12 @@ class Model:
 
     @overload
     def translate(
-        self, image: NDArray[Any], *, to: str, working_size: int | None = None
+        self,
+        image: NDArray[Any],
+        *,
+        to: str,
+        working_size: int | None = None,
+        detail: Detail | None = None,
     ) -> NDArray[Any]: ...
 
     @overload
@@ -207,6 +214,7 @@ class Model:
         *,
         to: str,
         working_size: int | None = None,
+        detail: Detail | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> PIL.Image.Image: ...
 
@@ -216,6 +224,7 @@ class Model:
         *,
         to: str,
         working_size: int | None = None,
+        detail: Detail | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> NDArray[Any] | PIL.Image.Image:
         """Translates one image to the domain `to`: its name, or "a" or "b".
@@ -228,32 +237,38 @@ class Model:
         for the network and returned unchanged.
 
         With `working_size` the longer side is resized to that many pixels for the network, down or
-        up, and the result resized back to the image's own size, both by bicubic interpolation.
+        up, and the result resized back to the image's own size, both by bicubic interpolation:
+        enlarged, it is blurred. With `detail` "keep" the change that the network made is enlarged
+        instead and applied to the image, whose grain and edges stay (see `translation.detail`);
+        the domains must have as many bands. An image that does not fit in memory is translated so
+        at a working size of 1,024 pixels, or less, unless `detail` is "none"; a warning says so.
         Of a path, no image of more than `max_pixels` pixels is decoded; arrays and Pillow images
         are in memory already, so the limit does not apply to them.
 
         Raises:
-            ConfigError: no such domain, or a working size under 8.
+            ConfigError: no such domain, a working size under 8, or detail to keep where bands
+                differ.
             ImageError: unreadable, of bands that do not fit, or a result that Pillow cannot hold.
             TooLarge: over `max_pixels`, or more memory is needed than is free.
         """
         direction = self.direction(to)
+        many = partial(self.translate_many, working_size=working_size, detail=detail)
         if isinstance(image, np.ndarray):
             flat = image.ndim == 2
             value = Image(image[:, :, np.newaxis] if flat else image)
             self._require_samples(value, direction)
-            (result,) = self.translate_many([value], direction, working_size=working_size)
+            (result,) = many([value], direction)
             return result.pixels[:, :, 0] if flat and result.bands == 1 else result.pixels
         if isinstance(image, PIL.Image.Image):
             value = from_pil(image)
         else:
-            found = self.check_file(image, direction, working_size)
+            found = self.check_file(image, direction, working_size, detail=detail)
             bands = self.config.recipe.domains[source_of(direction)].bands
             value = read_image(image, found.reading, max_pixels=max_pixels, bands=bands)
         # What Pillow cannot hold is rejected before the work: one pixel of it is tried.
         alpha = None if value.alpha is None else np.zeros((1, 1), np.uint8)
         to_pil(Image(self.blank(direction).pixels, alpha))
-        (result,) = self.translate_many([value], direction, working_size=working_size)
+        (result,) = many([value], direction)
         return to_pil(result)
 
     def translate_many(
@@ -262,21 +277,22 @@ class Model:
         direction: Direction,
         *,
         working_size: int | None = None,
+        detail: Detail | None = None,
         batch_size: int = 8,
     ) -> list[Image]:
         """Translates images of any sizes; those of one size at once, at most `batch_size`.
 
         Each result has its image's size and transparency, and the bands and depth of the other
         domain. An image's result does not depend on the rest of its batch beyond the rounding of
-        floats.
+        floats. `working_size` and `detail` are as for `translate`.
 
         Raises:
-            ConfigError: a working size under 8.
+            ConfigError: a working size under 8, or detail to keep where bands differ.
             ImageError: bands that do not fit the domain, or networks that give NaN or infinity.
             TooLarge: an image needs more memory than is free, or than the device has.
         """
         sizes = [
-            self.check(direction, image.size, image.bands, working_size=working_size)
+            self.check(direction, image.size, image.bands, working_size=working_size, detail=detail)
             for image in images
         ]
         alike: dict[tuple[int, int], list[int]] = {}
@@ -285,6 +301,8 @@ class Model:
         domains = self.config.recipe.domains
         source, target = domains[source_of(direction)], domains[target_of(direction)]
         bands, scaling = source.bands, Scaling.of(source)
+        for each in sizes:
+            say(each, working_size, detail, self._said, equal=bands == target.bands)
         results: dict[int, Image] = {}
         for padded, indices in alike.items():
             largest = max((sizes[index] for index in indices), key=lambda s: math.prod(s.original))
@@ -300,8 +318,10 @@ class Model:
                         f"the networks of {self.path} give NaN or infinity for it: its weights are "
                         "damaged or not trained, or overflow in this precision"
                     )
-                for index, signed in zip(chosen, translated, strict=True):
-                    results[index] = from_network(signed, images[index], sizes[index], target)
+                for index, signed, small in zip(chosen, translated, batch, strict=True):
+                    results[index] = from_network(
+                        signed, small, images[index], sizes[index], (source, target)
+                    )
         return [results[index] for index in range(len(images))]
 
     def check(
@@ -311,25 +331,26 @@ class Model:
         bands: int,
         *,
         working_size: int | None = None,
+        detail: Detail | None = None,
         name: str = "the image",
     ) -> Sizes:
         """Checks an image by what its header says: `size` (height, width) and `bands`.
 
         Raises:
-            ConfigError: a working size under 8.
+            ConfigError: a working size under 8, or detail to keep where bands differ.
             ImageError: bands that do not fit the domain it is translated from.
             TooLarge: it needs more memory than is free.
         """
-        sizes = Sizes.of(size, working_size)
         source = self.config.recipe.domains[source_of(direction)]
         if bands != source.bands and {bands, source.bands} != {1, 3}:
             raise ImageError(
                 f"{name}: has {bands} bands where {source.name} has {source.bands}: only grey and "
                 "RGB convert into each other"
             )
-        network = self.translator.memory == "host"
-        memory.require(self.config.recipe, direction, sizes, network=network, name=name)
-        return sizes
+        network, recipe = self.translator.memory == "host", self.config.recipe
+        return memory.settle(
+            recipe, direction, size, working_size, detail, network=network, name=name
+        )
 
     def reading(self, direction: Direction) -> Reading:
         """How the images it was trained on were read, those that a direction translates."""
@@ -342,6 +363,7 @@ class Model:
         working_size: int | None,
         reading: Reading | None = None,
         area: Area | None = None,
+        detail: Detail | None = None,
     ) -> Fit:
         """Checks an image file by its header, and finds how it is read. Raises as `check`.
 
@@ -350,8 +372,8 @@ class Model:
         """
         facts = self.config.recipe.domains[source_of(direction)]
         found = fit(path, facts, reading or self.reading(direction), area)
-        size = found.header.height, found.header.width
-        self.check(direction, size, found.header.bands, working_size=working_size, name=str(path))
+        check = partial(self.check, working_size=working_size, detail=detail, name=str(path))
+        check(direction, (found.header.height, found.header.width), found.header.bands)
         return found
 
     def _require_samples(self, image: Image, direction: Direction) -> None:

@@ -1,19 +1,24 @@
 """The sizes of an image on its way through a network: its own, the working size, the padded one."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.config import MOST_PIXELS, DomainFacts, require_within
+from unpaired.console import log
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
 from unpaired.images.image import Image, over_white, with_bands
 from unpaired.images.raster.geo import Geo
-from unpaired.images.resize import resize
 from unpaired.images.scaling import Scaling
+from unpaired.translation.detail import Change, Detail
+from unpaired.translation.strips import enlarged, shrunk, strips
 
-__all__ = ["Sizes", "from_network", "geo_of", "set_apart", "to_network"]
+__all__ = ["Sizes", "from_network", "geo_of", "say", "set_apart", "to_network"]
 
 
 @dataclass(frozen=True)
@@ -21,18 +26,22 @@ class Sizes:
     """(height, width) in pixels of an image: its own, the one translated at, and that one padded.
 
     >>> Sizes.of((30, 50), 25)
-    Sizes(original=(30, 50), working=(15, 25), padded=(16, 28))
+    Sizes(original=(30, 50), working=(15, 25), padded=(16, 28), keep=False)
+
+    With `keep` the change that the network made is enlarged, not its result (see `detail`).
     """
 
     original: tuple[int, int]
     working: tuple[int, int]
     padded: tuple[int, int]
+    keep: bool = False
 
     @classmethod
-    def of(cls, size: tuple[int, int], working_size: int | None) -> Self:
+    def of(cls, size: tuple[int, int], working_size: int | None, *, keep: bool = False) -> Self:
         """The sizes of an image of `size` whose longer side is translated at `working_size`.
 
-        None is its own size. The networks need padding to multiples of 4, at least 8.
+        None is its own size. The networks need padding to multiples of 4, at least 8. Only what is
+        translated smaller than it is has detail to `keep`.
 
         Raises:
             ConfigError: a working size under 8 or over 65,536.
@@ -43,42 +52,94 @@ class Sizes:
             scale = working_size / max(size)
             working = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
         height, width = (max(-(-side // STRIDE) * STRIDE, SMALLEST_SIDE) for side in working)
-        return cls(size, working, (height, width))
+        return cls(size, working, (height, width), keep and max(working) < max(size))
 
 
-def to_network(
-    image: Image, sizes: Sizes, bands: int, scaling: Scaling
-) -> NDArray[np.float32]:
+def say(
+    sizes: Sizes, working_size: int | None, detail: Detail | None, said: set[str], *, equal: bool
+) -> None:
+    """Says what a user should know of the sizes at which an image is translated.
+
+    `said` has the lines said before, which are not said again; `equal`: domains of equal bands.
+    """
+    (height, width), side = sizes.original, max(sizes.working)
+    if working_size is None and sizes.keep:
+        line = (
+            f"{width} x {height} pixels do not fit in memory: translated as with --working-size "
+            f"{side} --detail keep, which carries the change to the full size"
+        )
+    elif detail is None and equal and side < max(sizes.original):
+        line = (
+            f"results are enlarged from {side} pixels and blurred: with --detail keep, grain and "
+            "edges of the original stay"
+        )
+    else:
+        return
+    if line not in said:
+        said.add(line)
+        log.log(logging.WARNING if sizes.keep else logging.INFO, line)
+
+
+def to_network(image: Image, sizes: Sizes, bands: int, scaling: Scaling) -> NDArray[np.float32]:
     """Converts an image to (height, width, `bands`) in [-1, 1], at the padded size.
 
     Transparency is composited over white; pixels that are not valid become 0. The padding mirrors
     the image to the right and below without repeating its edge; a side too short for its padding is
     mirrored again and again, and a side of one pixel is repeated.
     """
-    pixels = with_bands(over_white(image), bands)
-    signed = scaling.to_signed(pixels, image.valid)
+    rows_of = partial(_signed, image, bands, scaling)
     if sizes.working != sizes.original:
-        signed = _resized(signed, sizes.working)
+        signed = shrunk(rows_of, sizes.original, sizes.working)
+    else:
+        signed = rows_of(slice(0, sizes.original[0]))
     if sizes.padded == sizes.working:
         return signed
     (height, width), (below, right) = sizes.working, sizes.padded
     return np.pad(signed, [(0, below - height), (0, right - width), (0, 0)], mode="reflect")
 
 
-def from_network(
-    signed: NDArray[np.float32], source: Image, sizes: Sizes, facts: DomainFacts
-) -> Image:
-    """Converts a network's result to an image of the domain `facts`.
+def _signed(image: Image, bands: int, scaling: Scaling, rows: slice) -> NDArray[np.float32]:
+    """Rows of an image in [-1, 1], over white and in so many bands."""
+    alpha = None if image.alpha is None else image.alpha[rows]
+    pixels = with_bands(over_white(Image(image.pixels[rows], alpha)), bands)
+    return scaling.to_signed(pixels, None if image.valid is None else image.valid[rows])
 
-    It has the size, transparency, place and mask of its source. Where the source has no data, the
-    result has none: NaN where both are NaN, else the domain's value for it, which no other pixel
-    keeps.
+
+def from_network(
+    signed: NDArray[np.float32],
+    small: NDArray[np.float32],
+    source: Image,
+    sizes: Sizes,
+    domains: tuple[DomainFacts, DomainFacts],
+) -> Image:
+    """Converts a network's result `signed` to an image of the second of two `domains`.
+
+    `small` is what the network saw of `source`, an image of the first. The result has the size,
+    transparency, place and mask of its source. Where the source has no data, the result has none:
+    NaN where both are NaN, else the domain's value for it, which no other pixel keeps.
     """
+    before, facts = domains
     height, width = sizes.working
-    signed = signed[:height, :width]
-    if sizes.working != sizes.original:
-        signed = _resized(signed, sizes.original)
-    pixels = Scaling.of(facts).from_signed(signed)
+    signed, small = signed[:height, :width], small[:height, :width]
+    rows_of: Callable[[slice], NDArray[np.float32]]
+    if sizes.keep:
+        change, own = Change.of(small, signed), Scaling.of(before)
+
+        def changed(part: slice) -> NDArray[np.float32]:
+            strip = _signed(source, before.bands, own, part)
+            return change.apply(strip, part.start, sizes.original)
+
+        rows_of = changed
+    elif max(sizes.working) < max(sizes.original):
+        rows_of = enlarged(signed, sizes.original)
+    else:
+        if sizes.working != sizes.original:
+            signed = shrunk(signed.__getitem__, sizes.working, sizes.original)
+        rows_of = signed.__getitem__
+    scaling = Scaling.of(facts)
+    pixels = np.empty((*sizes.original, facts.bands), scaling.dtype)
+    for part in strips(sizes.original):
+        pixels[part] = scaling.from_signed(rows_of(part))
     if source.geo is None:
         return Image(pixels, source.alpha, valid=source.valid)
     geo = geo_of(source.geo, facts, pixels.dtype, gaps=source.valid is not None)
@@ -138,9 +199,3 @@ def set_apart(pixels: NDArray[Any], nodata: float) -> None:
     else:
         limits = np.iinfo(pixels.dtype)
         pixels[alike] = int(nodata) + (1 if nodata < limits.max else -1)
-
-
-def _resized(signed: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resizes band by band: in floating point the whole image would be four times its size."""
-    planes = np.split(signed, signed.shape[2], axis=2)
-    return np.concatenate([resize(plane, size, (-1, 1)) for plane in planes], axis=2)
