@@ -46,7 +46,6 @@ class _Geometry(NamedTuple):
     moments: bool
     start: Start
     dtype: str
-    precision: str
 
 
 def run_tile(
@@ -58,7 +57,10 @@ def run_tile(
     machine: Machine,
     dtype: DTypeLike,
 ) -> TileResult:
-    """Runs layers on a tile: see tiles.TileNetworks. `parameters` have the names of `layers`."""
+    """Runs layers on a tile: see tiles.TileNetworks. `parameters` have the names of `layers`.
+
+    In fp32, or fp64 as trained, so that tiles fit.
+    """
     used = [layers[step.layer] for step in run.steps]
     geometry = _Geometry(
         None if run.entry is None else _nameless(layers[run.entry]),
@@ -71,7 +73,6 @@ def run_tile(
         run.moments,
         start,
         np.dtype(dtype).name,
-        machine.precision,
     )
     weights = [
         (parameters[f"{layer.name}.weight"], parameters.get(f"{layer.name}.bias")) for layer in used
@@ -133,7 +134,7 @@ def _run(
         if x is not None and closes_block(layer):
             x = _cut(x, geometry.shortcuts[at])
         weight, bias = weights[at]
-        y = _convolved(layer, y, geometry.edges[at], weight, bias, geometry.precision)
+        y = _convolved(layer, y, geometry.edges[at], weight, bias)
         previous = layer
     if previous is not None and previous.name == "head":
         if geometry.start == "noise":
@@ -166,13 +167,8 @@ def _finished(layer: Layer, y: Array, statistics: Any) -> Array:
     return jnp.where(y > 0, y, layer.leak * y) if layer.leak else jax.nn.relu(y)
 
 
-def _convolved(
-    layer: Layer, y: Array, edges: Edges, weight: Array, bias: Array | None, precision: str
-) -> Array:
+def _convolved(layer: Layer, y: Array, edges: Edges, weight: Array, bias: Array | None) -> Array:
     """A layer's convolution, where `edges` say what to pad and to cut."""
-    wide = y.dtype
-    if precision == "bf16":
-        y, weight = y.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
     if layer.transposed:
         around = weight.shape[-1] - 1
         y = lax.conv_general_dilated(
@@ -197,7 +193,6 @@ def _convolved(
             padding="VALID",
             dimension_numbers=("NHWC", "OIHW", "NHWC"),
         )
-    y = y.astype(wide)
     return y if bias is None else y + bias
 
 

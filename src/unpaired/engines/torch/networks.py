@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
+from unpaired.engines.torch.moments import moments
 
 __all__ = ["Discriminator", "Generator"]
+
+_LARGE = 2**16  # pixels
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -23,8 +26,19 @@ def instance_norm(x: Tensor) -> Tensor:
     the layout or have a slow backward pass: see docs/results.md, 2026-11-22.
     """
     each = torch.split(x, 1)
-    alone = [F.batch_norm(one, None, None, training=True, eps=NORM_EPS) for one in each]
+    if x.device.type == "cpu" and x[0, 0].numel() > _LARGE and not torch.is_grad_enabled():
+        alone = [_large_norm(one) for one in each]
+    else:
+        alone = [F.batch_norm(one, None, None, training=True, eps=NORM_EPS) for one in each]
     return alone[0] if len(alone) == 1 else torch.cat(alone)
+
+
+def _large_norm(one: Tensor) -> Tensor:
+    """The norm of a large image without gradients: PyTorch's sums would not be exact enough."""
+    count, mean, squares = moments(one)
+    wide = torch.float32 if one.dtype == torch.bfloat16 else one.dtype
+    centre, variance = (torch.from_numpy(each).to(wide) for each in (mean, squares / count))
+    return F.batch_norm(one, centre, variance, eps=NORM_EPS)
 
 
 def finish(layer: Layer, x: Tensor) -> Tensor:

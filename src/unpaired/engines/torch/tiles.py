@@ -22,14 +22,12 @@ from unpaired.engines.tiles import (
     opens_block,
 )
 from unpaired.engines.torch.device import Machine
+from unpaired.engines.torch.moments import Moments, moments
 from unpaired.engines.torch.networks import added
 
 __all__ = ["run_tile"]
 
-_CHUNK = 1024  # pixels whose sums are taken in fp32, before they are merged in float64
 _SAFE = 6e4  # a bound below which no half-precision number is infinite
-
-Moments = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
 
 def run_tile(
@@ -65,15 +63,17 @@ def run_tile(
             image = None if given.image is None else send(given.image)
             return TileResult(_received(_image(y, image, start), np.float32), None, None, 0.0)
         owned = _cut(y, run.owned)
-        moments = _moments(owned, given.weights) if run.moments else None
+        sums = None
+        if run.moments:
+            sums = moments(owned) if given.weights is None else _weighted(owned, given.weights)
         largest = 0.0
         if np.dtype(dtype) == np.float16:
-            largest = _bound(y, moments if not any(run.owned) else None) if run.values else 0.0
+            largest = _bound(y, sums if not any(run.owned) else None) if run.values else 0.0
             largest = max(largest, 0.0 if stream is None else _bound(stream, None))
         return TileResult(
             _received(y, dtype) if run.values else None,
             None if stream is None else _received(stream, dtype),
-            moments,
+            sums,
             largest,
         )
 
@@ -163,34 +163,6 @@ def _image(y: Tensor, image: Tensor | None, start: Start) -> Tensor:
     return added(image, y).clamp(-1, 1)
 
 
-def _moments(y: Tensor, weights: NDArray[Any] | None) -> Moments:
-    """Sum of weights, means and sums of squared deviations of the channels of one image.
-
-    Without weights, chunks of a few rows are summed in the tensor's type and merged in float64: the
-    error is that of a thousand numbers, however large the tile.
-    """
-    if weights is not None:
-        return _weighted(y, weights)
-    height, width = y.shape[2:]
-    y = y.float() if y.dtype == torch.bfloat16 else y
-    if y.device.type != "cpu":
-        variance, mean = torch.var_mean(y, (0, 2, 3), correction=0)
-        squares = variance.double() * (height * width)
-        return float(height * width), mean.double().cpu().numpy(), squares.cpu().numpy()
-    rows = max(_CHUNK // width, 1)
-    starts = range(0, height, rows)
-    parts = [
-        torch.batch_norm_update_stats(y[:, :, top : top + rows], None, None, 0.0) for top in starts
-    ]
-    counts = np.array([min(rows, height - top) * width for top in starts], np.float64)[:, None]
-    means, variances = (
-        torch.stack(each).double().cpu().numpy() for each in zip(*parts, strict=True)
-    )
-    count = float(counts.sum())
-    centre = (counts * means).sum(0) / count
-    return count, centre, (counts * (variances + np.square(means - centre))).sum(0)
-
-
 def _weighted(y: Tensor, weights: NDArray[Any]) -> Moments:
     w = np.asarray(weights, np.float64)
     count = float(w.sum())
@@ -207,10 +179,10 @@ def _weighted(y: Tensor, weights: NDArray[Any]) -> Moments:
     return count, mean.cpu().numpy(), variance.cpu().numpy() * count  # type: ignore[union-attr]
 
 
-def _bound(y: Tensor, moments: Moments | None) -> float:
+def _bound(y: Tensor, sums: Moments | None) -> float:
     """A bound of the absolute values: of the moments if they show that it is small, else exact."""
-    if moments is not None:
-        _, mean, squares = moments
+    if sums is not None:
+        _, mean, squares = sums
         bound = float(np.max(np.abs(mean) + np.sqrt(squares)))
         if bound < _SAFE:
             return bound

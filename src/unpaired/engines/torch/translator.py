@@ -77,11 +77,12 @@ class TorchTranslator:
     def run_tile(
         self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike
     ) -> TileResult:
-        """See tiles.TileNetworks.run_tile; always by the method "trained"."""
+        """See tiles.TileNetworks.run_tile; in fp32, or fp64 as trained, so that tiles fit."""
         name = f"generator_{direction}"
         weights = dict(self.generators[name].named_parameters())
+        machine = self.machine if self.machine.precision == "fp64" else self._untyped
         with memory_errors("translate", given.values[None], out_of_memory):
-            return run_tile(run, given, self.layers[name], weights, self.start, self.machine, dtype)
+            return run_tile(run, given, self.layers[name], weights, self.start, machine, dtype)
 
     def _prepare(self, name: str) -> Generator:
         """The generator of that name as the method wants it."""

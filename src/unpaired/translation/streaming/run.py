@@ -1,5 +1,6 @@
 """Streams an image with a trained generator, as the options ask for it."""
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from unpaired.config import Recipe
 from unpaired.console import log
 from unpaired.engines.tiles import TileInput
-from unpaired.storage import exclusive
+from unpaired.storage import exclusive, open_regular
 from unpaired.translation.streaming.driver import Driver, Network, padded
 from unpaired.translation.streaming.moments import Statistics, load_statistics, save_statistics
 from unpaired.translation.streaming.options import Estimate, Streaming, estimate, tile_bytes
@@ -35,15 +36,20 @@ class Streamer:
         network: the generator.
         recipe: that of its model.
         options: what is asked for.
-        key: what tells the generator's weights from others.
+        weights: the file of its model.
         host: whether networks take the machine's own memory.
     """
 
     network: Network
     recipe: Recipe
     options: Streaming
-    key: str
+    weights: Path
     host: bool
+
+    @property
+    def key(self) -> str:
+        """What tells the generator from others: a hash of its file, and its direction."""
+        return f"{_hash_of(self.weights)} {self.network.direction}"
 
     def run(
         self, source: Source, sink: Sink, *, name: str, held: int = 0, target: Path | None = None
@@ -70,7 +76,7 @@ class Streamer:
         with self._folder(found, target) as folder:
             kind, side, layers = self.options.norm_stats, found.side, self.network.layers
             driver.folder = folder
-            driver.fingerprint = f"{self.key} {self.network.direction} {kind} {side} {found.stored}"
+            driver.fingerprint = f"{self.key} {kind} {side}"
             if kind == "sampled" and self.network.normed:
                 crop = tile_bytes(self.recipe, side, 2 * reach(layers))
                 count = min(max(int(self.options.budget / 2 / crop), 1), TILES)
@@ -78,7 +84,7 @@ class Streamer:
             statistics = driver.run()
         if self.options.save_norm_stats is not None:
             path = self.options.save_norm_stats
-            save_statistics(path, statistics, layers, self._statistics_key)
+            save_statistics(path, statistics, layers, self.key)
 
     def plan(self, source: Source, sink: Sink, held: int = 0) -> tuple[Driver, Estimate]:
         """Prepares a translation, and estimates what it takes. Raises as `run`."""
@@ -111,9 +117,7 @@ class Streamer:
             planned.statistics = Statistics()
             if kind != "sampled":
                 path = Path(kind)
-                planned.statistics = load_statistics(
-                    path, self.network.layers, self._statistics_key
-                )
+                planned.statistics = load_statistics(path, self.network.layers, self.key)
         planned.arrange()
         passes = len(planned.stages)
         return planned, replace(guess(min(passes, 2)), side=found.side, passes=passes)
@@ -151,10 +155,6 @@ class Streamer:
             seconds += timed[key] * rows * columns
         return seconds
 
-    @property
-    def _statistics_key(self) -> str:
-        return f"{self.key} {self.network.direction}"
-
     @contextmanager
     def _folder(self, found: Estimate, target: Path | None) -> Iterator[Path | None]:
         """The folder for scratch files, which is removed once the translation is there."""
@@ -169,6 +169,17 @@ class Streamer:
         with exclusive(path):
             yield path
         rmtree(path, ignore_errors=True)
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        digest = hashlib.sha256()
+        with open_regular(path) as file:
+            while part := file.read(2**20):
+                digest.update(part)
+        return digest.hexdigest()[:32]
+    except OSError:
+        return ""
 
 
 def sweep_scratch(target: Path) -> None:

@@ -5,15 +5,17 @@ A scene in a file of its own format needs no more than these two protocols.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from unpaired.config import DomainFacts
 from unpaired.engines.tiles import Region, Span
-from unpaired.images.image import Image, from_signed, over_white, to_signed, with_bands
+from unpaired.images.image import Image, over_white, with_bands
+from unpaired.images.scaling import Scaling
 
-__all__ = ["ArraySource", "ImageSource", "LevelSink", "ReadResult", "Sink", "Source", "read_padded"]
+__all__ = ["ArraySource", "ImageSink", "ImageSource", "ReadResult", "Sink", "Source", "read_padded"]
 
 ReadResult = Callable[[Region], NDArray[Any]]
 """Reads a window (height, width, bands) of the finished result, in the sink's type."""
@@ -89,52 +91,62 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """An image in memory, of 8 or 16 bits, for a network that takes `bands` bands.
+    """An image in memory, in the values of the domain `facts`.
 
     Transparency is composited over white, as everywhere.
     """
 
     image: Image
-    bands: int
+    facts: DomainFacts
     fingerprint: str = ""
-    masked: Literal[False] = False
 
     @property
     def size(self) -> tuple[int, int]:
         """See Source.size."""
         return self.image.size
 
-    def read(self, region: Region) -> tuple[NDArray[np.float32], None]:
+    @property
+    def masked(self) -> bool:
+        """See Source.masked."""
+        return self.image.valid is not None
+
+    def read(self, region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """See Source.read."""
         part = slice(*region.rows), slice(*region.columns)
-        alpha = self.image.alpha
+        alpha, valid = self.image.alpha, self.image.valid
         window = Image(self.image.pixels[part], None if alpha is None else alpha[part])
-        return to_signed(with_bands(over_white(window), self.bands)), None
+        there = None if valid is None else valid[part]
+        pixels = with_bands(over_white(window), self.facts.bands)
+        return Scaling.of(self.facts).to_signed(pixels, there), there
 
 
-@dataclass
-class LevelSink:
-    """Samples of 8 or 16 bits over their whole range, handed to `finish` when all are there."""
+@dataclass(frozen=True)
+class ImageSink:
+    """The samples of the domain `facts`, whole in memory when all are there, given to `finish`."""
 
-    bands: int
-    depth: Literal[8, 16]
-    finish: Callable[[ReadResult], None]
+    facts: DomainFacts
+    size: tuple[int, int]
+    finish: Callable[[NDArray[Any]], None]
+
+    @property
+    def bands(self) -> int:
+        """See Sink.bands."""
+        return self.facts.bands
 
     @property
     def dtype(self) -> DTypeLike:
         """See Sink.dtype."""
-        return np.uint16 if self.depth == 16 else np.uint8
+        return np.dtype(self.facts.samples)
 
     def encode(self, signed: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
         """See Sink.encode."""
-        levels = from_signed(signed, self.depth)
-        if valid is not None:
-            levels[~valid] = 0
-        return levels
+        del valid  # the image keeps it
+        return Scaling.of(self.facts).from_signed(signed)
 
     def save(self, read: ReadResult) -> None:
         """See Sink.save."""
-        self.finish(read)
+        height, width = self.size
+        self.finish(read(Region((0, height), (0, width))))
 
 
 def read_padded(
