@@ -14,7 +14,7 @@ import numpy as np
 
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.data.batches import load_whole
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.source import find_source
 from unpaired.directions import source_of, target_of
 from unpaired.images.grid import draw_grid
@@ -39,9 +39,9 @@ def main(words=None):
     folders = {"a": data.test_a, "b": data.test_b}
 
     def squares(domain):
-        intake = Intake.of(recipe, domain, DEFAULT_MAX_PIXELS)
+        reader = DomainReader.of(recipe, domain, DEFAULT_MAX_PIXELS)
         return load_whole(
-            folders[domain], range(asked.images), intake, asked.side or recipe.image_size
+            folders[domain], range(asked.images), reader, asked.side or recipe.image_size
         )
 
     sources = squares(source)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import Recipe
 from unpaired.data.ahead import in_order
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
@@ -126,8 +126,8 @@ class Batches:
         self.recipe = recipe
         self.max_pixels = max_pixels
         self.folders: Mapping[Domain, Folder] = {"a": data.train_a, "b": data.train_b}
-        self.intakes: Mapping[Domain, Intake] = {
-            domain: Intake.of(recipe, domain, max_pixels) for domain in DOMAINS
+        self.readers: Mapping[Domain, DomainReader] = {
+            domain: DomainReader.of(recipe, domain, max_pixels) for domain in DOMAINS
         }
         index, count = shard
         if recipe.batch_size % count:
@@ -186,8 +186,8 @@ class Batches:
         recipe, folder = self.recipe, self.folders[domain]
         passes, place = divmod(number, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
-        intake = self.intakes[domain]
-        square = intake.crop(folder, index, chance, recipe.load_size, recipe.image_size)
+        reader = self.readers[domain]
+        square = reader.crop(folder, index, chance, recipe.load_size, recipe.image_size)
         return square[:, ::-1] if recipe.flip and chance[2] < 0.5 else square
 
 
@@ -198,7 +198,7 @@ def _shuffled(seed: int, order: int, passed: int, count: int) -> NDArray[np.int6
 
 
 def load_whole(
-    folder: Folder, indices: Iterable[int], intake: Intake, side: int
+    folder: Folder, indices: Iterable[int], reader: DomainReader, side: int
 ) -> NDArray[np.float32]:
     """Loads images for display: whole, resized to squares, (N, side, side, bands) in [-1, 1].
 
@@ -207,7 +207,7 @@ def load_whole(
     Raises:
         ImageError: an image can no longer be read.
     """
-    return np.stack([intake.whole(folder, index, side) for index in indices])
+    return np.stack([reader.whole(folder, index, side) for index in indices])
 
 
 def prefetch(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:

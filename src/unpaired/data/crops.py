@@ -18,13 +18,13 @@ from unpaired.images.raster.geo import Window
 from unpaired.images.resize import resize
 from unpaired.images.scaling import Scaling
 
-__all__ = ["Intake", "load_square"]
+__all__ = ["DomainReader", "load_square"]
 
 _NEARER = 4  # times that a crop with too little data is moved towards the middle
 
 
 @dataclass(frozen=True)
-class Intake:
+class DomainReader:
     """How images of one domain become squares (side, side, bands), float32 in [-1, 1].
 
     Pixels without data become 0, the middle of the values that are scaled.
@@ -37,7 +37,7 @@ class Intake:
     max_pixels: int
 
     @classmethod
-    def of(cls, recipe: Recipe, domain: Domain, max_pixels: int) -> "Intake":
+    def of(cls, recipe: Recipe, domain: Domain, max_pixels: int) -> "DomainReader":
         """As images of a domain of a recipe are read.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from unpaired.config import Recipe
 from unpaired.console import counted, log, progress
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Direction, Domain, source_of, target_of
 from unpaired.errors import DataError, shown
@@ -90,11 +90,11 @@ def gather(
     """
     held = [data.test_a is not None, data.test_b is not None]
     missing = tuple(d for d, is_held in zip(DOMAINS, held, strict=True) if not is_held)
-    intakes = {domain: Intake.of(recipe, domain, max_pixels) for domain in DOMAINS}
-    train_a = in_tiles(data.train_a, intakes["a"], side)
-    train_b = in_tiles(data.train_b, intakes["b"], side)
-    test_a = in_tiles(data.test_a, intakes["a"], side) if data.test_a else train_a
-    test_b = in_tiles(data.test_b, intakes["b"], side) if data.test_b else train_b
+    readers = {domain: DomainReader.of(recipe, domain, max_pixels) for domain in DOMAINS}
+    train_a = in_tiles(data.train_a, readers["a"], side)
+    train_b = in_tiles(data.train_b, readers["b"], side)
+    test_a = in_tiles(data.test_a, readers["a"], side) if data.test_a else train_a
+    test_b = in_tiles(data.test_b, readers["b"], side) if data.test_b else train_b
     for folder, domain in ((test_a, "A"), (test_b, "B")):
         if len(folder) < FEWEST:
             what = f"test{domain} is missing, and there is no train{domain}"
@@ -109,7 +109,7 @@ def gather(
         )
 
     def load(folder: Folder, index: int, domain: Domain, side: int) -> np.ndarray:
-        return load_square_of(folder, index, intakes[domain], side)
+        return load_square_of(folder, index, readers[domain], side)
 
     def agree(pairs: Sequence[tuple[int, int]]) -> float:
         """The share of shuffles that agree as well as the pairs do."""
@@ -167,8 +167,8 @@ def gather(
     sets = []
     with progress("reading", sum(len(indices) for _, indices, _ in plan)) as meter:
         for folder, indices, domain in plan:
-            facts, intake = recipe.domains[domain], intakes[domain]
-            sets.append(read_set(folder, indices, intake, facts, side, meter.advance))
+            facts, reader = recipe.domains[domain], readers[domain]
+            sets.append(read_set(folder, indices, reader, facts, side, meter.advance))
     tests, train = (dict(zip(DOMAINS, two, strict=True)) for two in (sets[:2], sets[2:]))
     names = [test_a.names[order_a[i]] for i in chosen_a]
     classes = _classes(test_a, names, tests["a"]) if pairs else None

@@ -12,7 +12,7 @@ from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
 from unpaired.console import counted, log, progress
 from unpaired.data.batches import Batch, Batches, load_whole, prefetch
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import DOMAINS, Aligned, Domain
@@ -336,8 +336,8 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
 
     def load(domain: Domain, folder: Folder) -> Images:
         indices = range(min(SAMPLES, len(folder)))
-        intake = Intake.of(recipe, domain, max_pixels)
-        return load_whole(folder, indices, intake, recipe.image_size)
+        reader = DomainReader.of(recipe, domain, max_pixels)
+        return load_whole(folder, indices, reader, recipe.image_size)
 
     a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import Config, Recipe
 from unpaired.data.batches import load_whole
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import Folder
 from unpaired.diagnostics.probe import Translates
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_of, target_of
@@ -109,10 +109,10 @@ class ValidationImages:
             ImageError: an image can no longer be read.
         """
         folder = self.part[domain]
-        intake = Intake.of(self.recipe, domain, self.max_pixels)
+        reader = DomainReader.of(self.recipe, domain, self.max_pixels)
         for start in range(0, len(folder), _TOGETHER):
             indices = range(start, min(start + _TOGETHER, len(folder)))
-            yield load_whole(folder, indices, intake, self.recipe.image_size)
+            yield load_whole(folder, indices, reader, self.recipe.image_size)
 
     def real(self, domain: Domain) -> Iterator[Uint8Images]:
         """The images of a domain in 8 bits."""

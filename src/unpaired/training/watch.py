@@ -17,7 +17,7 @@ from unpaired.checkpoint import read_header
 from unpaired.config import MOST_STEPS, Config, Recipe
 from unpaired.console import counted, log
 from unpaired.data.batches import load_whole
-from unpaired.data.crops import Intake
+from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.diagnostics.detect import detect
 from unpaired.diagnostics.finding import Finding
@@ -164,8 +164,8 @@ def choose_probe_images(
     def read(folder: Folder, domain: Domain) -> tuple[Images, list[str]]:
         count = min(PROBED, len(folder))
         indices = [int(index) for index in np.linspace(0, len(folder) - 1, count).round()]
-        intake = Intake.of(recipe, domain, max_pixels)
-        images = load_whole(folder, indices, intake, recipe.image_size)
+        reader = DomainReader.of(recipe, domain, max_pixels)
+        images = load_whole(folder, indices, reader, recipe.image_size)
         return images, [shown(f"{folder.root.name}/{folder.names[i]}") for i in indices]
 
     for domain, candidates in folders.items():
