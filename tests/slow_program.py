@@ -6,8 +6,8 @@ It writes the line "begun" to standard output when its first network works.
 import sys
 import time
 
+import unpaired.engines.loading
 import unpaired.training.loop
-import unpaired.translation.model
 from fake_engine import FakeEngine
 from unpaired.cli.main import main
 
@@ -32,5 +32,5 @@ class SlowEngine(FakeEngine):
 
 
 unpaired.training.loop.make_engine = SlowEngine
-unpaired.translation.model.make_translator = SlowEngine
+unpaired.engines.loading.make_translator = SlowEngine
 sys.exit(main())

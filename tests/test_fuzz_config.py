@@ -129,10 +129,10 @@ def run(first, count):
     import unpaired.evaluation.evaluate as evaluation
     import unpaired.training.loop as loop
     import unpaired.translation.files as files
-    import unpaired.translation.model as model
+    from unpaired.engines import loading
 
     loop._train = files._try_writing = evaluation.gather = stop
-    model.make_translator = FakeEngine
+    loading.make_translator = FakeEngine
     fuzzing.limit_memory(1536)
     outcomes = Counter()
     with (

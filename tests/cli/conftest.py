@@ -53,6 +53,6 @@ def usage_error(capsys):
 @pytest.fixture
 def fake_run(fake_engine, data, tmp_path, said, monkeypatch):
     """A finished run, and its generators loaded as fake engines too."""
-    monkeypatch.setattr("unpaired.translation.model.make_translator", FakeEngine)
+    monkeypatch.setattr("unpaired.engines.loading.make_translator", FakeEngine)
     assert said("train", data, "--out", tmp_path / "run", *SMALL_RUN)[0] == 0
     return tmp_path / "run"

@@ -26,7 +26,7 @@ def test_translate_a_file_and_a_folder(fake_run, data, tmp_path, said):
 
 
 def test_translate_by_the_names_of_the_domains(fake_engine, data, tmp_path, said, monkeypatch):
-    monkeypatch.setattr("unpaired.translation.model.make_translator", FakeEngine)
+    monkeypatch.setattr("unpaired.engines.loading.make_translator", FakeEngine)
     names = flags({"name_a": "day", "name_b": "night"})
     assert said("train", data, "--out", tmp_path / "run", *SMALL_RUN, *names)[0] == 0
     for to in ("night", "b", "day", "a"):

@@ -58,7 +58,7 @@ def inverters(monkeypatch: pytest.MonkeyPatch) -> list[Inverter]:
         made.append(Inverter(recipe, runtime))
         return made[-1]
 
-    monkeypatch.setattr("unpaired.translation.model.make_translator", make)
+    monkeypatch.setattr("unpaired.engines.loading.make_translator", make)
     return made
 
 

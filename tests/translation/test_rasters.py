@@ -50,7 +50,7 @@ class Keeper:
 @pytest.fixture
 def model_of(monkeypatch, tmp_path):
     """A model of identity whose domains have these facts: of both, or by a and b."""
-    monkeypatch.setattr("unpaired.translation.model.make_translator", Keeper)
+    monkeypatch.setattr("unpaired.engines.loading.make_translator", Keeper)
 
     def make(both=None, **facts):
         settled = {f"{name}_{d}": value for name, value in (both or {}).items() for d in "ab"}

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from unpaired.cli.flags import shown
+from unpaired.cli.flags import Threads, shown, source
 from unpaired.directions import Direction
+from unpaired.errors import ConfigError
 
 __all__ = ["export", "import_"]
 
@@ -45,12 +46,44 @@ def import_(
 def export(
     model: Annotated[Path, Positional, shown("a run folder, a model or a checkpoint", "MODEL")],
     format: Annotated[
-        Literal["original"], shown("original: .pth files that the code of 2017 loads", "{original}")
+        Literal["onnx", "original"],
+        shown(
+            "onnx: one file a direction, for any program that runs ONNX; original: .pth files that "
+            "the code of 2017 loads",
+            "{onnx,original}",
+        ),
     ],
-    out: Annotated[Path, shown("the folder for latest_net_G_A.pth and so on")],
+    out: Annotated[Path, shown("the folder for model-ab.onnx or latest_net_G_A.pth and so on")],
+    quantise: Annotated[
+        Literal["int8"] | None,
+        shown("onnx: compute in 8 bits, which --images calibrates", "{int8}"),
+    ] = None,
+    images: Annotated[
+        tuple[str, ...],
+        shown("onnx: a data set, as for train, to verify and calibrate on", "DATA"),
+    ] = (),
+    threads: Threads = 0,
     overwrite: Annotated[bool, shown("replace existing files")] = False,
 ) -> None:
     """Write a model's weights in a format of other code."""
+    if format == "onnx":
+        from unpaired.weights.onnx import export_onnx
+
+        for exported in export_onnx(
+            model,
+            out,
+            quantise=quantise,
+            images=source(images) if images else None,
+            threads=threads,
+            overwrite=overwrite,
+        ):
+            print(exported.path)
+            for difference in exported.differences:
+                print(f"  greatest difference to the engine {difference}")
+        return
+    if quantise or images:
+        raise ConfigError("--quantise and --images are for --format onnx: omit them")
+
     from unpaired.weights.convert import export_original
 
     for path in export_original(model, out, overwrite=overwrite):

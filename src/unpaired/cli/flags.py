@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "Domains",
     "Engine",
+    "ExecutedBy",
     "Frames",
     "MaxPixels",
     "ModelPath",
@@ -112,7 +113,17 @@ Data = Annotated[
     Positional,
     shown("a folder, two folders, or a name from `unpaired data list`", "DATA"),
 ]
-ModelPath = Annotated[Path, Positional, shown("a run folder or a model.safetensors", "MODEL")]
+ModelPath = Annotated[
+    Path, Positional, shown("a run folder, a model.safetensors or an exported .onnx", "MODEL")
+]
+ExecutedBy = Annotated[
+    Literal["auto", "engine", "onnx", "openvino"],
+    shown(
+        "what executes the networks: an engine, onnxruntime or OpenVINO (extras onnx, openvino)",
+        "{engine,onnx,openvino}",
+        "(default: onnx for .onnx files, else engine)",
+    ),
+]
 Engine = Annotated[Literal["auto", "torch", "jax"], _shown(Options, "engine")]
 Device = Annotated[str, _shown(Options, "device")]
 Threads = Annotated[int, _shown(Options, "threads")]

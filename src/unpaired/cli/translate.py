@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from unpaired.cli.flags import Device, Engine, MaxPixels, ModelPath, Precision, Threads, shown
+from unpaired.cli.flags import (
+    Device,
+    Engine,
+    ExecutedBy,
+    MaxPixels,
+    ModelPath,
+    Precision,
+    Threads,
+    shown,
+)
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.errors import ConfigError, SomeFailed
 
@@ -56,6 +65,7 @@ def translate(
         shown("the part of each GeoTIFF, in units of its CRS", "LEFT BOTTOM RIGHT TOP"),
     ] = None,
     engine: Engine = "auto",
+    runtime: ExecutedBy = "auto",
     device: Device = "auto",
     threads: Threads = 0,
     precision: Precision = "auto",
@@ -68,7 +78,14 @@ def translate(
     from unpaired.translation.fit import Area
     from unpaired.translation.model import load
 
-    loaded = load(model, engine=engine, device=device, threads=threads, precision=precision)
+    loaded = load(
+        model,
+        engine=engine,
+        device=device,
+        threads=threads,
+        precision=precision,
+        runtime=runtime,
+    )
     trained = loaded.reading(loaded.direction(to))
     area = None
     if window and bbox:

@@ -6,7 +6,6 @@ outwards to the right and below up to multiples of 4, which the networks need; t
 cropped back.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -18,21 +17,12 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unpaired import checkpoint
-from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe, Runtime
+from unpaired.config import DEFAULT_MAX_PIXELS, Config
 from unpaired.console import log
-from unpaired.directions import DIRECTIONS, Direction, direction_to, source_of, target_of
-from unpaired.engines.choice import make_translator
-from unpaired.engines.seam import Networks, Translator, require_filled
-from unpaired.errors import (
-    CheckpointError,
-    ConfigError,
-    ImageError,
-    MissingExtra,
-    RunError,
-    quoted,
-    reason_of,
-)
+from unpaired.directions import Direction, direction_to, source_of, target_of
+from unpaired.engines.loading import EngineChoice, RuntimeChoice, read_generators, start_translator
+from unpaired.engines.seam import Networks
+from unpaired.errors import ConfigError, ImageError, quoted
 from unpaired.images.formats import Reading, read_image
 from unpaired.images.image import Image
 from unpaired.images.pillow import from_pil, to_pil
@@ -55,12 +45,13 @@ _PIXELS_ELSEWHERE = 1024 * 1024
 def load(
     path: str | Path,
     *,
-    engine: Literal["auto", "torch", "jax"] = "auto",
+    engine: EngineChoice = "auto",
     device: str = "auto",
     threads: int = 0,
     precision: Precision = "auto",
+    runtime: RuntimeChoice = "auto",
 ) -> "Model":
-    """Loads a run folder, its `model.safetensors`, or one of its checkpoints.
+    """Loads a run folder, its `model.safetensors`, one of its checkpoints, or an exported file.
 
     Of a checkpoint the EMA of the weights is taken where there is one, as for
     `model.safetensors`. Any engine translates with the weights of any other: "auto" is the one
@@ -68,77 +59,39 @@ def load(
     `precision` is that of the convolutions: "recipe" as trained, "fp32", "bf16", or "auto", the
     fastest way within 1.5 levels of 255 of fp32 on average. It is measured after some images and
     remembered in the user's cache folder; until then "auto" is as trained.
+    `runtime` executes the networks: an "engine", or as ONNX models onnxruntime ("onnx") or
+    "openvino", both on the CPU; "auto" is onnxruntime for `.onnx` files, else the engine. A `.onnx`
+    file of `unpaired export` has one direction.
 
     Raises:
         CheckpointError: missing, damaged or foreign, without a generator, or with weights that no
             training gives: NaN, infinite, huge.
-        ConfigError: the device is not available, `threads` is out of its range, or no such
-            precision.
-        MissingExtra: the framework is not installed.
+        ConfigError: the device is not available, `threads` is out of its range, no such precision
+            or runtime, or one that does not go with the others.
+        MissingExtra: the framework or runtime is not installed.
         RunError: the system gives no access to it, or it needs more memory than is free.
         TooLarge: its networks need more memory than is free.
     """
     require_precision(precision)
-    try:
-        path = _weights_file(Path(path))
-        header, arrays = checkpoint.read(path)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {reason_of(error)}") from error
-    generators, weights = checkpoint.generators(header, arrays)
-    directions = tuple(
-        direction
-        for direction in DIRECTIONS
-        if any(name.startswith(f"generator_{direction}.") for name in generators)
-    )
-    if not directions:
-        raise CheckpointError(f"{path} holds no generator: give a run folder or its model")
-    recipe, runtime = header.config.recipe, header.config.runtime
-    require_filled(recipe, generators, whole=False)
-    runtime = dataclasses.replace(runtime, device=device, threads=threads)
-    if engine == "auto":
-        translator, runtime = _any_translator(recipe, runtime)
-    else:
-        runtime = dataclasses.replace(runtime, engine=engine)
-        translator = make_translator(recipe, runtime)
-    translator.load_generators(generators)
-    log.debug("translating with %s on %s, %s weights", runtime.engine, runtime.device, weights)
+    read = read_generators(path)
+    recipe = read.header.config.recipe
+    settings = dataclasses.replace(read.header.config.runtime, device=device, threads=threads)
+    translator, settings, name = start_translator(read, engine, runtime, settings)
+    log.debug("translating with %s on %s, %s weights", name, settings.device, read.weights)
     return Model(
-        path=path,
-        config=Config(recipe, runtime),
-        step=header.step,
-        weights=weights,
-        directions=directions,
+        path=read.path,
+        config=Config(recipe, settings),
+        step=read.header.step,
+        weights=read.weights,
+        directions=read.directions,
         translator=Measured(
             translator,
             precision,
             recipe.precision,
-            fingerprint(recipe, generators),
+            fingerprint(recipe, read.content),
             Remembered(cache_file()),
         ),
     )
-
-
-def _any_translator(recipe: Recipe, runtime: Runtime) -> tuple[Translator, Runtime]:
-    """A translator of the runtime's engine, or of the other where the first is not installed."""
-    try:
-        return make_translator(recipe, runtime), runtime
-    except MissingExtra:
-        other: Literal["torch", "jax"] = "jax" if runtime.engine == "torch" else "torch"
-        instead = dataclasses.replace(runtime, engine=other)
-        with contextlib.suppress(MissingExtra):
-            return make_translator(recipe, instead), instead
-        raise
-
-
-def _weights_file(path: Path) -> Path:
-    """The file with the weights of a run folder, or `path` itself."""
-    if not path.is_dir():
-        return path
-    if not (path / "model.safetensors").is_file():
-        found = checkpoint.checkpoints(path)
-        hint = f"or give a checkpoint, such as {found[-1]}" if found else "or give another"
-        raise CheckpointError(f"{path} has no model.safetensors: finish its training, {hint}")
-    return path / "model.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
