@@ -87,8 +87,9 @@ def test_crops_are_windows_of_the_scenes_scaled(scenes, tmp_path):
 
 
 @pytest.mark.parametrize("invalid", [0.0, 0.25])
-def test_no_crop_has_more_gaps_than_allowed(scenes, tmp_path, invalid):
-    """The gap is filled with 0; without a limit more of it would be drawn."""
+def test_no_crop_has_more_gaps_than_allowed(scenes, tmp_path, invalid, monkeypatch):
+    """Gaps are 0 before they are filled; without a limit more of them would be drawn."""
+    monkeypatch.setattr("unpaired.data.crops.filled", lambda signed, valid: signed)
     root, *_ = scenes
     shares = {}
     for limit in (invalid, 1.0):
@@ -99,6 +100,14 @@ def test_no_crop_has_more_gaps_than_allowed(scenes, tmp_path, invalid):
         shares[limit] = [float((crop == 0).all(axis=2).mean()) for crop in crops]
     assert max(shares[invalid]) <= invalid
     assert max(shares[1.0]) > 0.25
+
+
+def test_gaps_are_filled_from_what_is_near(scenes, tmp_path):
+    data, recipe = prepared(scenes[0], tmp_path / "run", invalid=1.0, scaling_a="0:0.01")
+    batches = Batches(data, recipe, max_pixels=10**6)
+    crops = [batches[step].real_a[0] for step in range(20)]
+    assert all((crop[crop.any(axis=2)] > 0.5).mean() > 0.9 for crop in crops if crop.any())
+    assert any(not crop.any() for crop in crops)  # nothing near
 
 
 def test_an_epoch_visits_every_cell_once(scenes, tmp_path):

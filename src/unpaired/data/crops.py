@@ -14,6 +14,7 @@ from unpaired.data.layout.domains import Folder
 from unpaired.directions import Domain
 from unpaired.errors import ImageError
 from unpaired.images.image import Image, over_white, to_signed, with_bands
+from unpaired.images.raster.gaps import filled
 from unpaired.images.raster.geo import Window
 from unpaired.images.resize import resize
 from unpaired.images.scaling import Scaling
@@ -27,7 +28,7 @@ _NEARER = 4  # times that a crop with too little data is moved towards the middl
 class DomainReader:
     """How images of one domain become squares (side, side, bands), float32 in [-1, 1].
 
-    Pixels without data become 0, the middle of the values that are scaled.
+    Pixels without data are filled from those near them (`gaps.filled`).
     """
 
     bands: int
@@ -122,7 +123,8 @@ class DomainReader:
     ) -> NDArray[np.float32]:
         if pixels.shape[2] != self.bands and self.scaling.ends:
             raise ImageError(f"has {pixels.shape[2]} bands where {self.bands} are needed")
-        return self.scaling.to_signed(with_bands(pixels, self.bands), valid)
+        signed = self.scaling.to_signed(with_bands(pixels, self.bands), valid)
+        return signed if valid is None else filled(signed, valid)
 
 
 def _square_in(size: tuple[int, int], side: int, chance: NDArray[np.float64] | None) -> Window:

@@ -13,6 +13,7 @@ from unpaired.config import MOST_PIXELS, DomainFacts, require_within
 from unpaired.console import log
 from unpaired.engines.architecture import SMALLEST_SIDE, STRIDE
 from unpaired.images.image import Image, over_white, with_bands
+from unpaired.images.raster.gaps import filled
 from unpaired.images.raster.geo import Geo
 from unpaired.images.scaling import Scaling
 from unpaired.translation.detail import Change, Detail
@@ -83,15 +84,18 @@ def say(
 def to_network(image: Image, sizes: Sizes, bands: int, scaling: Scaling) -> NDArray[np.float32]:
     """Converts an image to (height, width, `bands`) in [-1, 1], at the padded size.
 
-    Transparency is composited over white; pixels that are not valid become 0. The padding mirrors
-    the image to the right and below without repeating its edge; a side too short for its padding is
-    mirrored again and again, and a side of one pixel is repeated.
+    Transparency is composited over white; pixels that are not valid are filled from those near
+    them, or 0 where the image is resized. The padding mirrors the image to the right and below
+    without repeating its edge; a side too short for its padding is mirrored again and again, and a
+    side of one pixel is repeated.
     """
     rows_of = partial(_signed, image, bands, scaling)
     if sizes.working != sizes.original:
         signed = shrunk(rows_of, sizes.original, sizes.working)
     else:
         signed = rows_of(slice(0, sizes.original[0]))
+        if image.valid is not None:
+            signed = filled(signed, image.valid)
     if sizes.padded == sizes.working:
         return signed
     (height, width), (below, right) = sizes.working, sizes.padded
