@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,6 +137,46 @@ def test_the_time_left_is_not_estimated_by_the_first_image(
     left = [line.split(", ")[2] for line in lines if "left" in line]
     assert left[0].endswith(" s left")
     assert len(left) >= 6
+
+
+@pytest.mark.parametrize("slow", ["decoding", "encoding", "the network"])
+def test_who_waits_for_whom(inverters, model, photos, out, monkeypatch, caplog, slow):
+    for k in range(6):
+        put(photos / f"{k}.png", seed=k)
+
+    def slowly(call):
+        def slower(*given, **more):
+            time.sleep(0.03)
+            return call(*given, **more)
+
+        return slower
+
+    if slow == "the network":
+        inverters[-1].translate = slowly(inverters[-1].translate)
+    else:
+        name = "read_image" if slow == "decoding" else "write_image"
+        monkeypatch.setattr(files, name, slowly(getattr(files, name)))
+    monkeypatch.setattr(files, "_LONG", 1e9)
+    caplog.set_level("DEBUG", "unpaired")
+    assert len(translate_files(model, [photos], out, to="b", batch_size=1).done) == 6
+    (record,) = [r for r in caplog.records if "the network was busy" in r.getMessage()]
+    busy, decoding, encoding = map(int, re.findall(r"(\d+)%", record.getMessage()))
+    shares = {"the network": busy, "decoding": decoding, "encoding": encoding}
+    assert max(shares, key=shares.get) == slow
+    assert sum(shares.values()) <= 101
+    assert record.levelname == "DEBUG"
+
+
+def test_much_waiting_is_told(caplog):
+    caplog.set_level("INFO", "unpaired")
+    files._tell_waiting({"the network": 9.5, "decoding": 0.5, "encoding": 0.0}, 20.0)
+    files._tell_waiting({"the network": 0.5, "decoding": 0.5, "encoding": 0.0}, 1.0)
+    assert caplog.records == []
+    files._tell_waiting({"the network": 9.5, "decoding": 0.5, "encoding": 10.0}, 20.0)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "the network was busy 48% of the time and waited 2% for decoding and 50% for encoding"
+    )
 
 
 # ---- batches, threads, memory -------------------------------------------------------------------
@@ -275,7 +316,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv[4], str(Path(sys.argv[4]).parent)]
 from conftest import Inverter
-import unpaired.translation.model as module
+import unpaired
+import unpaired.engines.loading
 from unpaired.translation.files import translate_files
 
 class Slow(Inverter):
@@ -283,8 +325,8 @@ class Slow(Inverter):
         time.sleep(0.1)
         return super().translate(images, direction)
 
-module.make_translator = Slow
-model = module.load(sys.argv[1])
+unpaired.engines.loading.make_translator = Slow
+model = unpaired.load(sys.argv[1])
 print("ready", flush=True)
 translate_files(model, [Path(sys.argv[2])], sys.argv[3], to="b", batch_size=2)
 """

@@ -6,8 +6,11 @@ image, or one bad name, does not stop the others; a full disk stops all.
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -30,6 +33,7 @@ __all__ = ["Summary", "translate_files"]
 
 _THREADS = 4
 _GROUP_PIXELS = 2**20  # a larger image comes alone: an interrupt loses a whole group
+_WAITED, _LONG = 0.1, 10.0  # a share of the time, and seconds, from which waiting is told
 
 
 @dataclass
@@ -109,6 +113,7 @@ def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixe
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
     read = partial(stages.read, max_pixels=max_pixels)
     write = partial(write_image, scratch=stages.scratch)
+    began = time.perf_counter()
     try:
         with progress("images", len(jobs) + len(failed), first=len(failed)) as shown:
             # Two more rounds at the end, for the groups that are still being processed.
@@ -126,6 +131,19 @@ def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixe
         for _, waiting in decoding:
             waiting.cancel()
         pool.shutdown()  # files that are being written are finished
+    _tell_waiting(stages.seconds, time.perf_counter() - began)
+
+
+def _tell_waiting(seconds: Mapping[str, float], total: float) -> None:
+    """Says how busy the network was, and what it waited for, of `total` seconds."""
+    if not seconds:
+        return
+    shares = {name: each / total for name, each in seconds.items()}
+    network = shares.pop("the network", 0.0)
+    waited = [f"{share:.0%} for {name}" for name, share in shares.items()]
+    line = f"the network was busy {network:.0%} of the time and waited {' and '.join(waited)}"
+    much = total >= _LONG and max(shares.values(), default=0.0) > _WAITED
+    log.log(logging.INFO if much else logging.DEBUG, line)
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,18 @@ class _Stages:
     """What files have other than the training, and which."""
     unplaced: set[Path] = field(default_factory=set)
     """Sources whose georeferencing is not in the output."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The time that passed in the network, and in waiting for the others."""
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the time that passes inside to `seconds`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            passed = time.perf_counter() - began
+            self.seconds[name] = self.seconds.get(name, 0.0) + passed
 
     def groups(self, jobs: Sequence[Job], batch_size: int) -> Iterator[list[Job]]:
         """The images that can be translated by what their headers say, a few at a time."""
@@ -195,7 +225,8 @@ class _Stages:
         decoded: list[tuple[Job, Image]] = []
         for job, decoding_image in decoding:
             try:
-                decoded.append((job, decoding_image.result()))
+                with self.timed("decoding"):
+                    decoded.append((job, decoding_image.result()))
             except UnpairedError as error:
                 self._fail(job, error)
         try:
@@ -210,13 +241,14 @@ class _Stages:
             return translated
 
     def _translate(self, decoded: Sequence[tuple[Job, Image]]) -> list[tuple[Job, Image]]:
-        images = self.model.translate_many(
-            [image for _, image in decoded],
-            self.direction,
-            working_size=self.working_size,
-            detail=self.detail,
-            batch_size=max(len(decoded), 1),
-        )
+        with self.timed("the network"):
+            images = self.model.translate_many(
+                [image for _, image in decoded],
+                self.direction,
+                working_size=self.working_size,
+                detail=self.detail,
+                batch_size=max(len(decoded), 1),
+            )
         return [(job, image) for (job, _), image in zip(decoded, images, strict=True)]
 
     def finish(self, writing: Sequence[tuple[Job, Future[None]]]) -> None:
@@ -227,7 +259,8 @@ class _Stages:
         """
         for job, written in writing:
             try:
-                written.result()
+                with self.timed("encoding"):
+                    written.result()
                 self.summary.done.append(job.target)
             except UnpairedError as error:
                 if isinstance(error, RunError) and not _name_too_long(error):
