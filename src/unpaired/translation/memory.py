@@ -12,15 +12,19 @@ from unpaired.directions import Direction, source_of, target_of
 from unpaired.engines.architecture import PEAK_BYTES
 from unpaired.errors import TooLarge
 from unpaired.memory import free
+from unpaired.translation.detail import Detail, require_detail
 from unpaired.translation.sizes import Sizes
 
-__all__ = ["fits", "need", "require"]
+__all__ = ["fits", "need", "settle"]
 
 _BATCH = 1.5  # in a batch an image needs up to that much more than alone
 # Bytes of scratch, packed kernels, and of a heap with holes: glibc maps only what is over 32 MB.
 _FIXED = 100e6
 _MODEST = 150e6  # bytes: an image of 256 x 256 pixels under the recipe of 2017
-_MARGIN = 0.9  # of the free memory, for a working size that is advised
+_MARGIN = 0.9  # of the free memory, for a working size that is advised or chosen
+# Longer sides of what does not fit at its own size. Few and fixed, so that results seldom depend on
+# the memory that happens to be free.
+_SIDES = (1024, 512, 256)
 
 
 def need(
@@ -36,10 +40,15 @@ def need(
     pixels, padded = math.prod(sizes.original), math.prod(sizes.padded)
     # An image, its result, and each once more in the decoder or encoder; up to 16 bits a sample.
     files = 4.0 * (before + after) * pixels
-    # Where sizes differ, one band in fp32 and one passing copy of it.
-    scaling = 8.0 * pixels if sizes.working != sizes.original else 0.0
+    # Where sizes differ, the image in fp32 with one small side.
+    (height, width), (low, narrow) = sizes.original, sizes.working
+    scaling = 4.0 * max(before * height * narrow, after * low * width)
+    if sizes.working == sizes.original:
+        scaling = 0.0
     # The network's input, and its peak or, after it, its result with two passing copies.
     peak = 12.0 * after
+    if sizes.keep:  # gains and offsets, and what they are fitted to
+        peak = max(peak, 4.0 * after * (min(after, 4) + 1) + 40.0 * after)
     if network:
         extra = _BATCH if batch > 1 else 1.0
         peak = max(peak, extra * PEAK_BYTES[recipe.upsample, recipe.precision] * recipe.width)
@@ -51,24 +60,49 @@ def fits(needed: int, budget: int | None = None) -> bool:
     return needed <= _MODEST or needed <= (free() if budget is None else budget)
 
 
-def require(
-    recipe: Recipe, direction: Direction, sizes: Sizes, *, network: bool = True, name: str
-) -> None:
-    """Requires that the image `name` needs no more memory than is free. See `need`.
+def settle(
+    recipe: Recipe,
+    direction: Direction,
+    size: tuple[int, int],
+    working_size: int | None,
+    detail: Detail | None,
+    *,
+    network: bool = True,
+    name: str,
+) -> Sizes:
+    """Settles the sizes at which the image `name` of `size` is translated. See `need`.
+
+    Where it does not fit at its own size, no working size is given, and the domains have as many
+    bands, it is translated smaller and its detail is kept, unless `detail` is "none".
 
     Raises:
-        TooLarge: it needs more; the message has both amounts and a working size that would fit.
+        ConfigError: a working size under 8, or detail to be kept between unequal bands.
+        TooLarge: it needs more memory than is free; the message has both amounts and a working
+            size that would fit.
     """
+    before = recipe.domains[source_of(direction)]
+    after = recipe.domains[target_of(direction)]
+    require_detail(detail, before, after)
+    sizes = Sizes.of(size, working_size, keep=detail == "keep")
     needed = need(recipe, direction, sizes, network=network)
     if fits(needed):
-        return
-    available, fitting = free(), max(sizes.working)
-    while fitting >= 64 and _MARGIN * available < need(
-        recipe, direction, Sizes.of(sizes.original, fitting), network=network
-    ):
+        return sizes
+    available = free()
+
+    def room(smaller: Sizes) -> bool:
+        return need(recipe, direction, smaller, network=network) <= _MARGIN * available
+
+    keep = before.bands == after.bands and detail != "none"
+    if working_size is None and keep:
+        for side in _SIDES:
+            smaller = Sizes.of(size, side, keep=True)
+            if side < max(size) and room(smaller):
+                return smaller
+    fitting = max(sizes.working)
+    while fitting >= 64 and not room(Sizes.of(size, fitting, keep=keep)):
         fitting = fitting * 19 // 20
     advice = f"--working-size {fitting}" if fitting >= 64 else "free some, or cut the image"
-    height, width = sizes.original
+    height, width = size
     raise TooLarge(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory and "
         f"{available / 1e9:.1f} GB are free: {advice}"
