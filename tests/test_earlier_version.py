@@ -24,6 +24,7 @@ from unpaired.data.source import find_source
 from unpaired.evaluation.run_folder import journal_of
 from unpaired.storage import read_json_lines
 from unpaired.training import data as training_data
+from unpaired.translation.files import translate_files
 from unpaired.weights.convert import import_original
 
 FILES = Path(__file__).parent / "files" / "v0.1"
@@ -188,3 +189,34 @@ def test_the_configuration_is_read_and_names_no_machine():
         if path.is_file():
             content = path.read_bytes()
             assert not any(os.fsencode(place) + b"/" in content for place in places), path
+
+
+# ---- rasters, before they had values of their own ------------------------------------------------
+
+RASTERS = Path(__file__).parent / "files" / "rasters_before"
+
+
+def test_a_run_on_rasters_resumes_as_they_were_read_then(tmp_path):
+    """16 bits by their whole range, resized and cropped; to the same weights, within rounding."""
+    pytest.importorskip("rasterio")
+    shutil.copytree(RASTERS / "data", tmp_path / "data")
+    shutil.copytree(RASTERS / "killed", tmp_path / "run")
+    run = unpaired.train(str(tmp_path / "data"), out=tmp_path / "run", report="none", **CPU)
+    recipe = run.config.recipe
+    assert (run.step, recipe.crops, recipe.scaling_a, recipe.dtype_a) == (4, "resize", "full", "")
+    found = checkpoint.read(tmp_path / "run" / "model.safetensors")[1]
+    assert_close(found, checkpoint.read(RASTERS / "expected" / "model.safetensors")[1])
+
+
+def test_a_model_of_rasters_translates_to_the_same_values(tmp_path):
+    """What was lost then, the place, is kept now."""
+    rasterio = pytest.importorskip("rasterio")
+    model = unpaired.load(RASTERS / "expected" / "model.safetensors", **CPU)
+    facts = model.config.recipe.domains["a"]
+    assert (facts.samples, facts.scaling, facts.names) == ("uint16", "full", ())
+    source = RASTERS / "data" / "testA" / "0.tif"
+    (done,) = translate_files(model, [source], tmp_path, to="b").done
+    with rasterio.open(done) as now, rasterio.open(source) as before:
+        assert (now.crs, now.transform) == (before.crs, before.transform)
+        found = np.moveaxis(now.read(), 0, 2).astype(int)
+    assert np.abs(found - pixels(RASTERS / "expected" / "0.tif")).max() <= 1
