@@ -59,6 +59,10 @@ def check(
     full: Annotated[bool, shown("list everything, however long")] = False,
     alpha: Alpha = "auto",
     frames: Frames = "reject",
+    bands_a: Annotated[
+        str, shown("bands of a that are read, by number or name, such as 4,3,2", "BANDS")
+    ] = "",
+    bands_b: Annotated[str, shown("likewise, of b", "BANDS")] = "",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """List broken, nearly flat and duplicate images, and files that are not images."""
@@ -68,7 +72,8 @@ def check(
     from unpaired.images.formats import Reading
 
     found = find_source(source(data), need_train=False, domains=domains, aligned=aligned)
-    found = found.read_as(Reading(alpha, frames))
+    selected = (tuple(filter(None, map(str.strip, b.split(",")))) for b in (bands_a, bands_b))
+    found = found.read_as(*(Reading(alpha, frames, bands) for bands in selected))
     result = run(found, crop=image_size, max_pixels=max_pixels)
     print(result.report(full=full))
     if result.stopping:

@@ -1,4 +1,4 @@
-"""Files that are no image that is read, although they often bear the suffix of one."""
+"""Files that are no image that is read, although they often have the suffix of one."""
 
 import re
 from collections.abc import Sequence
