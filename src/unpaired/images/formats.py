@@ -178,6 +178,7 @@ def read_image(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bands: int | None = None,
     window: Window | None = None,
+    described: bool = True,
 ) -> Image:
     """Reads the image at `path`, upright.
 
@@ -194,6 +195,7 @@ def read_image(
             it.
         window: the part to read. Of a raster no more than that is decoded, and the limit of pixels
             is for the part alone.
+        described: whether the place and the tags of a raster are read (`geo`), too.
 
     Raises:
         TooLarge: more than `max_pixels` pixels, or more than fits in memory.
@@ -208,7 +210,7 @@ def read_image(
         if header.is_raster and (format.driver == "VRT" or needs_scene(header)):
             part = replace(header, height=window.height, width=window.width) if window else header
             _require_room(format, part, 0, max_pixels)
-            with open_scene(path, reading.bands, reading.alpha) as scene:
+            with open_scene(path, reading.bands, reading.alpha, described=described) as scene:
                 return scene.read(window)
         _require_room(format, header, os.fstat(file.fileno()).st_size, max_pixels)
         image = _decode(path, file, format, header)

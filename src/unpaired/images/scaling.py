@@ -83,8 +83,9 @@ class Scaling:
         return signed
 
     def _signed(self, band: NDArray[Any], low: float, high: float) -> Floats:
-        values: Floats = band.astype(np.float64 if band.dtype.itemsize > 2 else np.float32)
-        np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+        values: Floats = band.astype(np.float64 if band.dtype == np.int32 else np.float32)
+        if band.dtype.kind == "f":
+            values[np.isnan(values)] = low
         np.clip(values, low, high, out=values)
         values = bend(values, self.curve)
         start, stop = (float(bend(np.array(end, np.float64), self.curve)) for end in (low, high))

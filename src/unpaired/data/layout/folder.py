@@ -98,7 +98,8 @@ class Folder:
     ) -> Image:
         """Reads image `index`, or its half; of an odd width, the right half is wider by one pixel.
 
-        `bands` are those of the domain, as for `read_image`; `window` is a part of the image.
+        `bands` are those of the domain, as for `read_image`; `window` is a part of the image. Of
+        rasters the place is not read.
 
         Raises:
             ImageError, MissingExtra: see `read_image`; or too narrow to have two halves.
@@ -107,7 +108,14 @@ class Folder:
         own = self.window(index)
         if own is not None:
             window = window.within(own) if window else own
-        image = read_image(path, self.reading, max_pixels=max_pixels, bands=bands, window=window)
+        image = read_image(
+            path,
+            self.reading,
+            max_pixels=max_pixels,
+            bands=bands,
+            window=window,
+            described=False,
+        )
         if self.half is None:
             return image
         middle = image.size[1] // 2

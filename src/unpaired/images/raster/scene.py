@@ -30,7 +30,9 @@ class Scene:
     dataset: Any
     bands: tuple[int, ...]  # the bands that are read, from 1, in their order
     alpha: int | None  # the band of transparency, if there is one
-    geo: Geo  # of the bands that are read
+    masked: bool  # it has a mask beside its bands
+    geo: Geo  # of the bands that are read; empty if it was not asked for
+    described: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,7 +82,7 @@ class Scene:
                 strip = self.dataset.read(list(self.bands), window=at)
             pixels[rows] = np.moveaxis(strip, 0, 2)
             valid[rows] = self._valid(strip)
-            if self.geo.masked:
+            if self.masked:
                 with decoding():
                     valid[rows] &= self.dataset.read_masks(self.bands[0], window=at) != 0
             if alpha is not None:
@@ -88,7 +90,7 @@ class Scene:
                     band = self.dataset.read(self.alpha, window=at)
                 alpha[rows] = band if band.dtype == np.uint8 else np.rint(band / 257)
                 valid[rows] &= alpha[rows] != 0
-        geo = self.geo if window is None else self.geo.part(part)
+        geo = self.geo.part(part) if self.described else None
         return Image(pixels, alpha, valid=None if valid.all() else valid, geo=geo)
 
     def _strips(self, part: Window) -> Iterator[slice]:
@@ -119,6 +121,8 @@ def open_scene(
     path: str | Path,
     bands: Sequence[str] = (),
     alpha: Literal["auto", "mask", "band"] = "auto",
+    *,
+    described: bool = True,
 ) -> Iterator[Scene]:
     """Opens a GeoTIFF or a VRT of local files.
 
@@ -126,6 +130,7 @@ def open_scene(
         path: a regular file.
         bands: the bands to read, by number from 1 or by name, in their order; none: all.
         alpha: what a last band is that is marked as transparency; see `formats.Reading`.
+        described: whether its place and tags are read, too.
 
     Raises:
         MissingExtra: rasterio is not installed.
@@ -138,10 +143,15 @@ def open_scene(
         driver = "VRT" if Path(path).suffix.lower() == ".vrt" else "GTiff"
         dataset = rasterio.open(Path(path).absolute(), driver=driver)
     with rasterio.Env(**_SAFE), dataset:
-        yield _scene(dataset, bands, alpha)
+        yield _scene(dataset, bands, alpha, described)
 
 
-def _scene(dataset: Any, bands: Sequence[str], alpha: Literal["auto", "mask", "band"]) -> Scene:
+def _scene(
+    dataset: Any,
+    bands: Sequence[str],
+    alpha: Literal["auto", "mask", "band"],
+    described: bool,
+) -> Scene:
     colours = tuple(colour.name for colour in dataset.colorinterp)
     last = dataset.count
     marked = colours[-1] == "alpha" and last > 1 and dataset.dtypes[-1] in DTYPES[:2]
@@ -162,7 +172,10 @@ def _scene(dataset: Any, bands: Sequence[str], alpha: Literal["auto", "mask", "b
                 f"is compressed in blocks of {size:,} pixels, so no part of it can be read alone:"
                 " make it a COG (gdal_translate -of COG)"
             )
-    return Scene(dataset, chosen, transparency, _geo(dataset, chosen, names, colours))
+    flags = {flag.name for flag in dataset.mask_flag_enums[chosen[0] - 1]}
+    masked = "per_dataset" in flags and "alpha" not in flags
+    geo = _geo(dataset, chosen, names, colours, masked) if described else Geo()
+    return Scene(dataset, chosen, transparency, masked, geo, described)
 
 
 def find_bands(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
@@ -194,8 +207,9 @@ def _small(dataset: Any, band: int) -> NDArray[Any]:
     return small
 
 
-def _geo(dataset: Any, bands: Sequence[int], names: Sequence[str], colours: Sequence[str]) -> Geo:
-    flags = {flag.name for flag in dataset.mask_flag_enums[bands[0] - 1]}
+def _geo(
+    dataset: Any, bands: Sequence[int], names: Sequence[str], colours: Sequence[str], masked: bool
+) -> Geo:
     gcps, gcps_crs = dataset.gcps
     crs = dataset.crs
     transform = None if dataset.transform.is_identity else tuple(dataset.transform)[:6]
@@ -215,7 +229,7 @@ def _geo(dataset: Any, bands: Sequence[int], names: Sequence[str], colours: Sequ
         names=tuple(names[band - 1] for band in bands),
         units=tuple(dataset.units[band - 1] or "" for band in bands),
         nodata=dataset.nodatavals[bands[0] - 1],
-        masked="per_dataset" in flags and "alpha" not in flags,
+        masked=masked,
         colours=tuple(colours[band - 1] for band in bands),
         resolution=resolution,
     )
