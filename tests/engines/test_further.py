@@ -102,3 +102,25 @@ def test_the_loss_is_the_mean_over_all_images():
 def test_without_a_pool_there_is_nothing_further():
     with pytest.raises(ConfigError, match=r"--discriminator-images 2 needs .* --pool-size"):
         Recipe(discriminator_images=2, pool_size=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_parts_of_a_batch_are_the_batch(engine, norm):
+    """Whatever the parts that its gradients are computed in; the batch of 4 has all its losses."""
+    recipe = dataclasses.replace(RECIPE, batch_size=4, norm=norm, discriminator_norm=norm)
+    ends = []
+    for parts in (1, 2, 4):
+        one = make_engine(recipe, Runtime(engine=engine, device="cpu:0", accumulate=parts))
+        one.load(initial_state(one.state(), recipe))
+        ends.append((steps(one, recipe, 4), one.state()))
+    (whole, state), *others = ends
+    for losses, other in others:
+        for x, y in zip(whole, losses, strict=True):
+            assert x == pytest.approx(y, rel=1e-9)
+        assert_alike(state, other)
+
+
+def test_parts_divide_the_batch():
+    with pytest.raises(ConfigError, match="--accumulate 3 does not divide --batch-size 2"):
+        make_engine(RECIPE, Runtime(accumulate=3))

@@ -137,7 +137,26 @@ def test_a_line_has_means_rates_and_times(tmp_path, clock):
     assert lines[1]["learning_rate"] == 2e-4
     assert lines[3]["learning_rate"] == pytest.approx(1e-4)
     assert lines[3]["discriminator_rate"] == pytest.approx(0.5e-4)
-    assert set(TIMES) == {"seconds", "pictures_per_second"}
+    assert set(TIMES) == {"seconds", "pictures_per_second", "loading_share"}
+
+
+def test_the_share_of_time_spent_waiting_for_batches(tmp_path, clock):
+    """A quarter of the first line's time and none of the second's: an eighth of both."""
+    journal = Journal(tmp_path, recipe_of(), 0, {}, tensorboard=False)
+
+    def batches():
+        for waited in (0.25, 0.25, 0.0, 0.0):
+            clock.now += waited
+            yield waited
+
+    for step, waited in enumerate(journal.timed(batches()), 1):
+        clock.now += 1.0 - waited
+        journal.note({"cycle_a": 1.0})
+        if step % 2 == 0:
+            journal.write(step, journal.means())
+    journal.close()
+    assert [line["loading_share"] for line in lines_of(tmp_path)] == [0.25, 0.0]
+    assert journal.loading_share() == pytest.approx(0.125)
 
 
 def test_what_waits_goes_on_in_the_next_journal(tmp_path):

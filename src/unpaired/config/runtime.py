@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from unpaired.config.fields import MOST_PATH, MOST_STEPS, MOST_THREADS, check, option
+from unpaired.config.fields import MOST_IMAGES, MOST_PATH, MOST_STEPS, MOST_THREADS, check, option
 
 __all__ = ["DEFAULT_MAX_PIXELS", "DEVICES", "THREADS", "Runtime"]
 
@@ -28,6 +28,12 @@ class Runtime:
     device: str = option("auto", DEVICES, metavar="DEVICE")
     threads: int = option(0, THREADS, at_most=MOST_THREADS)
     workers: int = option(2, "threads that load images", at_least=1, at_most=MOST_THREADS)
+    accumulate: int = option(
+        1,
+        "parts that a batch is computed in, one after another, to save memory",
+        at_least=1,
+        at_most=MOST_IMAGES,
+    )
     # Losses between two lines are in the header of a checkpoint, which is not to grow without end.
     log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1, at_most=100_000)
     sample_every: int = option(

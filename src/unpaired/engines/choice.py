@@ -28,7 +28,7 @@ def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
     engine = _classes(runtime.engine)[0](recipe, runtime)
     if engine.memory == "host":
         # The activations of one generator at the least. JAX takes the images of a batch singly.
-        images = recipe.batch_size if runtime.engine == "torch" else 1
+        images = recipe.batch_size // runtime.accumulate if runtime.engine == "torch" else 1
         each = min(PEAK_BYTES[recipe.upsample, recipe.precision], PEAK_BYTES["resize", "bf16"])
         _require(recipe, images * each * recipe.width * recipe.image_size**2, "a step")
     return engine

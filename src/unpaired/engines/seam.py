@@ -29,7 +29,7 @@ from unpaired.engines.architecture import (
     generator_layers,
     parameter_count,
 )
-from unpaired.errors import CheckpointError, TooLarge
+from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.streams import INIT, stream
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "in_range",
     "initial_state",
     "memory_errors",
+    "parts_of",
     "require_filled",
     "require_fit",
 ]
@@ -238,10 +239,27 @@ def require_filled(recipe: Recipe, arrays: Mapping[str, np.ndarray], *, whole: b
         )
 
 
+def parts_of(batch_size: int, count: int) -> list[slice]:
+    """The lanes of a batch in `count` equal parts, whose gradients are computed one after another.
+
+    >>> parts_of(4, 2)
+    [slice(0, 2, None), slice(2, 4, None)]
+
+    Raises:
+        ConfigError: they would not be equal.
+    """
+    if batch_size % count:
+        raise ConfigError(
+            f"--accumulate {count} does not divide --batch-size {batch_size}: give a divisor"
+        )
+    size = batch_size // count
+    return [slice(start, start + size) for start in range(0, batch_size, size)]
+
+
 _ADVICE = {
     "translate": "use a smaller --working-size",
     "judge": "use smaller images",
-    "train on": "use a smaller --batch-size, --image-size or --width",
+    "train on": "use a larger --accumulate, or a smaller --batch-size, --image-size or --width",
 }
 
 

@@ -3,9 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,10 @@ from unpaired.storage import (
 
 __all__ = ["Journal", "require_finite", "write_samples"]
 
-TIMES = ("seconds", "pictures_per_second")  # the fields of a line that differ between equal runs
+# The fields of a line that differ between equal runs.
+TIMES = ("seconds", "pictures_per_second", "loading_share")
+
+Item = TypeVar("Item")
 
 
 class Journal:
@@ -60,12 +63,28 @@ class Journal:
         self.waiting: list[Losses] = list(_unwritten(pending))
         self.began = self.last = time.monotonic()
         self.since = 0
+        self.awaited = self.awaited_before = 0.0  # seconds, since the last line and before it
         self.board = _board(folder) if tensorboard else None
         _truncate(self.path, step)
         try:
             self.file = self.path.open("ab", buffering=0)  # closing has nothing left to write
         except OSError as error:
             raise explain_os_error(error, self.path) from error
+
+    def timed(self, batches: Iterator[Item]) -> Iterator[Item]:
+        """The batches; how long each was waited for is part of the next line."""
+        while True:
+            began = time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.awaited += time.monotonic() - began
+            yield batch
+
+    def loading_share(self) -> float:
+        """The share of the time of all lines so far that was spent waiting for batches."""
+        return self.awaited_before / max(self.last - self.began, 1e-9)
 
     def note(self, losses: Losses) -> None:
         """Adds the losses of one step."""
@@ -93,6 +112,7 @@ class Journal:
             "discriminator_rate": self.recipe.discriminator_rate * factor,
             "seconds": round(now - self.began, 3),
             "pictures_per_second": round(rate, 2),
+            "loading_share": round(self.awaited / max(now - self.last, 1e-9), 3),
         }
         self._append(line)
         if self.board:
@@ -100,6 +120,7 @@ class Journal:
                 if name != "step":
                     self.board.add_scalar(name, value, step)
         self.waiting, self.last, self.since = [], now, 0
+        self.awaited, self.awaited_before = 0.0, self.awaited_before + self.awaited
 
     def record(self, step: int, **facts: object) -> None:
         """Writes a line without losses, such as an evaluation."""

@@ -45,6 +45,7 @@ from unpaired.training.watch import Remembered, Watch, choose_probe_images
 __all__ = ["Run", "train"]
 
 SAMPLES = 4  # images of each domain in a sample grid
+SLOW_LOADING = 0.1  # share of the time spent waiting for images from which a user is told
 WARM_UP, TIMED = 3, 20  # steps that --minutes takes before it times some, and times
 
 
@@ -216,7 +217,7 @@ def _take_steps(
     ahead = prefetch(batches, start.step, recipe.steps, runtime.workers)
     try:
         with progress("step", recipe.steps, first=start.step) as meter:
-            for batch in saving_where_data_fail(ahead):
+            for batch in journal.timed(saving_where_data_fail(ahead)):
                 journal.note(engine.train_step(batch, recipe.rate_factor(done)))
                 done += 1
                 finished = done == recipe.steps
@@ -248,6 +249,11 @@ def _take_steps(
                     )
     finally:
         journal.close()
+    if (share := journal.loading_share()) > SLOW_LOADING:
+        log.warning(
+            f"training waited for images {share:.0%} of its time: give more --workers than "
+            f"{runtime.workers}, or images that were resized to near --load-size {recipe.load_size}"
+        )
     return done
 
 

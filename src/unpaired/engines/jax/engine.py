@@ -25,6 +25,7 @@ from unpaired.engines.seam import (
     generators_of,
     in_range,
     memory_errors,
+    parts_of,
     require_fit,
 )
 from unpaired.engines.tiles import TileInput, TileResult, TileRun
@@ -95,6 +96,7 @@ class JaxEngine:
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.recipe = recipe
+        self.parts = len(parts_of(recipe.batch_size, runtime.accumulate))
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
         while recipe.batch_size % len(self.machine.devices):
@@ -123,7 +125,11 @@ class JaxEngine:
                 for domain, x in batch.further.items()
             }
             factor = machine.place(np.asarray(rate_factor, machine.dtype))
-            how = {"recipe": self.recipe, "one_by_one": machine.one_by_one}
+            how = {
+                "recipe": self.recipe,
+                "parts": self.parts,
+                "one_by_one": machine.one_by_one,
+            }
             self._state, losses = train_step(self._state, *reals, *plans, further, factor, **how)
         return {name: losses[name] for name in LOSSES if name in losses}
 

@@ -61,14 +61,15 @@ def discriminators_loss(
     domain: Domain,
     real: Array,
     shown: Array,
+    own: int,
     recipe: Recipe,
     one_by_one: bool,
 ) -> tuple[Array, dict[str, Array]]:
     """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
 
-    The penalty is that of the batch's own images, the first of each: see torch/losses.py.
+    The penalty is that of the batch's own images, the first `own` of each: see torch/losses.py.
     """
-    name, own = f"discriminator_{domain}", recipe.batch_size
+    name = f"discriminator_{domain}"
     network = in_precision(discriminators[name], recipe.precision)
     judge = partial(through, network, one_by_one=one_by_one)
     on_real, on_fake = (judge(in_precision(images, recipe.precision)) for images in (real, shown))

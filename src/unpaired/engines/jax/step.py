@@ -5,7 +5,7 @@ included, is jitted as one, its state donated; nothing goes to or from the host 
 Source: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -25,7 +25,7 @@ from unpaired.engines.jax.networks import (
     Generators,
     in_precision,
 )
-from unpaired.engines.seam import discriminators_of, generators_of
+from unpaired.engines.seam import discriminators_of, generators_of, parts_of
 
 __all__ = ["State", "forward", "make_generators", "make_state", "train_step"]
 
@@ -75,7 +75,7 @@ def make_state(recipe: Recipe, dtype: jnp.dtype) -> State:
     )
 
 
-@partial(jax.jit, static_argnames=("recipe", "one_by_one"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("recipe", "parts", "one_by_one"), donate_argnames="state")
 def train_step(
     state: State,
     real_a: Array,
@@ -86,42 +86,66 @@ def train_step(
     factor: Array,
     *,
     recipe: Recipe,
+    parts: int,
     one_by_one: bool,
 ) -> tuple[State, dict[str, Array]]:
-    """One update of all four networks; see seam.Engine.train_step, and networks.through."""
+    """One update of all four networks; see seam.Engine.train_step, and networks.through.
+
+    Gradients and losses are means over `parts` of the batch.
+    """
     real: dict[Domain, Array] = {"a": real_a, "b": real_b}
 
-    def of_generators(generators: Generators) -> tuple[Array, tuple[dict[Domain, Array], Losses]]:
+    def of_generators(
+        generators: Generators, lanes: slice
+    ) -> tuple[Array, tuple[dict[Domain, Array], Losses]]:
+        part = {domain: images[lanes] for domain, images in real.items()}
         forth, back = (
-            generators_loss(generators, state.discriminators, direction, real, recipe, one_by_one)
+            generators_loss(generators, state.discriminators, direction, part, recipe, one_by_one)
             for direction in DIRECTIONS
         )
         return forth[0] + back[0], ({"b": forth[1], "a": back[1]}, forth[2] | back[2])
 
-    (_, (fakes, losses)), gradients = jax.value_and_grad(of_generators, has_aux=True)(
-        state.generators
-    )
+    slices = parts_of(recipe.batch_size, parts)
+    learn = jax.value_and_grad(of_generators, has_aux=True)
+    found = [learn(state.generators, lanes) for lanes in slices]
+    gradients = mean_of([each for _, each in found])
+    losses = mean_of([aux[1] for (_, aux), _ in found])
+    fakes = {
+        domain: jnp.concatenate([aux[0][domain] for (_, aux), _ in found]) for domain in DOMAINS
+    }
     rate = recipe.learning_rate * factor
     generators, generator_adam = adam_step(
         state.generators, gradients, state.generator_adam, rate, recipe
     )
     shown_a, pool_a = exchange(state.pools["pool_a"], fakes["a"], plan_a)
     shown_b, pool_b = exchange(state.pools["pool_b"], fakes["b"], plan_b)
-    pairs: dict[Domain, tuple[Array, Array]] = {"a": (real_a, shown_a), "b": (real_b, shown_b)}
-    pools = {"a": pool_a, "b": pool_b}
-    for domain, (new, slot) in further.items():
-        real, shown = pairs[domain]
-        old = earlier(pools[domain], slot)
-        pairs[domain] = jnp.concatenate([real, new]), jnp.concatenate([shown, old])
+    shown: dict[Domain, Array] = {"a": shown_a, "b": shown_b}
+    pools: dict[Domain, Array] = {"a": pool_a, "b": pool_b}
+    beyond = {d: (new, earlier(pools[d], slot)) for d, (new, slot) in further.items()}
 
-    def of_discriminators(discriminators: Discriminators) -> tuple[Array, Losses]:
+    def pair(domain: Domain, lanes: slice) -> tuple[Array, Array]:
+        images = real[domain][lanes], shown[domain][lanes]
+        if domain not in beyond:
+            return images
+        many = recipe.discriminator_images - 1
+        more = slice(lanes.start * many, lanes.stop * many)
+        both = zip(images, beyond[domain], strict=True)
+        on_real, on_fake = (jnp.concatenate([own, further[more]]) for own, further in both)
+        return on_real, on_fake
+
+    def of_discriminators(discriminators: Discriminators, lanes: slice) -> tuple[Array, Losses]:
+        own = lanes.stop - lanes.start
         of_a, of_b = (
-            discriminators_loss(discriminators, domain, *pairs[domain], recipe, one_by_one)
+            discriminators_loss(
+                discriminators, domain, *pair(domain, lanes), own, recipe, one_by_one
+            )
             for domain in DOMAINS
         )
         return of_a[0] + of_b[0], of_a[1] | of_b[1]
 
-    (_, more), gradients = jax.value_and_grad(of_discriminators, has_aux=True)(state.discriminators)
+    judge = jax.value_and_grad(of_discriminators, has_aux=True)
+    judged = [judge(state.discriminators, lanes) for lanes in slices]
+    gradients = mean_of([each for _, each in judged])
     rate = recipe.discriminator_rate * factor
     discriminators, discriminator_adam = adam_step(
         state.discriminators, gradients, state.discriminator_adam, rate, recipe
@@ -135,7 +159,13 @@ def train_step(
         discriminator_adam=discriminator_adam,
         pools={"pool_a": pool_a, "pool_b": pool_b},
         updates=updates,
-    ), losses | more
+    ), losses | mean_of([each for (_, each), _ in judged])
+
+
+def mean_of(trees: Sequence[Tree]) -> Tree:
+    """The mean of trees of one structure, leaf by leaf."""
+    mean: Tree = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *trees)
+    return mean
 
 
 def adam_step(

@@ -5,7 +5,6 @@ Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code fo
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from unpaired.engines.seam import (
     generators_of,
     in_range,
     memory_errors,
+    parts_of,
 )
 from unpaired.engines.torch.device import Machine, out_of_memory
 from unpaired.engines.torch.losses import discriminators_loss, generators_loss
@@ -32,8 +32,6 @@ from unpaired.engines.torch.networks import Discriminator, Generator
 from unpaired.engines.torch.translator import fill
 
 __all__ = ["TorchEngine"]
-
-Gradients: TypeAlias = tuple[Tensor, ...]
 
 
 class TorchEngine:
@@ -43,6 +41,7 @@ class TorchEngine:
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.recipe = recipe
+        self.parts = parts_of(recipe.batch_size, runtime.accumulate)
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
         kind = partial(Generator, start=recipe.settled_start)
@@ -77,16 +76,15 @@ class TorchEngine:
             }
             self._set_rates(rate_factor)
             fakes, losses = self._update_generators(real)
-            pairs: dict[Domain, tuple[Tensor, Tensor]] = {
-                "a": (real["a"], exchange(self.pools["pool_a"], fakes["a"], batch.pool_a)),
-                "b": (real["b"], exchange(self.pools["pool_b"], fakes["b"], batch.pool_b)),
+            shown: dict[Domain, Tensor] = {
+                "a": exchange(self.pools["pool_a"], fakes["a"], batch.pool_a),
+                "b": exchange(self.pools["pool_b"], fakes["b"], batch.pool_b),
             }
-            for domain, further in batch.further.items():
-                seen, shown = pairs[domain]
-                old = earlier(self.pools[f"pool_{domain}"], further.slot)
-                new = self.machine.send(further.real)
-                pairs[domain] = torch.cat([seen, new]), torch.cat([shown, old])
-            losses |= self._update_discriminators(pairs)
+            further = {
+                domain: (self.machine.send(x.real), earlier(self.pools[f"pool_{domain}"], x.slot))
+                for domain, x in batch.further.items()
+            }
+            losses |= self._update_discriminators(real, shown, further)
             self.updates += 1
             self._update_ema()
             return {name: losses[name] for name in LOSSES if name in losses}
@@ -94,41 +92,66 @@ class TorchEngine:
     def _update_generators(
         self, real: Mapping[Domain, Tensor]
     ) -> tuple[dict[Domain, Tensor], dict[str, Tensor]]:
-        """One Adam step for both generators; returns their fakes by domain, and the losses."""
+        """One Adam step for both generators; returns their fakes by domain, and the losses.
+
+        Gradients are summed direction by direction and part by part, each graph released before
+        the next: activations of one of them are in memory at a time.
+        """
         weights = list(self.generators.parameters())
-
-        def gradients(direction: Direction) -> tuple[Tensor, dict[str, Tensor], Gradients]:
-            total, fake, losses = generators_loss(
-                self.generators,
-                self.discriminators,
-                direction,
-                real,
-                self.recipe,
-                self.machine.autocast,
-            )
-            return fake.detach(), detached(losses), torch.autograd.grad(total, weights)
-
-        forth, back = (gradients(direction) for direction in DIRECTIONS)
-        descend(self.generator_adam, weights, forth[2], back[2])
-        fakes = {target_of(d): found[0] for d, found in zip(DIRECTIONS, (forth, back), strict=True)}
-        return fakes, forth[1] | back[1]
+        fakes: dict[Domain, list[Tensor]] = {"a": [], "b": []}
+        found: list[dict[str, Tensor]] = []
+        self.generator_adam.zero_grad()
+        for lanes in self.parts:
+            part = {domain: images[lanes] for domain, images in real.items()}
+            for direction in DIRECTIONS:
+                total, fake, each = generators_loss(
+                    self.generators,
+                    self.discriminators,
+                    direction,
+                    part,
+                    self.recipe,
+                    self.machine.autocast,
+                )
+                (total / len(self.parts)).backward(inputs=weights)  # type: ignore[no-untyped-call]
+                found.append(each)
+                fakes[target_of(direction)].append(fake.detach())
+        self.generator_adam.step()
+        return {domain: torch.cat(images) for domain, images in fakes.items()}, means(
+            found, len(self.parts)
+        )
 
     def _update_discriminators(
-        self, pairs: Mapping[Domain, tuple[Tensor, Tensor]]
+        self,
+        real: Mapping[Domain, Tensor],
+        shown: Mapping[Domain, Tensor],
+        further: Mapping[Domain, tuple[Tensor, Tensor]],
     ) -> dict[str, Tensor]:
-        """One Adam step for both discriminators; `pairs` has (real, shown) by domain."""
-
-        def gradients(domain: Domain) -> tuple[dict[str, Tensor], Gradients]:
-            total, losses = discriminators_loss(
-                self.discriminators, domain, *pairs[domain], self.recipe, self.machine.autocast
-            )
-            weights = list(self.discriminators[f"discriminator_{domain}"].parameters())
-            return detached(losses), torch.autograd.grad(total, weights)
-
-        of_a, of_b = (gradients(domain) for domain in DOMAINS)
-        weights = list(self.discriminators.parameters())
-        descend(self.discriminator_adam, weights, (*of_a[1], *of_b[1]))
-        return of_a[0] | of_b[0]
+        """One Adam step for both discriminators; `further` has (real, shown) beyond the batch."""
+        found: list[dict[str, Tensor]] = []
+        self.discriminator_adam.zero_grad()
+        for lanes in self.parts:
+            for domain in DOMAINS:
+                images, fakes = real[domain][lanes], shown[domain][lanes]
+                if domain in further:
+                    many = self.recipe.discriminator_images - 1
+                    beyond = slice(lanes.start * many, lanes.stop * many)
+                    more, earlier_ones = further[domain]
+                    images = torch.cat([images, more[beyond]])
+                    fakes = torch.cat([fakes, earlier_ones[beyond]])
+                total, each = discriminators_loss(
+                    self.discriminators,
+                    domain,
+                    images,
+                    fakes,
+                    lanes.stop - lanes.start,
+                    self.recipe,
+                    self.machine.autocast,
+                )
+                weights = list(self.discriminators[f"discriminator_{domain}"].parameters())
+                (total / len(self.parts)).backward(inputs=weights)  # type: ignore[no-untyped-call]
+                found.append(each)
+        self.discriminator_adam.step()
+        return means(found, len(self.parts))
 
     def _update_ema(self) -> None:
         """Moves the running means; faster in the first steps, to forget the initial weights."""
@@ -215,25 +238,14 @@ def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:
     return shown
 
 
-def descend(adam: torch.optim.Adam, weights: Sequence[Tensor], *gradients: Gradients) -> None:
-    """One step of `adam` along the sum of `gradients`, each in the order of `weights`.
-
-    The sum is kept in the layout of the weights, which the fused Adam takes for granted.
-    """
-    if weights[0].grad is None:
-        for weight in weights:
-            weight.grad = torch.empty_like(weight)
-    sums = [weight.grad for weight in weights if weight.grad is not None]
-    first, *more = gradients
-    torch._foreach_copy_(sums, first)
-    for each in more:
-        torch._foreach_add_(sums, each)
-    adam.step()
-
-
-def detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the graph that made them."""
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+def means(found: Sequence[Mapping[str, Tensor]], parts: int) -> dict[str, Tensor]:
+    """The mean of each loss over the parts of a batch, without the graphs that made them."""
+    sums: dict[str, Tensor] = {}
+    for losses in found:
+        for name, loss in losses.items():
+            share = loss.detach() / parts
+            sums[name] = sums[name] + share if name in sums else share
+    return sums
 
 
 def earlier(pool: Tensor, slot: NDArray[np.int32]) -> Tensor:

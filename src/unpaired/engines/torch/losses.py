@@ -56,15 +56,16 @@ def discriminators_loss(
     domain: Domain,
     real: Tensor,
     shown: Tensor,
+    own: int,
     recipe: Recipe,
     autocast: Autocast,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
 
-    The penalty is that of the batch's own images, the first of each; for further ones it would
-    cost as much as all else here, and in trials gained nothing (docs/results.md, 2026-11-26).
+    The penalty is that of the batch's own images, the first `own` of each; for further ones it
+    would cost as much as all else here, and gained nothing (docs/results.md, 2026-11-26).
     """
-    judge, own = discriminators[f"discriminator_{domain}"], recipe.batch_size
+    judge = discriminators[f"discriminator_{domain}"]
     images = torch.cat([real[:own], shown[:own]]).requires_grad_(recipe.gradient_penalty > 0)
     with autocast():
         scores = judge(images)
