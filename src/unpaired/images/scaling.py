@@ -83,7 +83,8 @@ class Scaling:
         return signed
 
     def _signed(self, band: NDArray[Any], low: float, high: float) -> Floats:
-        values: Floats = band.astype(np.float64 if band.dtype == np.int32 else np.float32)
+        exact = band.dtype == np.int32 or self.curve != "linear"
+        values: Floats = band.astype(np.float64 if exact else np.float32)
         if band.dtype.kind == "f":
             values[np.isnan(values)] = low
         np.clip(values, low, high, out=values)
