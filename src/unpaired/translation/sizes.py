@@ -17,7 +17,7 @@ from unpaired.images.raster.gaps import filled
 from unpaired.images.raster.geo import Geo
 from unpaired.images.scaling import Scaling
 from unpaired.translation.detail import Change, Detail
-from unpaired.translation.strips import enlarged, shrunk, strips
+from unpaired.translation.strips import each_strip, enlarged, shrunk
 
 __all__ = ["Sizes", "from_network", "geo_of", "say", "set_apart", "to_network"]
 
@@ -142,8 +142,11 @@ def from_network(
         rows_of = signed.__getitem__
     scaling = Scaling.of(facts)
     pixels = np.empty((*sizes.original, facts.bands), scaling.dtype)
-    for part in strips(sizes.original):
+
+    def finish(part: slice) -> None:
         pixels[part] = scaling.from_signed(rows_of(part))
+
+    each_strip(sizes.original, finish)
     if source.geo is None:
         return Image(pixels, source.alpha, valid=source.valid)
     geo = geo_of(source.geo, facts, pixels.dtype, gaps=source.valid is not None)

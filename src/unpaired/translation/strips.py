@@ -4,18 +4,21 @@ The filter is that of `images.resize`: Pillow's bicubic, antialiased. It treats 
 then rows, so what it needs of a large image is one strip, and the image with its small width.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-__all__ = ["enlarged", "shrunk", "strips", "taps"]
+__all__ = ["each_strip", "enlarged", "shrunk", "strips", "taps"]
 
 Floats = NDArray[np.float32]
 
 _PIXELS = 2**16  # of a strip: what is computed of it stays in the cache of a core
+_FEW = 8  # strips, and threads
 _BICUBIC = PIL.Image.Resampling.BICUBIC
 
 
@@ -27,6 +30,18 @@ def strips(size: tuple[int, int]) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
+def each_strip(size: tuple[int, int], do: Callable[[slice], None]) -> None:
+    """Does something for the rows of every strip, in threads if there are many strips."""
+    parts = list(strips(size))
+    if len(parts) <= _FEW:
+        for part in parts:
+            do(part)
+        return
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _FEW), thread_name_prefix="strips") as pool:
+        for _ in pool.map(do, parts):
+            pass
+
+
 def shrunk(
     rows_of: Callable[[slice], Floats], original: tuple[int, int], size: tuple[int, int]
 ) -> Floats:
@@ -35,13 +50,15 @@ def shrunk(
     `rows_of` gives its rows of a slice, (rows, width, bands) in [-1, 1].
     """
     height, width = size
-    narrow: list[Floats] = []
-    for part in strips(original):
+    bands = rows_of(slice(0, 1)).shape[2]
+    narrow = np.empty((bands, original[0], width), np.float32)
+
+    def narrow_strip(part: slice) -> None:
         strip = rows_of(part)
-        if not narrow:
-            narrow = [np.empty((original[0], width), np.float32) for _ in range(strip.shape[2])]
-        for band, plane in enumerate(narrow):
-            plane[part] = _resized(strip[:, :, band], (width, len(strip)))
+        for band in range(bands):
+            narrow[band, part] = _resized(strip[:, :, band], (width, len(strip)))
+
+    each_strip(original, narrow_strip)
     result = np.stack([_resized(plane, (width, height)) for plane in narrow], axis=2)
     return result.clip(-1, 1, out=result)
 
