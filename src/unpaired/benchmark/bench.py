@@ -24,6 +24,7 @@ from unpaired.benchmark.rows import (
     Contestant,
     EngineName,
     Precision,
+    RuntimeName,
     Selection,
     Task,
     Work,
@@ -39,9 +40,11 @@ __all__ = ["bench"]
 
 MOST = 25  # rounds of a work
 _FASTER = 1.1  # bf16 is measured by default where its product is that much faster than fp32's
-_NEEDS: Mapping[EngineName, tuple[str, ...]] = {
+_NEEDS = {
     "torch": ("torch",),
     "jax": ("jax", "equinox", "optax"),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
 }
 
 
@@ -52,6 +55,7 @@ def bench(
     sizes: Sequence[int] = (),
     batch_sizes: Sequence[int] = (),
     engines: Sequence[EngineName] = (),
+    runtimes: Sequence[RuntimeName] = (),
     precisions: Sequence[Precision] = (),
     device: str = "auto",
     threads: int = 0,
@@ -62,8 +66,8 @@ def bench(
     It needs no data, no model and no network. Without `tasks`, `presets`, `sizes` and `batch_sizes`
     a default list is measured, as far as it fits into `minutes`; with any of them, every
     combination, however long it takes: `minutes` then decides the number of rounds, 3 at least.
-    `engines` and `precisions` are those that the machine has, bf16 only where its matrix product is
-    the faster one. `device` and `threads` are as in `Runtime`.
+    `engines`, `runtimes` and `precisions` are those that the machine has where none is given, bf16
+    only where its matrix product is the faster one. `device` and `threads` are as in `Runtime`.
 
     Raises:
         ConfigError: an impossible value, or a device that is not available.
@@ -73,7 +77,7 @@ def bench(
     require_within("--minutes", minutes, 0.0, 100_000)
     selection = Selection(
         tuple(tasks), tuple(presets), tuple(sizes), tuple(batch_sizes),
-        tuple(engines), tuple(precisions),
+        tuple(engines), tuple(runtimes), tuple(precisions),
     )  # fmt: skip
     works = selection.works()
     if not _installed("torch"):
@@ -82,10 +86,11 @@ def bench(
     with ExitStack() as stack:
         ceilings = _ceilings(stack, selection, Runtime(device=device, threads=threads))
         found = ceilings.measured
-        offered, omitted = _offered(selection, found)
-        chosen = {work: offered for work in works if offered}
+        offered, omitted = _offered(selection, found, ceilings.runtime.device)
+        chosen = {work: [each for each in offered if each.computes(work)] for work in works}
+        chosen = {work: contestants for work, contestants in chosen.items() if contestants}
         if selection.default:
-            chosen, late = fitting(works, offered, found, end - time.monotonic())
+            chosen, late = fitting(chosen, found, end - time.monotonic())
             omitted += late
         measured = _measured(chosen, ceilings, end)
     facts = _facts(ceilings, busy)
@@ -137,30 +142,36 @@ def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime) -> Ceili
 
 
 def _offered(
-    selection: Selection, ceilings: Mapping[Precision, float]
+    selection: Selection, ceilings: Mapping[Precision, float], device: str
 ) -> tuple[list[Contestant], list[str]]:
     """The contestants that this machine has of those selected, and why it lacks others."""
-    offered, omitted = [], []
-    for engine in selection.engines or tuple(_NEEDS):
-        if not _installed(engine):
-            omitted.append(f"{engine} is not installed: pip install 'unpaired[{engine}]'")
-            continue
-        for precision in selection.precisions or ("fp32", "bf16"):
-            slow = ceilings[precision] < _FASTER * ceilings["fp32"]
-            if precision == "bf16" and slow and not selection.precisions:
-                continue
-            offered.append(Contestant(engine, precision))
-    if "bf16" in ceilings and not any(each.precision == "bf16" for each in offered):
+    wanted = [*(selection.engines or ("torch", "jax"))]
+    if selection.runtimes and "engine" not in selection.runtimes and not selection.engines:
+        wanted = []
+    runtimes = selection.runtimes or (() if selection.engines else ("onnx", "openvino"))
+    offered, omitted = list[Contestant](), list[str]()
+    slow = "bf16" in ceilings and ceilings["bf16"] < _FASTER * ceilings["fp32"]
+    for name in (*wanted, *(each for each in runtimes if each != "engine")):
+        if not _installed(name):
+            omitted.append(f"{name} is not installed: pip install 'unpaired[{name}]'")
+        elif name in ("onnx", "openvino") and device != "cpu":
+            omitted.append(f"{name} computes on the CPU: --device cpu measures it")
+        else:
+            for precision in selection.precisions or ("fp32", "bf16"):
+                if precision == "bf16" and (name == "onnx" or (slow and not selection.precisions)):
+                    continue
+                offered.append(Contestant(name, precision))
+    if slow and not selection.precisions:
         share = ceilings["bf16"] / ceilings["fp32"]
         omitted.append(
-            f"bf16: its matrix product is {share:.2f} times as fast as fp32's on this machine, so "
-            "it would be slower (--precision bf16 measures it)"
+            f"bf16: its matrix product is {share:.2f} times as fast as that of fp32 on this "
+            "machine (--precision bf16 measures it)"
         )
     return offered, omitted
 
 
-def _installed(engine: EngineName) -> bool:
-    return all(find_spec(package) for package in _NEEDS[engine])
+def _installed(name: str) -> bool:
+    return all(find_spec(package) for package in _NEEDS[name])
 
 
 def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
@@ -176,8 +187,9 @@ def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": f"unpaired {version('unpaired')}, torch {told['torch']}",
     }
-    if _installed("jax"):
-        facts["versions"] += f", jax {version('jax')}"
+    for package in ("jax", "onnxruntime", "openvino"):
+        if find_spec(package):
+            facts["versions"] += f", {package} {version(package)}"
     return facts
 
 
@@ -193,19 +205,23 @@ class Entry:
     seconds: list[float] = field(default_factory=list)
     first: float = math.nan
     repeats: int = 1
+    expected: float = 0.0  # seconds of a turn
     memory: int = 0
     free: int = 0
+    method: str = ""
     problem: str = ""
 
     def warm(self) -> None:
         """Has it compute its work for the first times, which are not counted."""
         try:
-            self.first = self.worker.begin()["seconds"]
+            began = self.worker.begin()
+            self.first, self.method = began["seconds"], began["method"]
             once = self.worker.turn(1)
         except RunError as error:
             self.problem = str(error)
             return
         self.repeats = max(1, math.ceil(TURN / max(once["seconds"], 1e-6)))
+        self.expected = self.repeats * once["seconds"]
         self.memory, self.free = once["peak"], once["free"]
 
     def turn(self) -> None:
@@ -265,8 +281,9 @@ def _rows(
             share = now + max(0.0, until - now) * len(group) / left
             rows += _group(work, plain, group, ceilings, rates, share, tell)
     reference = Row(
-        work, PLAIN, plain.seconds, plain.seconds, rates, plain.first, plain.memory, plain.problem
-    )
+        work, PLAIN, plain.seconds, plain.seconds, rates, plain.first, plain.memory,
+        problem=plain.problem,
+    )  # fmt: skip
     return [reference, *rows]
 
 
@@ -282,8 +299,10 @@ def _group(
     """Some contestants in turn with the reference, whose ceilings are added to `rates`."""
     with ExitStack() as stack:
         entries = [_entry(stack, work, each, ceilings) for each in contestants]
-        for entry in entries:
+        for number, entry in enumerate(entries, start=1):
             entry.warm()
+            turns = (1 + len(entries)) * max(plain.expected, entry.expected)
+            tell(max(until - time.monotonic(), (len(entries) - number) * turns + FEWEST * turns))
         before = len(plain.seconds)
         precisions = dict.fromkeys(["fp32", *(each.precision for each in contestants)])
         reached: dict[Precision, list[float]] = {precision: [] for precision in precisions}
@@ -304,7 +323,7 @@ def _group(
     return [
         Row(
             work, entry.contestant, entry.seconds, reference, reached[entry.contestant.precision],
-            entry.first, entry.memory, entry.problem or plain.problem,
+            entry.first, entry.memory, entry.method, entry.problem or plain.problem,
         )
         for entry in entries
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 Frameworks are imported inside functions, each where its contestant runs.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count, cycle, islice
@@ -16,7 +17,8 @@ from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, Further, further_slots, pool_plan
 from unpaired.directions import DOMAINS
 from unpaired.engines.choice import make_engine, make_translator
-from unpaired.engines.seam import Images, generators_of, initial_state
+from unpaired.engines.runtimes import make_runtime
+from unpaired.engines.seam import Images, Translator, generators_of, initial_state
 from unpaired.errors import MissingExtra
 from unpaired.memory import free
 from unpaired.streams import FURTHER_POOL_A, FURTHER_POOL_B, POOL_A, POOL_B
@@ -32,13 +34,15 @@ class Ready:
 
     `call` computes its work once, and may return before a device has done it; `finish` takes the
     result of the last call and waits for all of them. `held` has the bytes that the device held at
-    most and those it still has, None where its memory is the machine's own. `flops` are the
-    operations of a product.
+    most and those it still has, None where its memory is the machine's own. `settle` finds the
+    fastest way to compute and names it, if there are several. `flops` are the operations of a
+    product.
     """
 
     call: Callable[[], object]
     finish: Callable[[object], None]
     held: Callable[[], tuple[int, int] | None]
+    settle: Callable[[], str] = str
     flops: int = 0
 
 
@@ -48,14 +52,21 @@ def import_framework(contestant: Contestant) -> None:
     Raises:
         MissingExtra: it is not installed.
     """
-    framework: Literal["torch", "jax"] = "jax" if contestant.engine == "jax" else "torch"
+    engine = contestant.engine
+    extra: Literal["torch", "jax", "onnx", "openvino"]
+    extra = "torch" if engine == "plain" or engine == "product" else engine
     try:
-        if contestant.engine == "jax":
-            from unpaired.engines.jax import engine as _jax  # noqa: F401
-        else:
-            from unpaired.engines.torch import engine as _torch  # noqa: F401
+        match extra:
+            case "jax":
+                from unpaired.engines.jax import engine as _jax  # noqa: F401
+            case "torch":
+                from unpaired.engines.torch import engine as _torch  # noqa: F401
+            case "onnx":
+                from unpaired.engines.onnx import onnxruntime as _onnx  # noqa: F401
+            case "openvino":
+                from unpaired.engines.onnx import openvino as _openvino  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingExtra.of(error, framework, f"a benchmark of {framework}") from error
+        raise MissingExtra.of(error, extra, f"a benchmark of {extra}") from error
 
 
 def settled(runtime: Runtime) -> dict[str, str | int]:
@@ -83,11 +94,13 @@ def prepare(work: Work | None, contestant: Contestant, runtime: Runtime) -> Read
     """
     if contestant.engine == "jax":
         finish, held = _jax_device()
+    elif contestant.engine in ("onnx", "openvino"):
+        finish, held = (lambda result: None), (lambda: None)
     else:
         finish, held = _torch_device(runtime)
     if work is None:
         call, flops = _product(contestant.precision, runtime)
-        return Ready(call, finish, held, flops)
+        return Ready(call, finish, held, flops=flops)
     recipe = work.recipe(contestant.precision)
     kept = list(islice(batches(recipe), _KEPT))
     following = cycle(kept)
@@ -95,9 +108,17 @@ def prepare(work: Work | None, contestant: Contestant, runtime: Runtime) -> Read
         make = _plain_step if contestant.engine == "plain" else _engine_step
         step = make(recipe, runtime)
         return Ready(lambda: step(next(following)), finish, held)
-    translator = _plain_translator if contestant.engine == "plain" else _engine_translator
-    translate = translator(recipe, runtime)
-    return Ready(lambda: translate(kept[0].real_a), finish, held)
+    images = kept[0].real_a
+    if contestant.engine == "plain":
+        translate = _plain_translator(recipe, runtime)
+        return Ready(lambda: translate(images), finish, held)
+    translator = _translator(contestant, recipe, runtime)
+    return Ready(
+        lambda: translator.translate(images, "ab"),
+        finish,
+        held,
+        lambda: _fastest(translator, contestant.precision, images),
+    )
 
 
 def batches(recipe: Recipe) -> Iterator[Batch]:
@@ -140,9 +161,12 @@ def _engine_step(recipe: Recipe, runtime: Runtime) -> Callable[[Batch], object]:
     return lambda batch: engine.train_step(batch, 1.0)
 
 
-def _engine_translator(recipe: Recipe, runtime: Runtime) -> Callable[[Images], object]:
-    """A translation from a to b by an engine, through the seam."""
-    translator = make_translator(recipe, runtime)
+def _translator(contestant: Contestant, recipe: Recipe, runtime: Runtime) -> Translator:
+    """The generators of an engine, or in a runtime, through the seam."""
+    if contestant.engine == "onnx" or contestant.engine == "openvino":
+        translator: Translator = make_runtime(contestant.engine, recipe, runtime)
+    else:
+        translator = make_translator(recipe, runtime)
     shapes = {
         f"{name}.{parameter}": np.zeros(shape, np.float32)
         for name, layers in generators_of(recipe).items()
@@ -150,7 +174,26 @@ def _engine_translator(recipe: Recipe, runtime: Runtime) -> Callable[[Images], o
         for parameter, shape in layer.parameters.items()
     }
     translator.load_generators(initial_state(shapes, recipe))
-    return lambda images: translator.translate(images, "ab")
+    translator.use(contestant.precision)
+    return translator
+
+
+def _fastest(translator: Translator, precision: Precision, images: Images) -> str:
+    """Has it use the fastest of its methods in a precision, each tried twice, and names it."""
+    methods = [m for m in translator.methods if m.startswith(f"{precision} ")]
+    seconds = {}
+    for method in (precision, *methods) if methods else ():
+        translator.use(method)
+        translator.translate(images, "ab")
+        began = time.perf_counter()
+        translator.translate(images, "ab")
+        seconds[method] = time.perf_counter() - began
+    if not seconds:
+        return ""
+    best = min(seconds, key=seconds.__getitem__)
+    translator.use(best)
+    translator.release(best)
+    return best
 
 
 def _plain_step(recipe: Recipe, runtime: Runtime) -> Callable[[Batch], object]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from unpaired.benchmark.result import Benchmark, Row
 from unpaired.benchmark.rows import PLAIN, TASKS
-from unpaired.benchmark.text import COLUMNS, headlines, spread, texts
+from unpaired.benchmark.text import COLUMNS, headlines, labelled, spread, texts
 from unpaired.console import counted
 from unpaired.report.page import environment
 
@@ -64,13 +64,13 @@ def _row(row: Row, highest: float, best: bool) -> Mapping[str, object]:
     if not row.problem:
         bars = {"times plain": row.ratio.median / highest, "ceiling": min(row.share.median, 1.0)}
     return {
-        "name": str(row.contestant),
+        "name": labelled(row),
         "note": "the reference" if row.contestant == PLAIN else "",
         "swatches": (),
         "style": "own" if best else "aside" if row.contestant == PLAIN else "",
         "cells": [
             {
-                "text": text,
+                "text": text.replace(" ", "\N{NO-BREAK SPACE}"),
                 "bar": round(100 * bars.get(name, 0)),
                 "best": best and name == "times plain",
                 "interval": spread(row) if name == "times plain" else "",

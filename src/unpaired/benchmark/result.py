@@ -37,7 +37,8 @@ class Row:
     The three sequences have one value for each round: `seconds` that the work took once, those of
     the reference, and `ceiling`, the operations a second of a large matrix product in the same
     precision. `first` are the seconds until its first result, building and compiling included;
-    `memory` is the bytes it held at most. A row with a `problem` was not measured.
+    `memory` is the bytes it held at most, `method` the fastest way to compute in its precision, of
+    those that it has. A row with a `problem` was not measured.
     """
 
     work: Work
@@ -47,6 +48,7 @@ class Row:
     ceiling: Sequence[float] = ()
     first: float = float("nan")
     memory: int = 0
+    method: str = ""
     problem: str = ""
 
     @property
@@ -89,6 +91,7 @@ class Row:
             named
             | {name: dict(vars(spread)) for name, spread in spreads.items()}
             | {
+                "method": self.method,
                 "images_per_second": _short(self.images_per_second),
                 "peak_bytes": self.memory,
                 "first_seconds": _short(self.first),

@@ -22,6 +22,7 @@ __all__ = [
     "Contestant",
     "EngineName",
     "Precision",
+    "RuntimeName",
     "Selection",
     "Task",
     "Work",
@@ -31,7 +32,10 @@ __all__ = [
 
 Task = Literal["train", "translate"]
 EngineName = Literal["torch", "jax"]
+RuntimeName = Literal["engine", "onnx", "openvino"]
 Precision = Literal["fp32", "bf16"]
+
+_STEPS = 200_000  # of a preset that trains for epochs: 200 of 1,000 images, as in 2017
 
 TASKS: Mapping[Task, str] = {"train": "training step", "translate": "translation"}
 
@@ -71,7 +75,7 @@ class Work:
 
     def recipe(self, precision: Precision) -> Recipe:
         """The recipe, with colour images and the start that photographs get."""
-        given = {
+        given: dict[str, object] = {
             "image_size": self.size,
             "load_size": self.size,
             "batch_size": self.batch_size,
@@ -79,10 +83,11 @@ class Work:
             "bands_a": 3,
             "bands_b": 3,
         }
+        if not PRESETS[self.preset].steps:
+            given["steps"] = _STEPS
         recipe = preset(self.preset, given)
-        return dataclasses.replace(
-            recipe, start="identity" if recipe.start == "auto" else recipe.start
-        )
+        start = "identity" if recipe.start == "auto" else recipe.start
+        return dataclasses.replace(recipe, start=start)
 
     @property
     def flops(self) -> int:
@@ -98,20 +103,24 @@ class Work:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who computes it: an engine or the plain reference, and the arithmetic of its convolutions.
+    """Who computes it, and the arithmetic of its convolutions.
 
-    "product" multiplies large matrices, for the ceiling of the machine.
+    An engine, a runtime that executes exported generators, the "plain" reference, or a "product" of
+    large matrices, which is the ceiling of the machine.
     """
 
-    engine: Literal["plain", "product", "torch", "jax"]
+    engine: Literal["plain", "product", "torch", "jax", "onnx", "openvino"]
     precision: Precision = "fp32"
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
 
+    def computes(self, work: Work) -> bool:
+        """Whether it can: runtimes translate only."""
+        return work.task == "translate" or self.engine not in ("onnx", "openvino")
+
 
 PLAIN = Contestant("plain")
-
 
 # The default rows, the most telling first: those that fit into the time are measured.
 DEFAULT_WORKS = (
@@ -146,11 +155,13 @@ class Selection:
     sizes: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = ()
     engines: tuple[EngineName, ...] = ()
+    runtimes: tuple[RuntimeName, ...] = ()
     precisions: tuple[Precision, ...] = ()
 
     def __post_init__(self) -> None:
         for flag, given, known in (
             ("--engine", self.engines, get_args(EngineName)),
+            ("--runtime", self.runtimes, get_args(RuntimeName)),
             ("--precision", self.precisions, get_args(Precision)),
         ):
             for value in given:
@@ -186,6 +197,9 @@ class Selection:
 _START, _REACHED = 5.0, 0.3
 _COMPILED: Mapping[Task, float] = {"train": 25.0, "translate": 6.0}
 
+# Works of PyTorch's that come before one of another in the default rows.
+_LATER = {"jax": 3.5, "onnx": 1.5, "openvino": 1.5}
+
 
 def cost(work: Work, contestant: Contestant, ceilings: Mapping[Precision, float]) -> float:
     """Seconds that a row is expected to take at the fewest rounds.
@@ -198,38 +212,41 @@ def cost(work: Work, contestant: Contestant, ceilings: Mapping[Precision, float]
 
 
 def fitting(
-    works: Sequence[Work],
-    contestants: Sequence[Contestant],
+    chosen: Mapping[Work, Sequence[Contestant]],
     ceilings: Mapping[Precision, float],
     seconds: float,
 ) -> tuple[dict[Work, list[Contestant]], list[str]]:
     """The rows that fit into the time, and a line about the others if there are any.
 
-    Works are in the order of their importance; a work of JAX's comes after the next three of
-    PyTorch's. The first row is taken in any case.
+    Works are in the order of their importance. The first row is taken in any case.
     """
-    ranked = sorted(
-        ((rank + (3.5 if each.engine == "jax" else 0), work, each)
-         for rank, work in enumerate(works) for each in contestants),
-        key=lambda row: row[0],
-    )  # fmt: skip
+    ranked = [
+        (rank + _LATER.get(each.engine, 0.0), work, each)
+        for rank, (work, contestants) in enumerate(chosen.items())
+        for each in contestants
+    ]
     taken: dict[Work, list[Contestant]] = {}
-    spent = wanted = 0.0
-    late = list[str]()
-    for _, work, contestant in ranked:
+    spent, late = 0.0, list[str]()
+    for _, work, contestant in sorted(ranked, key=lambda row: row[0]):
         price = cost(work, contestant, ceilings)
-        alone = 0.0 if work in taken else cost(work, PLAIN, ceilings)
-        wanted += price + (0.0 if contestant != contestants[0] else cost(work, PLAIN, ceilings))
-        if taken and spent + price + alone > seconds:
+        if work not in taken:
+            price += cost(work, PLAIN, ceilings)
+        if taken and spent + price > seconds:
             late.append(f"{work} ({contestant})")
-            continue
-        spent += price + alone
-        taken.setdefault(work, []).append(contestant)
-    ordered = {
-        work: [c for c in contestants if c in taken[work]] for work in works if work in taken
+        else:
+            spent += price
+            taken.setdefault(work, []).append(contestant)
+    kept = {
+        work: [each for each in contestants if each in taken[work]]
+        for work, contestants in chosen.items()
+        if work in taken
     }
     if not late:
-        return ordered, []
-    minutes = math.ceil(wanted / 60)
-    line = f"for lack of time, {len(late)} rows (--minutes {minutes} has time for all of them): "
-    return ordered, [line + "; ".join(late)]
+        return kept, []
+    whole = sum(
+        cost(work, each, ceilings)
+        for work, contestants in chosen.items()
+        for each in (PLAIN, *contestants)
+    )
+    line = f"{len(late)} rows for lack of time (--minutes {math.ceil(whole / 60)} has time for all)"
+    return kept, [f"{line}: {'; '.join(late)}"]

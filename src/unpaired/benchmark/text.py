@@ -9,7 +9,7 @@ from rich.table import Table
 from unpaired.benchmark.result import Benchmark, Row
 from unpaired.benchmark.rows import PLAIN, Work
 
-__all__ = ["COLUMNS", "headlines", "print_tables", "spread", "texts", "titled"]
+__all__ = ["COLUMNS", "headlines", "labelled", "print_tables", "spread", "texts", "titled"]
 
 COLUMNS = {
     "time": "of one step or one batch, the median over rounds",
@@ -25,7 +25,7 @@ COLUMNS = {
 }
 """The columns of a table and what they mean."""
 
-_WIDTHS = (11, 7, 8, 19, 7, 7, 6)  # of a row's name and of the columns: 80 characters with gaps
+_WIDTHS = (19, 7, 8, 19, 7, 7, 6)  # of a row's name and of the columns: 80 characters with gaps
 
 
 def texts(row: Row) -> dict[str, str]:
@@ -36,7 +36,7 @@ def texts(row: Row) -> dict[str, str]:
         "time": _time(row.time.median),
         "images/s": f"{row.images_per_second:.3g}",
         "times plain": f"{row.ratio.median:.2f}",
-        "ceiling": f"{row.share.median:.0%}",
+        "ceiling": _percent(row.share.median),
         "memory": f"{row.memory / 1e9:.2f} GB",
         "first": f"{row.first:.1f} s",
     }
@@ -47,6 +47,11 @@ def spread(row: Row) -> str:
     if row.problem or row.contestant == PLAIN:
         return ""
     return f"{row.ratio.low:.2f} to {row.ratio.high:.2f}"
+
+
+def labelled(row: Row) -> str:
+    """Who computed it, and by which method of its precision."""
+    return f"{row.contestant.engine} {row.method or row.contestant.precision}"
 
 
 def titled(work: Work) -> str:
@@ -64,8 +69,8 @@ def headlines(benchmark: Benchmark) -> Iterator[str]:
     for work in benchmark.works:
         if best := benchmark.best(work):
             yield (
-                f"{titled(work)}: {best.contestant} is {best.ratio.median:.2f} times as fast as "
-                f"the plain reference and reaches {best.share.median:.0%} of the ceiling"
+                f"{titled(work)}: {labelled(best)} is {best.ratio.median:.2f} times as fast as "
+                f"the plain reference and reaches {_percent(best.share.median)} of the ceiling"
             )
 
 
@@ -73,8 +78,7 @@ def print_tables(benchmark: Benchmark) -> None:
     """Prints a table for each work, where it was measured, and what was not."""
     console = Console(highlight=False, markup=False)
     for work, rows in benchmark.works.items():
-        table = Table(title=titled(work), title_justify="left", title_style="bold")
-        table.box, table.pad_edge, table.padding = SIMPLE_HEAD, False, (0, 0)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
         for name, width in zip(("", *COLUMNS), _WIDTHS, strict=True):
             table.add_column(
                 name, justify="right" if name else "left", min_width=width, no_wrap=True
@@ -84,8 +88,10 @@ def print_tables(benchmark: Benchmark) -> None:
             if interval := spread(row):
                 values["times plain"] += f" ({interval})"
             best = row is benchmark.best(work)
-            table.add_row(str(row.contestant), *values.values(), style="bold" if best else "")
+            table.add_row(labelled(row), *values.values(), style="bold" if best else "")
+        console.print(titled(work), style="bold")
         console.print(table)
+        console.print()
     for row in benchmark.rows:
         if row.problem:
             console.print(f"failed: {row.work}, {row.contestant}: {row.problem}")
@@ -97,12 +103,15 @@ def print_tables(benchmark: Benchmark) -> None:
         console.print(f"not measured: {line}")
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _time(seconds: float) -> str:
     """A time in three digits.
 
-    >>> _time(0.01234), _time(0.25), _time(2.5)
-    ('12.3 ms', '250 ms', '2.50 s')
+    >>> _time(0.017), _time(0.25), _time(2.5)
+    ('17.0 ms', '250 ms', '2.50 s')
     """
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:.0f} s"
+    number, unit = (seconds, "s") if seconds >= 0.9995 else (seconds * 1000, "ms")
+    return f"{number:#.3g}".removesuffix(".") + f" {unit}"

@@ -55,7 +55,8 @@ class Worker:
         """Builds the contestant and has it compute its work for the first time.
 
         Returns:
-            `seconds` of both together, and for a product what it runs on (contestants.settled).
+            `seconds` of both together; `method`, the way to compute that it chose after that, if
+            it has several; and of a product what it runs on (contestants.settled).
         """
         self._answer()  # the framework is imported
         self._ask(begin=True)
@@ -145,7 +146,10 @@ def _serve(answer: Any) -> None:
     machine.forget_peak()  # that of drawing the first weights
     ready.finish(ready.call())
     seconds = time.perf_counter() - began
-    answer(seconds=seconds, **({} if work else contestants.settled(runtime)))
+    method = ready.settle()
+    if method:
+        machine.forget_peak()  # that of other methods
+    answer(seconds=seconds, method=method, **({} if work else contestants.settled(runtime)))
 
     for line in sys.stdin:
         repeats = json.loads(line)["repeats"]

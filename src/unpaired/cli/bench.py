@@ -28,6 +28,14 @@ def bench(
         tuple[Literal["torch", "jax"], ...],
         shown("engines to measure", "{torch,jax}...", "(default: those installed)"),
     ] = (),
+    runtime: Annotated[
+        tuple[Literal["engine", "onnx", "openvino"], ...],
+        shown(
+            "what executes generators: engines, or as ONNX models onnxruntime or OpenVINO",
+            "{engine,onnx,openvino}...",
+            "(default: those installed)",
+        ),
+    ] = (),
     precision: Annotated[
         tuple[Literal["fp32", "bf16"], ...],
         shown(
@@ -66,6 +74,7 @@ def bench(
             sizes=size,
             batch_sizes=batch_size,
             engines=engine,
+            runtimes=runtime,
             precisions=precision,
             device=device,
             threads=threads,
