@@ -8,13 +8,12 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Literal, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
+from typing import TYPE_CHECKING, Literal, Self
 
 from unpaired.errors import shown
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 __all__ = ["Progress", "Verbosity", "counted", "duration", "log", "progress", "show"]
 
@@ -66,7 +65,7 @@ class _Lines(logging.Handler):
 
 _lines = _Lines()
 _progress_shown = False
-_bar: Bar | None = None  # the display of all progress that is under way
+_bar: "Bar | None" = None  # the display of all progress that is under way
 
 
 def show(verbosity: Verbosity = "normal", *, rank: int = 0) -> None:
@@ -144,9 +143,7 @@ class Progress:
         if _progress_shown and sys.stderr.isatty():
             self.first_bar = _bar is None
             if _bar is None:
-                columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-                text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
-                _bar = Bar(*columns, text, console=Console(stderr=True), transient=True)
+                _bar = _new_bar()
                 _bar.start()
             self.bar = _bar
             self.task = _bar.add_task(self.title, total=self.total, completed=self.first, text="")
@@ -160,6 +157,17 @@ class Progress:
             if self.first_bar:
                 self.bar.stop()
                 _bar = None
+
+
+def _new_bar() -> "Bar":
+    """A display on standard error. Its package is imported for it alone: that takes a while."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    text = TextColumn("{task.completed}/{task.total}  {task.fields[text]}")
+    return Bar(*columns, text, console=Console(stderr=True), transient=True)
 
 
 def progress(
