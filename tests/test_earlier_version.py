@@ -165,7 +165,7 @@ def test_a_report_has_the_keys_it_had_and_the_values(copied, monkeypatch):
     assert found["verdict"].keys() == old["verdict"].keys()
     assert [item.keys() for item in found["findings"]] == [item.keys() for item in old["findings"]]
     assert {type(value) for value in found["facts"].values()} == {str}
-    added = {"change", "change_lab", "content"}  # later metrics
+    added = {"change", "change_lab", "content", "blobs"}  # later metrics
     assert found["figures"].keys() == old["figures"].keys() | added
     for key, figure in old["figures"].items():
         assert found["figures"][key].keys() == figure.keys()

@@ -215,7 +215,7 @@ def test_all_methods_but_the_floor_are_measured_beside_their_sources(apart, tmp_
     for direction, sources in (("ab", A), ("ba", smooth(5, 4))):
         for name in names_of(report, direction):
             found = values_of(report, name, direction)
-            assert {"change", "change_lab", "content"} <= found.keys() or name == FLOOR
+            assert {"change", "change_lab", "content", "blobs"} <= found.keys() or name == FLOOR
         identity = values_of(report, "identity", direction)
         assert (identity["change"], identity["change_lab"]) == (0, 0)
         assert identity["content"] == pytest.approx(1)

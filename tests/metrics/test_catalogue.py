@@ -19,7 +19,7 @@ from unpaired.metrics.weightless import (
 
 TRUTH, GENERATED = smooth(7, 1), smooth(7, 2)
 SETS = {"colours", "patches", "spectrum"}
-BESIDE = {"change", "change_lab", "content"}  # of kind "source"
+BESIDE = {"change", "change_lab", "content", "blobs"}  # of kind "source"
 
 
 def set_of(samples):
@@ -250,6 +250,7 @@ def test_untouched_images_are_not_changed_and_keep_all():
     found = beside(TRUTH, TRUTH)
     assert {key: value.value for key, value in found.items()} == {
         "change": 0, "change_lab": 0, "content": pytest.approx(1, abs=1e-12),
+        "blobs": 0,
     }  # fmt: skip
 
 
@@ -290,7 +291,7 @@ def test_sixteen_bits_are_measured_in_levels_of_255():
 def test_other_bands_are_compared_as_luminance(bands, of_source):
     grey = smooth(4, 1, 1)
     found = beside(np.repeat(grey // 2, bands, -1), np.repeat(grey, of_source, -1))
-    assert found.keys() == {"change", "content"}  # no colours
+    assert found.keys() == {"change", "content", "blobs"}  # no colours
     assert found["change"].value == pytest.approx(np.abs(grey - (grey // 2.0)).mean(), abs=1e-9)
     assert found["content"].value > 0.99
 

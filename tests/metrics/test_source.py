@@ -7,6 +7,7 @@ from skimage.color import deltaE_cie76, rgb2lab
 
 from unpaired.errors import DataError
 from unpaired.metrics.source import (
+    blobs,
     change,
     colour_change,
     content_kept,
@@ -39,6 +40,42 @@ def by_hand(generated, source):
 
 def landscapes(count=6, side=64):
     return np.stack([paint(draw(seed, side, "lite"), "a") for seed in range(count)])
+
+
+# ---- blobs --------------------------------------------------------------------------------
+
+
+def blobs_by_hand(generated, source):
+    gaps = np.abs(generated.astype(float) - source).mean(-1)
+    side = max(3, min(gaps.shape) // 13)
+    places = [
+        gaps[y : y + side, x : x + side].mean()
+        for y in range(gaps.shape[0] - side + 1)
+        for x in range(gaps.shape[1] - side + 1)
+    ]
+    return max(places) > 40 and max(places) > 3 * (np.quantile(places, 0.9) + 1)
+
+
+def test_blobs_are_found_as_by_hand():
+    """Squares of many sizes and strengths on images that changed little, some and everywhere."""
+    rng = np.random.default_rng(0)
+    source = np.stack([paint(draw(seed, 64, "lite"), "a") for seed in range(40)]).astype(float)
+    generated = source + rng.normal(0, 1, source.shape) * rng.uniform(0, 25, (40, 1, 1, 1))
+    for image in generated:
+        side, strength = rng.integers(1, 14), rng.uniform(0, 200)
+        y, x = rng.integers(0, 60, 2)
+        image[y : y + side, x : x + side] += strength
+    expected = [blobs_by_hand(x, y) for x, y in zip(generated, source, strict=True)]
+    assert 5 < sum(expected) < 35
+    np.testing.assert_array_equal(blobs(generated, source), expected)
+    wide = generated[:, :, :41]
+    expected = [blobs_by_hand(x, y[:, :41]) for x, y in zip(wide, source, strict=True)]
+    np.testing.assert_array_equal(blobs(wide, source[:, :, :41]), expected)
+
+
+def test_no_blob_where_all_changes_nor_in_an_image_smaller_than_a_place():
+    assert not blobs(255 - NOISE, NOISE).any()
+    assert blobs(np.full((4, 2, 2, 3), 255), np.zeros((4, 2, 2, 3))).tolist() == [0] * 4
 
 
 # ---- change -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from small_report import (
     report,
     scores,
 )
+from unpaired.metrics.catalogue import BLOBS
 from unpaired.metrics.metric import Metric, Value
 from unpaired.report.report import Method
 from unpaired.report.verdict import ranking
@@ -324,6 +325,15 @@ def test_a_model_that_loses_the_content_is_told():
         "blurs, replaces or inverts what they show."
     ]
     assert len(said(beside(30.0, -1.0), beside(0.1, 0.2))) == 3
+
+
+def test_images_with_blobs_are_told_from_two_in_a_hundred_on():
+    some, few = {"blobs": Value(0.0634)}, {"blobs": Value(0.0199)}
+    seen = beside(9.0, 0.98)
+    assert said(seen | some, seen | few, metrics=(KID, CHANGE, CONTENT, BLOBS)) == [
+        "From summer to winter: 6.3 % of the images have a place that changed far more than the "
+        "rest (a blob): look at those that changed most, and train longer or with another --seed."
+    ]
 
 
 def test_where_the_truth_is_known_it_decides_what_is_to_be_kept():

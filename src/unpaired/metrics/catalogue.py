@@ -24,7 +24,7 @@ from unpaired.metrics.paired import (
     ssim,
     within,
 )
-from unpaired.metrics.source import HARDLY, change, colour_change, content_kept, to_levels
+from unpaired.metrics.source import HARDLY, blobs, change, colour_change, content_kept, to_levels
 from unpaired.metrics.weightless import colour_distance, patch_distance, spectrum_distance
 
 __all__ = ["CYCLES", "ClassMaps", "metrics_for"]
@@ -69,7 +69,7 @@ def metrics_for(
         found += of_values
     if network:
         found += [_kid(network), _fid(network, count)]
-    found += [COLOURS, PATCHES, SPECTRUM, CHANGE, COLOUR_CHANGE, CONTENT]
+    found += [COLOURS, PATCHES, SPECTRUM, CHANGE, COLOUR_CHANGE, CONTENT, BLOBS]
     return [metric for metric in found if any(map(metric.applies, bands))]
 
 
@@ -310,6 +310,12 @@ CONTENT = Metric(
     "image with those of its source: 1 where all are kept, about 0 where they are others, below 0 "
     "where light and dark are exchanged", "source", "higher", 3, full=1,
     compute=_beside_source(content_kept),
+)
+
+BLOBS = Metric(
+    "blobs", "images with blobs", "share of generated images, in %, with a place that changed far "
+    "more than the rest of the image: dark or coloured spots, most of them at borders",
+    "source", "lower", 1, full=100, unit="%", scale=100, compute=_beside_source(blobs),
 )
 
 # ---- measured on the networks of a model, by evaluation.diagnose ----------------------------

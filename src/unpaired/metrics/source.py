@@ -16,7 +16,7 @@ from unpaired.errors import DataError
 from unpaired.images.image import luminance
 from unpaired.metrics.weightless import to_cielab
 
-__all__ = ["HARDLY", "change", "colour_change", "content_kept", "contrast", "to_levels"]
+__all__ = ["HARDLY", "blobs", "change", "colour_change", "content_kept", "contrast", "to_levels"]
 
 Floats = NDArray[np.float64]
 Levels = NDArray[Any]
@@ -28,6 +28,8 @@ HARDLY = 0.04
 Photographs of Yosemite have a contrast of 68 levels of 255, so this is 2.7 levels: saving them as a
 JPEG of quality 95 changes them by 2.7 to 3.0 (at 64 and 128 px). A share, since images may use a
 small part of their range, as 16-bit rasters do."""
+_BLOB = 40  # levels of 255 that the place of a blob changes by, on average
+_APART = 3  # times that is more than nine in ten places of its image do
 _FLAT = 1e-12  # levels squared: the gradients of an image that is constant up to rounding errors
 
 
@@ -98,6 +100,39 @@ def content_kept(generated: Levels, source: Levels) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         kept = np.where(aa > _FLAT, ab / np.sqrt(aa * bb), 0.0)
     return np.where(bb > _FLAT, kept, np.nan)
+
+
+def blobs(generated: Levels, source: Levels) -> Floats:
+    """1 where an image has a blob: one place changed far more than the rest; 0 where it has none.
+
+    A place is a square of a thirteenth of the shorter side, of 3 pixels at least. It is a blob
+    where its mean absolute difference from the source is above 40 levels of 255, and above three
+    times that (plus one level) which nine in ten places stay below. Instance norms grow such places
+    (Karras et al., "StyleGAN 2", arXiv 1912.04958, figure 1). Where a translation changes images
+    everywhere, none is found. Too small an image for a place has none.
+
+    Raises:
+        DataError: the sizes differ.
+
+    >>> image = np.zeros((32, 32, 1))
+    >>> image[4:10, 0:6] = 90
+    >>> float(blobs(image, 0 * image)), float(blobs(image + 60, 0 * image))
+    (1.0, 0.0)
+    """
+    x, y = _comparable(generated, source)
+    side = max(3, min(x.shape[-3:-1]) // 13)
+    if side > min(x.shape[-3:-1]):
+        return np.zeros(x.shape[:-3])
+    sums = np.abs(x - y).mean(axis=-1)
+    for axis in (-2, -1):  # sums over windows, one axis after the other
+        edge = [(0, 0)] * sums.ndim
+        edge[axis] = (1, 0)
+        total = np.moveaxis(np.pad(sums, edge).cumsum(axis=axis), axis, -1)
+        sums = np.moveaxis(total[..., side:] - total[..., :-side], -1, axis)
+    places = (sums / side**2).reshape(*sums.shape[:-2], -1)
+    greatest, most = places.max(axis=-1), np.quantile(places, 0.9, axis=-1)
+    found: Floats = ((greatest > _BLOB) & (greatest > _APART * (most + 1))).astype(np.float64)
+    return found
 
 
 def contrast(batches: Iterable[Levels]) -> float:
