@@ -119,12 +119,12 @@ def test_an_epoch_visits_every_cell_once(scenes, tmp_path):
 
 
 def test_a_whole_scene_is_not_read_for_a_crop(scenes, tmp_path, monkeypatch):
-    from unpaired.images.raster.scene import Scene
+    from unpaired.images.raster.scene import OpenRaster
 
     data, recipe = prepared(scenes[0], tmp_path / "run")
     batches = Batches(data, recipe, max_pixels=10**6)
-    sizes, read = [], Scene.read
-    monkeypatch.setattr(Scene, "read", lambda self, w=None: sizes.append(w) or read(self, w))
+    sizes, read = [], OpenRaster.read
+    monkeypatch.setattr(OpenRaster, "read", lambda self, w=None: sizes.append(w) or read(self, w))
     batches[0]
     assert len(sizes) >= 2
     assert {window.size for window in sizes} == {(SIDE, SIDE)}

@@ -9,7 +9,7 @@ from unpaired.errors import ImageError, shown
 from unpaired.images.formats import Reading, needs_scene, read_header
 from unpaired.images.header import ImageHeader
 from unpaired.images.raster.geo import Window, window_of
-from unpaired.images.raster.scene import Scene, find_bands, open_scene
+from unpaired.images.raster.scene import OpenRaster, find_bands, open_scene
 
 __all__ = ["Area", "Fit", "fit"]
 
@@ -23,7 +23,7 @@ class Area:
     window: Window | None = None
     box: tuple[float, float, float, float] | None = None  # left, bottom, right, top
 
-    def of(self, scene: Scene) -> Window:
+    def of(self, scene: OpenRaster) -> Window:
         """The part of a scene.
 
         Raises:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unpaired.images.formats import Reading
 from unpaired.images.raster.geo import Geo, Window
-from unpaired.images.raster.scene import Scene, open_scene
+from unpaired.images.raster.scene import OpenRaster, open_scene
 
 __all__ = ["RasterLook", "cells_of", "centred", "look_at_raster", "tiles_of"]
 
@@ -136,7 +136,7 @@ def _edges(length: int, side: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _parts(scene: Scene, side: int) -> Iterator[tuple[Window, list[Window]]]:
+def _parts(scene: OpenRaster, side: int) -> Iterator[tuple[Window, list[Window]]]:
     """Parts of some million samples that cover the scene, and the cells in each."""
     for row in cells_of(scene.size, side):
         together = max(_PART // (row[0].height * row[0].width * len(scene.bands)), 1)

@@ -15,7 +15,7 @@ from unpaired.images.image import DTYPES, Image, is_mask
 from unpaired.images.raster.codec import QUIET, import_rasterio, without_georeferencing
 from unpaired.images.raster.geo import Geo, Window, resolution_of
 
-__all__ = ["Scene", "find_bands", "open_scene"]
+__all__ = ["OpenRaster", "find_bands", "open_scene"]
 
 _BLOCK = 2**26  # samples of one compressed block, at most: a window reads whole blocks
 _INTERNAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "COLOR_PROFILE", "xml:VRT"}
@@ -24,7 +24,7 @@ _SAFE = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}", "GDAL_CACHEMAX": 2**26, *
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class OpenRaster:
     """A raster that is open for reading by one thread; see `open_scene`."""
 
     dataset: Any
@@ -123,7 +123,7 @@ def open_scene(
     alpha: Literal["auto", "mask", "band"] = "auto",
     *,
     described: bool = True,
-) -> Iterator[Scene]:
+) -> Iterator[OpenRaster]:
     """Opens a GeoTIFF or a VRT of local files.
 
     Args:
@@ -151,7 +151,7 @@ def _scene(
     bands: Sequence[str],
     alpha: Literal["auto", "mask", "band"],
     described: bool,
-) -> Scene:
+) -> OpenRaster:
     colours = tuple(colour.name for colour in dataset.colorinterp)
     last = dataset.count
     marked = colours[-1] == "alpha" and last > 1 and dataset.dtypes[-1] in DTYPES[:2]
@@ -175,7 +175,7 @@ def _scene(
     flags = {flag.name for flag in dataset.mask_flag_enums[chosen[0] - 1]}
     masked = "per_dataset" in flags and "alpha" not in flags
     geo = _geo(dataset, chosen, names, colours, masked) if described else Geo()
-    return Scene(dataset, chosen, transparency, masked, geo, described)
+    return OpenRaster(dataset, chosen, transparency, masked, geo, described)
 
 
 def find_bands(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
