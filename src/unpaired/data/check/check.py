@@ -22,6 +22,8 @@ from unpaired.errors import shown
 
 __all__ = ["FLAT", "CheckResult", "FolderFacts", "Problem", "ProblemKind", "check"]
 
+_VALUES = 2**22  # pixels of all rasters together whose values are kept
+
 
 @dataclass(frozen=True)
 class FolderFacts:
@@ -199,9 +201,13 @@ def check(
         for index in range(len(folder))
     ]
     looks = []
+    most = max(_VALUES // max(len(tasks), 1), 256)
     with progress("checking images", len(tasks)) as meter:
         for look in in_order(
-            lambda task: look_at(*task, max_pixels, crop), tasks, threads=threads, ahead=4 * threads
+            lambda task: look_at(*task, max_pixels, crop, most),
+            tasks,
+            threads=threads,
+            ahead=4 * threads,
         ):
             looks.append(look)
             meter.advance()
@@ -210,7 +216,7 @@ def check(
     for place, (split, folder, index) in enumerate(tasks):
         if looks[place].marked == "mask" and split[-1] in decided:
             as_band = replace(folder, reading=replace(folder.reading, alpha="band"))
-            looks[place] = look_at(split, as_band, index, max_pixels, crop)
+            looks[place] = look_at(split, as_band, index, max_pixels, crop, most)
     return CheckResult._of(dataset, looks, crop)
 
 

@@ -32,6 +32,7 @@ in a uniform sky.
 """
 
 _LARGE = 2**26  # pixels; larger images are decoded one by one, since two may exceed the memory
+_MOST_VALUES = 2**20  # pixels of a raster
 _one_by_one = threading.Lock()
 _SAMPLED = 256  # samples kept of an image, for the range of its domain
 
@@ -62,11 +63,17 @@ class Look:
 
 
 def look_at(
-    split: Split, folder: Folder, index: int, max_pixels: int, crop: int | None = None
+    split: Split,
+    folder: Folder,
+    index: int,
+    max_pixels: int,
+    crop: int | None = None,
+    most: int = _MOST_VALUES,
 ) -> Look:
     """Opens an image of a folder, if it is a regular file, and decodes it; problems are kept.
 
-    Rasters are read in parts, however large they are; `crop` is the side of the training's crops.
+    Rasters are read in parts, however large they are; `crop` is the side of the training's crops,
+    and the values of at most about `most` of their pixels are kept.
     """
     path = folder.path(index)
     content, start = "", b""
@@ -80,7 +87,9 @@ def look_at(
         content = sha256.hexdigest()
         header = read_header(path, Reading(frames="first"))
         if header.is_raster and needs_scene(header) and folder.half is None:
-            return _of_raster(split, path, content, look_at_raster(path, folder.reading, crop))
+            return _of_raster(
+                split, path, content, look_at_raster(path, folder.reading, crop, most)
+            )
         with _one_by_one if header.width * header.height > _LARGE else nullcontext():
             return _facts(split, path, content, folder.read(index, max_pixels=max_pixels))
     except (ImageError, MissingExtra, OSError) as error:

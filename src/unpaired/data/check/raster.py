@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from unpaired.images.raster.scene import OpenRaster, open_scene
 __all__ = ["RasterLook", "cells_of", "centred", "look_at_raster", "tiles_of"]
 
 _PART = 2**22  # samples read at once
-_VALUES = 65_536  # pixels whose values are kept of a large scene
-_FEWEST = 1024  # of a small one
+_VALUES = 2**20  # pixels whose values are kept of a scene, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class RasterLook:
     dtype: str
     geo: Geo
     size: tuple[int, int]
-    values: NDArray[np.float64] = field(repr=False)
+    values: NDArray[np.floating[Any]] = field(repr=False)
     """(k, bands): values of valid pixels, spread over all of it."""
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
@@ -49,8 +49,10 @@ class RasterLook:
         return min(self.size) >= 4096 and (width >= 4096 or height >= 4096)
 
 
-def look_at_raster(path: Path, reading: Reading, crop: int | None) -> RasterLook:
-    """Reads a raster once, in parts.
+def look_at_raster(
+    path: Path, reading: Reading, crop: int | None, most: int = _VALUES
+) -> RasterLook:
+    """Reads a raster once, in parts, and keeps the values of at most about `most` pixels.
 
     Raises:
         ImageError, MissingExtra: see `open_scene`; or a part of it is damaged.
@@ -60,8 +62,8 @@ def look_at_raster(path: Path, reading: Reading, crop: int | None) -> RasterLook
         digest = hashlib.blake2b(f"{scene.size} {scene.dtype}".encode(), digest_size=16)
         values, cells = [], []
         pixels = scene.size[0] * scene.size[1]
-        every = max(pixels // _VALUES, 1) if pixels > _VALUES else 1
-        every = max(min(every, pixels // _FEWEST), 1)
+        every = -(-pixels // min(most, _VALUES))
+        kept = np.float64 if scene.dtype == "int32" else np.float32
         low = np.full(len(scene.bands), np.inf)
         high, invalid = -low, 0
         for part, inner in _parts(scene, side):
@@ -71,7 +73,7 @@ def look_at_raster(path: Path, reading: Reading, crop: int | None) -> RasterLook
             good = image.pixels[valid]
             if len(good):
                 low, high = np.minimum(low, good.min(axis=0)), np.maximum(high, good.max(axis=0))
-                values.append(good[every // 2 :: every].astype(np.float64))
+                values.append(good[every // 2 :: every].astype(kept))
             invalid += valid.size - len(good)
             for cell in inner:
                 middle = centred(cell, crop or side)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class RasterFacts:
     highest: tuple[float, ...]
     slow: int  # files stored so that a crop reads far more than itself
     placed: bool
-    values: NDArray[np.float64] = field(repr=False)
+    values: NDArray[np.floating[Any]] = field(repr=False)
 
     def told(self) -> list[str]:
         """Lines for people: place, then the values of each band."""
