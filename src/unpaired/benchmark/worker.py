@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from unpaired.benchmark.rows import Contestant, Work
@@ -74,11 +75,9 @@ class Worker:
 
     def _ask(self, **request: object) -> None:
         assert self.process.stdin
-        try:
+        with suppress(BrokenPipeError):  # it has ended: the answer will tell why
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended: the answer will tell why
 
     def _answer(self) -> Answer:
         assert self.process.stdout
@@ -107,8 +106,9 @@ class Worker:
         self.process.kill()
         self.process.wait()
         for file in (self.process.stdin, self.process.stdout, self.errors):
-            if file:
-                file.close()
+            with suppress(BrokenPipeError):  # a request that nobody read
+                if file:
+                    file.close()
 
 
 def main() -> None:
