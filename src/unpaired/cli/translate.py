@@ -69,6 +69,28 @@ def translate(
     device: Device = "auto",
     threads: Threads = 0,
     precision: Precision = "auto",
+    memory: Annotated[
+        float,
+        shown(
+            "GB that a translation may take: larger images are streamed exactly",
+            "GB",
+            "(default: half of what is free)",
+        ),
+    ] = 0,
+    norm_stats: Annotated[
+        str,
+        shown(
+            "of a streamed image, the statistics of instance norms: exact, sampled, dense, tile, "
+            "or a file of --save-norm-stats",
+            "KIND",
+            "(default: exact)",
+        ),
+    ] = "exact",
+    save_norm_stats: Annotated[
+        Path | None, shown("save an image's statistics, for others of its mosaic or time series")
+    ] = None,
+    tile: Annotated[int, shown("side of the tiles of a streamed image in pixels", default="")] = 0,
+    dry_run: Annotated[bool, shown("only say what memory, scratch and time it takes")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Translate images, folders and globs to the other domain."""
@@ -77,6 +99,7 @@ def translate(
     from unpaired.translation.files import translate_files
     from unpaired.translation.fit import Area
     from unpaired.translation.model import load
+    from unpaired.translation.streaming.options import Streaming
 
     loaded = load(
         model,
@@ -86,6 +109,8 @@ def translate(
         precision=precision,
         runtime=runtime,
     )
+    streaming = Streaming(round(memory * 1e9), norm_stats, save_norm_stats, tile, dry_run)
+    loaded = replace(loaded, streaming=streaming)
     trained = loaded.reading(loaded.direction(to))
     area = None
     if window and bbox:
@@ -109,7 +134,10 @@ def translate(
         area=area,
         max_pixels=max_pixels,
     )
-    print(f"{counted(len(summary.done), 'image')} translated into {out}")
+    for line in summary.planned:
+        print(line)
+    if not dry_run:
+        print(f"{counted(len(summary.done), 'image')} translated into {out}")
     if summary.failed:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in summary.failed)
         raise SomeFailed(f"{counted(len(summary.failed), 'image')} failed:\n{listed}")

@@ -28,6 +28,7 @@ from unpaired.translation.jobs import Failure, Job, plan
 from unpaired.translation.model import Model
 from unpaired.translation.scratch import scratch_folder
 from unpaired.translation.sizes import Sizes
+from unpaired.translation.streaming.images import FileToStream, is_streamed, stream_file
 
 __all__ = ["Summary", "translate_files"]
 
@@ -42,6 +43,8 @@ class Summary:
 
     done: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    planned: list[str] = field(default_factory=list)
+    """Of a dry run, what each input would take."""
 
 
 def translate_files(
@@ -86,7 +89,14 @@ def translate_files(
     direction = model.direction(to)
     domains = model.config.recipe.domains
     require_detail(detail, domains[source_of(direction)], domains[target_of(direction)])
+    if model.streaming.always and model.streamer(direction, working_size, detail) is None:
+        raise ConfigError(
+            "--norm-stats, --save-norm-stats, --tile and --dry-run are for images streamed at "
+            "their own size by an engine: not with --working-size, --detail or an ONNX runtime"
+        )
     jobs, failed = plan(inputs, Path(out), format=format, overwrite=overwrite)
+    if model.streaming.save_norm_stats is not None and len(jobs) != 1:
+        raise ConfigError(f"--save-norm-stats is for one image, and {len(jobs):,} are given")
     with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
         _try_writing(scratch, jobs, model.blank(direction))
         reading = reading or model.reading(direction)
@@ -117,7 +127,7 @@ def _translate(stages: "_Stages", jobs: Sequence[Job], batch_size: int, max_pixe
     try:
         with progress("images", len(jobs) + len(failed), first=len(failed)) as shown:
             # Two more rounds at the end, for the groups that are still being processed.
-            for group in chain(stages.groups(jobs, batch_size), ([], [])):
+            for group in chain(stages.groups(jobs, batch_size, max_pixels), ([], [])):
                 upcoming = [(job, pool.submit(read, job)) for job in group]
                 translated = stages.translate(decoding)
                 stages.finish(writing)
@@ -177,8 +187,11 @@ class _Stages:
             passed = time.perf_counter() - began
             self.seconds[name] = self.seconds.get(name, 0.0) + passed
 
-    def groups(self, jobs: Sequence[Job], batch_size: int) -> Iterator[list[Job]]:
-        """The images that can be translated by what their headers say, a few at a time."""
+    def groups(self, jobs: Sequence[Job], batch_size: int, max_pixels: int) -> Iterator[list[Job]]:
+        """The images that can be translated by what their headers say, a few at a time.
+
+        Those that do not fit into memory at once are streamed, one by one, when it is their turn.
+        """
         group: list[Job] = []
         pixels = 0
         for job in jobs:
@@ -200,6 +213,8 @@ class _Stages:
                 self.unplaced.add(job.source)
             for line in found.warnings:
                 self.warnings.setdefault(line, []).append(job.source)
+            if self._streamed(job, found, max_pixels):
+                continue
             self.fits[job.source] = found
             pixels += header.width * header.height
             if group and (len(group) == batch_size or pixels > _GROUP_PIXELS):
@@ -207,6 +222,24 @@ class _Stages:
                 group, pixels = [], header.width * header.height
             group.append(job)
         yield group
+
+    def _streamed(self, job: Job, found: Fit, max_pixels: int) -> bool:
+        """Streams an image that has to be; whether it was one."""
+        streamer = self.model.streamer(self.direction, self.working_size, self.detail)
+        size = found.header.height, found.header.width
+        if streamer is None or not is_streamed(streamer, size):
+            return False
+        file = FileToStream(job.source, job.target, found.reading, found.window, max_pixels)
+        try:
+            if line := stream_file(streamer, file, self.scratch):
+                self.summary.planned.append(line)
+            else:
+                self.summary.done.append(job.target)
+        except UnpairedError as error:
+            if isinstance(error, RunError) and not _name_too_long(error):
+                raise
+            self._fail(job, error)
+        return True
 
     def read(self, job: Job, *, max_pixels: int) -> Image:
         """Reads the image of a job of `groups`."""

@@ -21,7 +21,8 @@ from unpaired.config import DEFAULT_MAX_PIXELS, Config
 from unpaired.console import log
 from unpaired.directions import Direction, direction_to, source_of, target_of
 from unpaired.engines.loading import EngineChoice, RuntimeChoice, read_generators, start_translator
-from unpaired.engines.seam import Networks
+from unpaired.engines.seam import Networks, generators_of
+from unpaired.engines.tiles import TileNetworks
 from unpaired.errors import ConfigError, ImageError, quoted
 from unpaired.images.formats import Reading, read_image
 from unpaired.images.image import Image
@@ -33,6 +34,10 @@ from unpaired.translation.fit import Area, Fit, fit
 from unpaired.translation.precision import Measured, Precision, fingerprint, require_precision
 from unpaired.translation.remembered import Remembered, cache_file
 from unpaired.translation.sizes import Sizes, from_network, say, to_network
+from unpaired.translation.streaming.driver import Network
+from unpaired.translation.streaming.images import is_streamed, stream_image
+from unpaired.translation.streaming.options import Streaming
+from unpaired.translation.streaming.run import Streamer
 
 __all__ = ["Model", "load"]
 
@@ -100,7 +105,7 @@ class Model:
 
     `path` is the file they were loaded from, `step` the training step they are of, `weights` tells
     whether they are the EMA or the last weights, `directions` are those it translates in, and
-    `translator` has the networks themselves.
+    `translator` has the networks themselves. `streaming` says what images are streamed, and how.
     """
 
     path: Path
@@ -109,6 +114,7 @@ class Model:
     weights: Literal["ema", "last"]
     directions: tuple[Direction, ...]
     translator: Networks
+    streaming: Streaming = Streaming()
     _said: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     @property
@@ -257,6 +263,11 @@ class Model:
         for each in sizes:
             say(each, working_size, detail, self._said, equal=bands == target.bands)
         results: dict[int, Image] = {}
+        if streamer := self.streamer(direction, working_size, detail):
+            for index in [i for i, image in enumerate(images) if is_streamed(streamer, image.size)]:
+                alike[sizes[index].padded].remove(index)
+                results[index] = stream_image(streamer, images[index])
+            alike = {padded: left for padded, left in alike.items() if left}
         for padded, indices in alike.items():
             largest = max((sizes[index] for index in indices), key=lambda s: math.prod(s.original))
             together = self._batch_limit(direction, largest, batch_size)
@@ -300,10 +311,26 @@ class Model:
                 f"{name}: has {bands} bands where {source.name} has {source.bands}: only grey and "
                 "RGB convert into each other"
             )
+        streamer = self.streamer(direction, working_size, detail)
+        if streamer and is_streamed(streamer, size):
+            return Sizes.of(size, None)
         network, recipe = self.translator.memory == "host", self.config.recipe
         return memory.settle(
             recipe, direction, size, working_size, detail, network=network, name=name
         )
+
+    def streamer(
+        self, direction: Direction, working_size: int | None = None, detail: Detail | None = None
+    ) -> Streamer | None:
+        """What streams images at their own size; None for other sizes and for ONNX models."""
+        networks = getattr(self.translator, "translator", self.translator)
+        if working_size is not None or detail is not None or not isinstance(networks, TileNetworks):
+            return None
+        recipe = self.config.recipe
+        layers = generators_of(recipe)[f"generator_{direction}"]
+        network = Network(networks, layers, direction, str(self.path))
+        host = self.translator.memory == "host"
+        return Streamer(network, recipe, self.streaming, self.path, host)
 
     def reading(self, direction: Direction) -> Reading:
         """How the images it was trained on were read, those that a direction translates."""

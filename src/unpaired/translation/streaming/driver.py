@@ -152,9 +152,11 @@ class Driver:
         with progress(title, total, unit="tiles", first=finished) as bar:
             for index in range(self.done.stage, len(self.stages)):
                 self._stage(index, partial(bar.advance, 1))
-        self.sink.save(self.result.read)
-        for array in (*self.arrays.values(), self.result):
+        for array in self.arrays.values():
             array.remove()
+        self.sink.save(self.result.read)
+        self.journal.remove()
+        self.result.remove()
         return self.known
 
     # ---- what is stored -------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Driver:
                     path.unlink()
         dtype = np.float32 if self.done.wide else self.dtype
         self.arrays: dict[str, ScratchArray] = {}
-        if len(self.stages) > 1:
+        if 1 < len(self.stages) > self.done.stage:
             used = ARRAYS if any(stage.stream for stage in self.stages) else ARRAYS[:1]
             shape = self.bottleneck
             for name in used:
@@ -293,7 +295,8 @@ class Driver:
             weights = shares(valid, scale_of(stage.last, layers, size))
         if stage.reads is not None and stage.writes is None and valid is not None:
             weights = shares(valid, scale_of(stage.last, layers, size))
-        given = TileInput(values, shortcut, image, self._statistics(plan), weights)
+        known = {} if self.alone else self._statistics(plan)
+        given = TileInput(values, shortcut, image, known, weights)
         return _Loaded(tile, plan, given, valid, counted)
 
     def _skipped(self, stage: Stage, tile: Tile, ends: bool) -> bool:

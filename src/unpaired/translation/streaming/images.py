@@ -16,7 +16,7 @@ from unpaired.images.raster.geo import Window
 from unpaired.images.raster.scene import open_scene
 from unpaired.translation import memory
 from unpaired.translation.sizes import Sizes, geo_of, set_apart
-from unpaired.translation.streaming.run import Streamer, sweep_scratch
+from unpaired.translation.streaming.run import Streamer
 from unpaired.translation.streaming.scenes import GeoSink, SceneSource
 from unpaired.translation.streaming.windows import ImageSink, ImageSource, Sink, Source
 
@@ -60,7 +60,6 @@ def stream_file(streamer: Streamer, file: FileToStream, scratch: Path) -> str:
         ImageError: the file cannot be read, or its format cannot hold the result.
         RunError, TooLarge, ConfigError: as `Streamer.run`.
     """
-    sweep_scratch(file.target)
     with _opened(streamer, file, scratch) as (source, sink, held):
         if streamer.options.dry_run:
             driver, found = streamer.plan(source, sink, held)

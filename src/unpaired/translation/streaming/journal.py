@@ -101,6 +101,11 @@ class Journal:
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
+    def remove(self) -> None:
+        """Forgets all, at the end."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
 
 def _boot() -> str:
     """What tells this start of the system from others, on Linux."""

@@ -22,7 +22,7 @@ from unpaired.translation.streaming.sample import TILES, sampled_statistics
 from unpaired.translation.streaming.stages import Grid, plan_stage, reach
 from unpaired.translation.streaming.windows import Sink, Source
 
-__all__ = ["Streamer", "sweep_scratch"]
+__all__ = ["Streamer"]
 
 _CELL = 1024  # pixels: the least side of a square with statistics of its own
 _PREFIX = ".streaming-"
@@ -180,14 +180,3 @@ def _hash_of(path: Path) -> str:
         return digest.hexdigest()[:32]
     except OSError:
         return ""
-
-
-def sweep_scratch(target: Path) -> None:
-    """Removes the scratch of a translation that was killed after `target` was in place."""
-    path = target.parent / f"{_PREFIX}{target.name}"
-    journal = path / "journal.npz"
-    try:
-        if target.stat().st_mtime >= journal.stat().st_mtime:
-            rmtree(path, ignore_errors=True)
-    except OSError:
-        return
