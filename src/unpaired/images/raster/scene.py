@@ -17,6 +17,7 @@ from unpaired.images.raster.geo import Geo, Window, resolution_of
 
 __all__ = ["OpenRaster", "find_bands", "open_scene"]
 
+_AT_ONCE = 2**22  # pixels read at once
 _BLOCK = 2**26  # samples of one compressed block, at most: a window reads whole blocks
 _INTERNAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "COLOR_PROFILE", "xml:VRT"}
 # Of files by others: no addresses are opened (a VRT may name some), nothing is printed.
@@ -95,8 +96,11 @@ class OpenRaster:
 
     def _strips(self, part: Window) -> Iterator[slice]:
         """Rows of some million pixels at a time: at once they would take twice the memory."""
+        if part.height * part.width <= _AT_ONCE:
+            yield slice(0, part.height)
+            return
         block = self.block[0]
-        rows = max(2**22 // part.width // block, 1) * block
+        rows = max(_AT_ONCE // part.width // block, 1) * block
         first = -part.top % block or rows  # so that blocks are read once
         top = 0
         while top < part.height:
