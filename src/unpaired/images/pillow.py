@@ -72,7 +72,7 @@ def _prepare_pillow() -> None:
     Also has Pillow take memory in blocks that go back to the system at once, also from threads.
     """
     core = PIL.Image.core  # type: ignore[attr-defined]
-    core.set_block_size(2**26)
+    core.set_block_size(2**25)
     with contextlib.suppress(OSError, AttributeError):  # libtiff may be linked in without names
         library = ctypes.CDLL(core.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
