@@ -1,6 +1,7 @@
 """Generators in ONNX: the engines' results in onnxruntime and OpenVINO, 8 bits, untrusted files."""
 
 import dataclasses
+import math
 import sys
 
 import numpy as np
@@ -22,7 +23,7 @@ onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
-from unpaired.engines.onnx import graph  # noqa: E402
+from unpaired.engines.onnx import graph, translator  # noqa: E402
 from unpaired.engines.onnx.onnxruntime import OnnxRuntime  # noqa: E402
 from unpaired.engines.onnx.openvino import OpenVino  # noqa: E402
 from unpaired.engines.onnx.quantise import input_ranges  # noqa: E402
@@ -50,10 +51,12 @@ def recipe_of(**changes):
 def weights_of(recipe, seed=0):
     """Random weights with which activations keep their size and results fill [-1, 1]."""
     rng = np.random.default_rng(seed)
+
+    def deviation(layer):
+        return math.prod(layer.shape[1:]) ** -0.5 if layer.name == "head" else he_std(layer)
+
     return {
-        f"{name}.{key}": rng.normal(
-            0, 0.05 if layer.name == "head" else he_std(layer), shape
-        ).astype(np.float32)
+        f"{name}.{key}": rng.normal(0, deviation(layer), shape).astype(np.float32)
         for name, layers in generators_of(recipe).items()
         for layer in layers
         for key, shape in layer.parameters.items()
@@ -109,8 +112,9 @@ def test_the_results_of_the_networks_of_2017(kind, runtime):
     arrays = weights_of(recipe)
     engine = loaded(make_translator(recipe, CPU), arrays)
     exported = loaded(make_runtime(runtime, recipe, CPU), arrays)
+    # At 8 px an instance norm of 2 x 2 values magnifies rounding, in the engines too.
     for direction in DIRECTIONS:
-        for size in ((8, 8), (64, 96), (128, 128), (256, 256), (100, 300)):
+        for size in ((16, 16), (32, 48), (64, 96), (100, 200), (256, 256)):
             for count in (1, 2, 3):
                 images = images_of(recipe, direction, count, size)
                 gap = exported.translate(images, direction) - engine.translate(images, direction)
@@ -263,8 +267,8 @@ def test_memory_that_runs_out_is_too_large(executor):
 def test_an_image_that_cannot_fit_is_rejected_before_it_is_computed(monkeypatch):
     recipe = recipe_of()
     exported = loaded(make_runtime("onnx", recipe, CPU), weights_of(recipe))
-    monkeypatch.setattr("unpaired.engines.onnx.translator.free", lambda: 10**5)
-    monkeypatch.setattr("unpaired.engines.onnx.translator._MODEST", 0)
+    monkeypatch.setattr(translator, "free", lambda: 10**5)
+    monkeypatch.setattr(translator, "_MODEST", 0)
     exported.translate(images_of(recipe, "ab"), "ab")
     with pytest.raises(TooLarge, match="too little memory to translate an image of 64 x 128"):
         exported.translate(images_of(recipe, "ab", size=(128, 64)), "ab")

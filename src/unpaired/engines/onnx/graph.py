@@ -95,9 +95,11 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def add(self, operator: str, name: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node, named like its one result, which is returned."""
-        self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+    def add(
+        self, operator: str, name: str, *inputs: str, how: Mapping[str, Any] | None = None
+    ) -> str:
+        """Adds a node with attributes `how`, named like its one result, which is returned."""
+        self.nodes.append(helper.make_node(operator, inputs, [name], name, **(how or {})))
         return name
 
     def constant(self, name: str, value: object, dtype: type[np.generic] = np.float32) -> str:
@@ -130,7 +132,7 @@ class _Graph:
         stored = self.constant(f"{name}.8bit", np.rint(array / scale), np.int8)
         scales = self.constant(f"{name}.scale", scale.reshape(-1))
         zeros = self.constant(f"{name}.zero", np.zeros(scale.size), np.int8)
-        return self.add("DequantizeLinear", name, stored, scales, zeros, axis=axis)
+        return self.add("DequantizeLinear", name, stored, scales, zeros, how={"axis": axis})
 
 
 def _layer(graph: _Graph, layer: Layer, arrays: Mapping[str, np.ndarray], x: str) -> str:
@@ -140,13 +142,17 @@ def _layer(graph: _Graph, layer: Layer, arrays: Mapping[str, np.ndarray], x: str
         x = graph.quantised(name, x)
     if layer.enlarge > 1:
         factors = graph.constant(f"enlarge.{layer.enlarge}", (1, 1, layer.enlarge, layer.enlarge))
-        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        x = graph.add("Resize", f"{name}.enlarged", x, "", factors, mode="nearest", **how)
+        nearest = {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
+        x = graph.add("Resize", f"{name}.enlarged", x, "", factors, how=nearest)
     zeros = layer.padding
     if layer.mirrored:
         pads = (0, 0, layer.padding, layer.padding) * 2
         around = graph.constant(f"mirror.{layer.padding}", pads, np.int64)
-        x = graph.add("Pad", f"{name}.mirrored", x, around, mode="reflect")
+        x = graph.add("Pad", f"{name}.mirrored", x, around, how={"mode": "reflect"})
         zeros = 0
     inputs = [x, graph.weight(layer, arrays[f"{name}.weight"])]
     if layer.bias:
@@ -156,16 +162,19 @@ def _layer(graph: _Graph, layer: Layer, arrays: Mapping[str, np.ndarray], x: str
     }  # fmt: skip
     if layer.transposed:
         geometry["output_padding"] = [1, 1]
-    x = graph.add("ConvTranspose" if layer.transposed else "Conv", name, *inputs, **geometry)
+    operator = "ConvTranspose" if layer.transposed else "Conv"
+    x = graph.add(operator, name, *inputs, how=geometry)
     if layer.norm:
         channels = layer.channels_out
         one = graph.constant(f"ones.{channels}", np.ones(channels))
         zero = graph.constant(f"zeros.{channels}", np.zeros(channels))
-        x = graph.add("InstanceNormalization", f"{name}.norm", x, one, zero, epsilon=NORM_EPS)
+        x = graph.add(
+            "InstanceNormalization", f"{name}.norm", x, one, zero, how={"epsilon": NORM_EPS}
+        )
     if layer.leak is None:
         return x
     if layer.leak:
-        return graph.add("LeakyRelu", f"{name}.active", x, alpha=layer.leak)
+        return graph.add("LeakyRelu", f"{name}.active", x, how={"alpha": layer.leak})
     return graph.add("Relu", f"{name}.active", x)
 
 
