@@ -167,6 +167,8 @@ def geo_of(source: Geo, facts: DomainFacts, dtype: np.dtype[Any], *, gaps: bool)
     samples can have it, or NaN; else a source with gaps gives a mask.
     """
     nodata = facts.nodata_value
+    if nodata is not None and not _holds(dtype, nodata):
+        nodata = None
     if nodata is None and not source.masked:
         fits = source.nodata is not None and _holds(dtype, source.nodata)
         nodata = source.nodata if fits else None
