@@ -19,7 +19,7 @@ nightly: .venv/installed
 	$(BIN)/python -m pytest -m nightly tests
 
 bench: .venv/installed
-	$(BIN)/python -m bench.training_step
+	$(BIN)/unpaired bench
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,4 +1,4 @@
-"""The 2017 training step restated plainly in PyTorch, as a reference for tests and bench.
+"""The 2017 training step restated plainly in PyTorch, as a reference for tests.
 
 Written from the paper and recipe.md alone: standard modules, contiguous layout, one forward for
 each input, a list as image pool, Adam with its defaults. Nothing of `unpaired` is used here.

@@ -21,7 +21,8 @@ import contextlib, io, json, sys
 from unpaired.cli.main import main
 told = {}
 for words in ([], ["demo"], ["train"], ["translate"], ["evaluate"], ["compare"], ["import"],
-              ["export"], ["data"], ["data", "list"], ["data", "make"], ["data", "fetch"],
+              ["export"], ["bench"], ["data"], ["data", "list"], ["data", "make"],
+              ["data", "fetch"],
               ["data", "check"]):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         try:
@@ -45,7 +46,9 @@ def test_help_of_every_verb_and_nothing_heavy_is_imported():
         assert "--quiet" in text, verb
         assert "--verbose" in text, verb
     assert "--version" in told[""][1]
-    for verb in ("demo", "train", "translate", "evaluate", "compare", "import", "export", "data"):
+    for verb in (
+        "demo", "train", "translate", "evaluate", "compare", "import", "export", "bench", "data",
+    ):  # fmt: skip
         assert verb in told[""][1]
     for verb in ("list", "make", "fetch", "check"):
         assert verb in told["data"][1]

@@ -197,7 +197,7 @@ def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
 
 
 @dataclass
-class Entry:
+class Competitor:
     """A contestant in its rounds: `seconds` of one time of its work, a value for each round."""
 
     contestant: Contestant
@@ -268,7 +268,7 @@ def _rows(
 ) -> list[Row]:
     """The reference and its contestants; fewer of them at once where memory is short."""
     with ExitStack() as stack:
-        plain = _entry(stack, work, PLAIN, ceilings)
+        plain = _competitor(stack, work, PLAIN, ceilings)
         plain.warm()
         if plain.problem:
             return [Row(work, PLAIN, problem=plain.problem)]
@@ -289,7 +289,7 @@ def _rows(
 
 def _group(
     work: Work,
-    plain: Entry,
+    plain: Competitor,
     contestants: Sequence[Contestant],
     ceilings: Ceilings,
     rates: list[float],
@@ -298,19 +298,21 @@ def _group(
 ) -> list[Row]:
     """Some contestants in turn with the reference, whose ceilings are added to `rates`."""
     with ExitStack() as stack:
-        entries = [_entry(stack, work, each, ceilings) for each in contestants]
-        for number, entry in enumerate(entries, start=1):
-            entry.warm()
-            turns = (1 + len(entries)) * max(plain.expected, entry.expected)
-            tell(max(until - time.monotonic(), (len(entries) - number) * turns + FEWEST * turns))
+        competitors = [_competitor(stack, work, each, ceilings) for each in contestants]
+        for number, competitor in enumerate(competitors, start=1):
+            competitor.warm()
+            turns = (1 + len(competitors)) * max(plain.expected, competitor.expected)
+            tell(
+                max(until - time.monotonic(), (len(competitors) - number) * turns + FEWEST * turns)
+            )
         before = len(plain.seconds)
         precisions = dict.fromkeys(["fp32", *(each.precision for each in contestants)])
         reached: dict[Precision, list[float]] = {precision: [] for precision in precisions}
         left = FEWEST
         while left > 0 and not plain.problem:
             began = time.monotonic()
-            for entry in (plain, *entries):
-                entry.turn()
+            for competitor in (plain, *competitors):
+                competitor.turn()
             for precision, values in reached.items():
                 values.append(ceilings.turn(precision))
             number = len(reached["fp32"])
@@ -322,15 +324,17 @@ def _group(
     reference = plain.seconds[before:]
     return [
         Row(
-            work, entry.contestant, entry.seconds, reference, reached[entry.contestant.precision],
-            entry.first, entry.memory, entry.method, entry.problem or plain.problem,
+            work, competitor.contestant, competitor.seconds, reference, reached[competitor.contestant.precision],
+            competitor.first, competitor.memory, competitor.method, competitor.problem or plain.problem,
         )
-        for entry in entries
+        for competitor in competitors
     ]  # fmt: skip
 
 
-def _entry(stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceilings) -> Entry:
+def _competitor(
+    stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceilings
+) -> Competitor:
     """A contestant whose process has begun to import its framework."""
     engine: EngineName = "jax" if contestant.engine == "jax" else "torch"
     runtime = replace(ceilings.runtime, engine=engine)
-    return Entry(contestant, stack.enter_context(Worker(work, contestant, runtime)))
+    return Competitor(contestant, stack.enter_context(Worker(work, contestant, runtime)))
