@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -45,6 +45,7 @@ _TOLD = {
     "bf16": "bf16",
     "fp32 winograd": "fp32 with Winograd's convolutions",
     "bf16 winograd": "bf16 with Winograd's convolutions",
+    "mixed winograd": "bf16 with Winograd's convolutions, the first layers in fp32",
 }
 
 
@@ -58,7 +59,7 @@ def require_precision(precision: str) -> None:
         raise ConfigError(f"--precision is {precision!r}: choose one of {', '.join(PRECISIONS)}")
 
 
-def fingerprint(recipe: Recipe, generators: Mapping[str, NDArray[np.float32]]) -> str:
+def fingerprint(recipe: Recipe, generators: Mapping[str, NDArray[Any]]) -> str:
     """Tells models apart by their layers and a thousand numbers of each weight."""
     layers = repr([generators_of(recipe), recipe.settled_start, recipe.precision])
     code = zlib.crc32(layers.encode())
