@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from unpaired.config import DomainFacts
 from unpaired.engines.tiles import Region
 from unpaired.images.image import Image, over_white, with_bands
-from unpaired.images.raster.geo import Geo, Window
+from unpaired.images.raster.geo import Window
 from unpaired.images.raster.scene import OpenRaster
 from unpaired.images.raster.write import geotiff_sink
 from unpaired.images.scaling import Scaling
@@ -40,7 +40,7 @@ class SceneSource:
     @property
     def masked(self) -> bool:
         """See Source.masked."""
-        geo = self.scene.geo or Geo()
+        geo = self.scene.geo
         floating = np.dtype(self.scene.dtype).kind == "f"
         return geo.masked or geo.nodata is not None or self.scene.alpha is not None or floating
 
@@ -84,7 +84,7 @@ class GeoSink:
         """See Sink.save."""
         scene, size = self.source.scene, self.source.size
         kind = np.dtype(self.facts.samples)
-        geo = geo_of((scene.geo or Geo()).part(self.source.part), self.facts, kind, gaps=self.source.masked)
+        geo = geo_of(scene.geo.part(self.source.part), self.facts, kind, gaps=self.source.masked)
         bands = self.facts.bands + (scene.alpha is not None)
         working = self.scratch / ".geotiff.tif"
         with (
