@@ -49,6 +49,9 @@ class FakeWorker:
     def __exit__(self, *error):
         self.alive.discard(self)
 
+    def imported(self):
+        self._fail("import")
+
     def begin(self):
         self._fail("begin")
         told = {"device": "cpu", "threads": 3, "gpu": "", "torch": "2.0"}
@@ -128,7 +131,7 @@ def test_more_minutes_are_more_rounds(workers, monkeypatch):
     assert len(most.rows[0].seconds) == 25
 
 
-@pytest.mark.parametrize("moment", ["begin", 1, 2, 4])
+@pytest.mark.parametrize("moment", ["import", "begin", 1, 2, 4])
 def test_a_contestant_that_fails_ends_nothing_else(workers, moment):
     workers.failing = {"torch bf16": moment}
     result = unpaired.bench(**ASKED, engines=["torch", "jax"], precisions=["fp32", "bf16"])
@@ -138,7 +141,7 @@ def test_a_contestant_that_fails_ends_nothing_else(workers, moment):
     assert result.rows[1].ratio.median == 2.0
 
 
-@pytest.mark.parametrize("moment", ["begin", 3])
+@pytest.mark.parametrize("moment", ["import", "begin", 3])
 def test_without_a_reference_there_is_no_row(workers, moment):
     workers.failing = {"plain fp32": moment}
     result = unpaired.bench(**ASKED, engines=["torch"], precisions=["fp32"])

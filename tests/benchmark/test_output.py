@@ -156,7 +156,7 @@ def test_a_killed_process_says_what_happened():
     with Worker(TRAIN, PLAIN, Runtime(threads=1)) as worker:
         worker.process.kill()
         with pytest.raises(RunError, match="killed, as systems do when memory runs out"):
-            worker.begin()
+            worker.imported()
         with pytest.raises(RunError, match="killed"):
             worker.turn(1)
 

@@ -132,6 +132,8 @@ def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime) -> Ceili
         each: stack.enter_context(Worker(None, Contestant("product", each), runtime))
         for each in wanted
     }
+    for product in products.values():
+        product.imported()
     told, *_ = [product.begin() for product in products.values()]
     settled = replace(runtime, device=told["device"], threads=told["threads"])
     ceilings = Ceilings(products, settled, told)
@@ -197,7 +199,7 @@ def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
 
 
 @dataclass
-class Competitor:
+class Runner:
     """A contestant in its rounds: `seconds` of one time of its work, a value for each round."""
 
     contestant: Contestant
@@ -211,8 +213,17 @@ class Competitor:
     method: str = ""
     problem: str = ""
 
+    def start(self) -> None:
+        """Waits until its framework is imported, so that it disturbs nobody's first time."""
+        try:
+            self.worker.imported()
+        except RunError as error:
+            self.problem = str(error)
+
     def warm(self) -> None:
         """Has it compute its work for the first times, which are not counted."""
+        if self.problem:
+            return
         try:
             began = self.worker.begin()
             self.first, self.method = began["seconds"], began["method"]
@@ -268,7 +279,8 @@ def _rows(
 ) -> list[Row]:
     """The reference and its contestants; fewer of them at once where memory is short."""
     with ExitStack() as stack:
-        plain = _competitor(stack, work, PLAIN, ceilings)
+        plain = _runner(stack, work, PLAIN, ceilings)
+        plain.start()
         plain.warm()
         if plain.problem:
             return [Row(work, PLAIN, problem=plain.problem)]
@@ -289,7 +301,7 @@ def _rows(
 
 def _group(
     work: Work,
-    plain: Competitor,
+    plain: Runner,
     contestants: Sequence[Contestant],
     ceilings: Ceilings,
     rates: list[float],
@@ -298,21 +310,21 @@ def _group(
 ) -> list[Row]:
     """Some contestants in turn with the reference, whose ceilings are added to `rates`."""
     with ExitStack() as stack:
-        competitors = [_competitor(stack, work, each, ceilings) for each in contestants]
-        for number, competitor in enumerate(competitors, start=1):
-            competitor.warm()
-            turns = (1 + len(competitors)) * max(plain.expected, competitor.expected)
-            tell(
-                max(until - time.monotonic(), (len(competitors) - number) * turns + FEWEST * turns)
-            )
+        runners = [_runner(stack, work, each, ceilings) for each in contestants]
+        for runner in runners:
+            runner.start()
+        for number, runner in enumerate(runners, start=1):
+            runner.warm()
+            turns = (1 + len(runners)) * max(plain.expected, runner.expected)
+            tell(max(until - time.monotonic(), (len(runners) - number) * turns + FEWEST * turns))
         before = len(plain.seconds)
         precisions = dict.fromkeys(["fp32", *(each.precision for each in contestants)])
         reached: dict[Precision, list[float]] = {precision: [] for precision in precisions}
         left = FEWEST
         while left > 0 and not plain.problem:
             began = time.monotonic()
-            for competitor in (plain, *competitors):
-                competitor.turn()
+            for runner in (plain, *runners):
+                runner.turn()
             for precision, values in reached.items():
                 values.append(ceilings.turn(precision))
             number = len(reached["fp32"])
@@ -324,17 +336,16 @@ def _group(
     reference = plain.seconds[before:]
     return [
         Row(
-            work, competitor.contestant, competitor.seconds, reference, reached[competitor.contestant.precision],
-            competitor.first, competitor.memory, competitor.method, competitor.problem or plain.problem,
+            work, runner.contestant, runner.seconds, reference,
+            reached[runner.contestant.precision],
+            runner.first, runner.memory, runner.method, runner.problem or plain.problem,
         )
-        for competitor in competitors
+        for runner in runners
     ]  # fmt: skip
 
 
-def _competitor(
-    stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceilings
-) -> Competitor:
+def _runner(stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceilings) -> Runner:
     """A contestant whose process has begun to import its framework."""
     engine: EngineName = "jax" if contestant.engine == "jax" else "torch"
     runtime = replace(ceilings.runtime, engine=engine)
-    return Competitor(contestant, stack.enter_context(Worker(work, contestant, runtime)))
+    return Runner(contestant, stack.enter_context(Worker(work, contestant, runtime)))

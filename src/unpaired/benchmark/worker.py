@@ -52,14 +52,19 @@ class Worker:
             runtime=dataclasses.asdict(runtime),
         )
 
+    def imported(self) -> None:
+        """Waits until its framework is imported."""
+        self._answer()
+
     def begin(self) -> Answer:
         """Builds the contestant and has it compute its work for the first time.
+
+        After `imported`.
 
         Returns:
             `seconds` of both together; `method`, the way to compute that it chose after that, if
             it has several; and of a product what it runs on (contestants.settled).
         """
-        self._answer()  # the framework is imported
         self._ask(begin=True)
         return self._answer()
 
