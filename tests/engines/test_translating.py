@@ -68,6 +68,12 @@ def test_prepared_generators_are_the_same_function(upsample, norm, bands, start)
         for winograd_too in (False, True):
             quick = prepared(generator, torch.float64, winograd=winograd_too)
             torch.testing.assert_close(quick(x), expected, rtol=1e-9, atol=1e-9)
+        # The first layers alone in float64: the error is that of the others in fp32, not of all.
+        mixed = prepared(generator, torch.float32, winograd=False, first=torch.float64)
+        assert mixed.stem.inner.weight.dtype == mixed.down[1].weight.dtype == torch.float64
+        assert mixed.head.weight.dtype == torch.float32
+        assert torch.equal(mixed.down[1].weight, generator.down[1].weight)
+        torch.testing.assert_close(mixed(x).double(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_prepared_leaves_the_generator_as_it_was():
@@ -113,12 +119,14 @@ def test_every_method_gives_the_translation_of_float64(start, precision):
         assert found.dtype == np.float32
         assert np.abs(found).max() <= 1
         errors[method] = np.abs(found - expected).mean()
-    assert set(errors) == {"trained", "fp32", "bf16", "fp32 winograd", "bf16 winograd"}
+    winograds = {"fp32 winograd", "mixed winograd", "bf16 winograd"}
+    assert set(errors) == {"trained", "fp32", "bf16"} | winograds
     assert errors["fp32"] < 1e-5
     assert errors["fp32 winograd"] < 1e-5
     usual = errors["bf16"]
     assert 1e-3 < usual < 0.05
     assert usual < errors["bf16 winograd"] < 3 * usual
+    assert 1e-4 < errors["mixed winograd"] < errors["bf16 winograd"]
     assert errors["trained"] == pytest.approx(
         usual if precision == "bf16" else 0, rel=0.5, abs=1e-5
     )

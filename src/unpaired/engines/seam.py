@@ -79,8 +79,8 @@ class Translator(Networks, Protocol):
     def methods(self) -> tuple[str, ...]:
         """Ways to compute of which one may be the fastest here, "trained" first.
 
-        "trained" is what the training computes. The other names begin with "fp32" or "bf16", the
-        precision of convolutions.
+        "trained" is what the training computes. The other names begin with "fp32", "bf16" or
+        "mixed", the precision of convolutions.
         """
 
     def use(self, method: str) -> None:

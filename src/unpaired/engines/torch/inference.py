@@ -6,7 +6,8 @@ A prepared generator is a copy with some of its layers replaced:
 - an enlargement and its convolution become one transposed convolution of 4 x 4, exactly, with 4/9
   of the multiplications and no enlarged tensor;
 - the convolutions of residual blocks are Winograd's, if asked for (winograd.py);
-- weights are in bf16 once and for all, if asked for; the input of `added` stays fp32.
+- weights are in bf16 once and for all, if asked for; the input of `added` stays fp32, and so may
+  the layers before the residual blocks, whose rounding errors pass through all others.
 """
 
 import copy
@@ -24,15 +25,27 @@ __all__ = ["prepared"]
 _TOGETHER = 4  # pixels that the head computes at once; sides are multiples of 4
 
 
-def prepared(generator: Generator, dtype: torch.dtype, *, winograd: bool) -> Generator:
-    """A copy of `generator` for translating in `dtype`, fp32 or bf16; kernels channels-last."""
+def prepared(
+    generator: Generator, dtype: torch.dtype, *, winograd: bool, first: torch.dtype | None = None
+) -> Generator:
+    """A copy of `generator` for translating in `dtype`, fp32 or bf16; kernels channels-last.
+
+    The layers before the residual blocks are in `first`, or in `dtype` too.
+    """
     quick = copy.deepcopy(generator).requires_grad_(False)
-    quick.stem = _Typed(quick.stem, dtype)  # type: ignore[assignment]
+    first = first or dtype
+    quick.stem = _Typed(quick.stem, first)  # type: ignore[assignment]
+    inner = quick.blocks if len(quick.blocks) else quick.up
+    inner[0] = _Typed(inner[0], dtype)
     for parent, name, layer in list(_convolutions(quick)):
         replaced = _replaced(layer, dtype, winograd=winograd)
         if replaced is not None:
             setattr(parent, name, replaced)
     quick.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for early, late in ((quick.stem, generator.stem), (quick.down, generator.down)):
+        early.to(first)
+        for weights, exact in zip(early.parameters(), late.parameters(), strict=True):
+            weights.copy_(exact)
     return quick.eval()
 
 
@@ -58,7 +71,7 @@ def _replaced(module: Convolution, dtype: torch.dtype, *, winograd: bool) -> nn.
 
 
 class _Typed(nn.Module):
-    """A layer whose input is converted to its type; the network's input stays as it is."""
+    """A layer whose input is converted to its type."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()

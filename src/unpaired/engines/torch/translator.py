@@ -20,7 +20,12 @@ from unpaired.engines.torch.tiles import run_tile
 
 __all__ = ["TorchTranslator", "fill"]
 
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# The types of the layers, and of those before the residual blocks.
+_TYPES = {
+    "fp32": (torch.float32, torch.float32),
+    "mixed": (torch.bfloat16, torch.float32),
+    "bf16": (torch.bfloat16, torch.bfloat16),
+}
 
 
 class TorchTranslator:
@@ -28,7 +33,8 @@ class TorchTranslator:
 
     The method "trained" runs them as the engine that trains does; the others run copies that are
     prepared for it (inference.py) when they are first needed. "fp32 winograd" and "bf16 winograd"
-    have fewer multiplications than "fp32" and "bf16".
+    have fewer multiplications than "fp32" and "bf16"; "mixed winograd" is the latter with its first
+    layers in fp32.
     """
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
@@ -39,8 +45,9 @@ class TorchTranslator:
         self.generators = self.machine.place(kind, self.layers)
         self.methods: tuple[str, ...] = ("trained",)
         if recipe.precision != "fp64":
-            winograd = ("fp32 winograd", "bf16 winograd") if self.memory == "host" else ()
-            self.methods += ("fp32", "bf16", *winograd)
+            self.methods += ("fp32", "bf16")
+        if recipe.precision != "fp64" and self.memory == "host":
+            self.methods += ("fp32 winograd", "mixed winograd", "bf16 winograd")
         self.method = "trained"
         # Prepared generators have their types in themselves.
         self._untyped = Machine(replace(recipe, precision="fp32"), runtime)
@@ -91,7 +98,8 @@ class TorchTranslator:
             precision, _, winograd = self.method.partition(" ")
             generator = self.generators[name]
             assert isinstance(generator, Generator)
-            self._prepared[key] = prepared(generator, _TYPES[precision], winograd=bool(winograd))
+            dtype, first = _TYPES[precision]
+            self._prepared[key] = prepared(generator, dtype, winograd=bool(winograd), first=first)
         return self._prepared[key]
 
 
