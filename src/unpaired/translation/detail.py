@@ -39,7 +39,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 _STRETCH = np.float32(0.9)  # 1 is infinitely far; 0.9 puts black and white at -1.47 and 1.47
-_RIDGE = 5e-3  # variance on the stretched scale: of 10 levels of 255 in mid-grey
+_RIDGE = 1e-2  # variance on the stretched scale: of 14 levels of 255 in mid-grey
 _MOST_GUIDES = 4  # more bands than that are guided each by itself: windows hold too few pixels
 _FIT_PIXELS = 2**15  # fitted at once
 _BLOCK = 64  # columns enlarged by one small matrix product
