@@ -64,9 +64,11 @@ class FakeWorker:
         slower = self.drift**self.turns
         if self.work is None:
             rate = PRODUCTS[self.contestant.precision] / slower
-            return {"seconds": 0.1, "flops": 0.1 * rate, "peak": 0, "free": self.free}
+            times = {"seconds": 0.1, "processor": 0.05}
+            return times | {"flops": 0.1 * rate, "peak": 0, "free": self.free}
         seconds = SECONDS[str(self.contestant)] * slower
-        return {"seconds": seconds, "peak": self.held + self.turns, "free": self.free, "flops": 0}
+        times = {"seconds": seconds, "processor": seconds**2 / 8}
+        return times | {"peak": self.held + self.turns, "free": self.free, "flops": 0}
 
     def _fail(self, moment):
         if self.failing.get(str(self.contestant)) == moment:
@@ -221,6 +223,24 @@ def test_the_default_rows_fit_into_the_time(workers):
     result = unpaired.bench(engines=["torch"], precisions=["fp32"], minutes=0.5)
     assert 1 <= len(result.works) < 14
     assert any("for lack of time" in line for line in result.omitted)
+
+
+def test_processor_time_counts_where_it_is_asked_for(workers):
+    result = unpaired.bench(**ASKED, engines=["torch"], threads=1, clock="processor")
+    assert [row.ratio.median for row in result.rows] == [1.0, 4.0, 16.0]
+    assert result.ceilings["fp32"].median == 2e11
+    assert result.machine["clock"] == "processor"
+    for several in ({}, {"threads": 2}, {"threads": 1, "device": "cuda"}):
+        with pytest.raises(ConfigError, match="--threads 1"):
+            unpaired.bench(**ASKED, clock="processor", **several)
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.1, False), (5000.0, True)])
+def test_a_busy_machine_is_told(workers, monkeypatch, shown, load, warned):
+    monkeypatch.setattr(bench_module.machine, "load", lambda: load)
+    result = unpaired.bench(**ASKED, engines=["torch"], precisions=["fp32"])
+    assert ("the machine is busy" in shown()) == warned
+    assert result.machine["load before"].startswith(f"{load:.1f} ")
 
 
 # ---- results ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Literal
 
 from unpaired.benchmark import machine
 from unpaired.benchmark.result import Benchmark, Row, Spread
@@ -34,9 +35,12 @@ from unpaired.benchmark.rows import (
 from unpaired.benchmark.worker import Answer, Worker
 from unpaired.config import Runtime, require_within
 from unpaired.console import counted, duration, log, progress
-from unpaired.errors import MissingExtra, RunError
+from unpaired.errors import ConfigError, MissingExtra, RunError
 
-__all__ = ["bench"]
+__all__ = ["Clock", "bench"]
+
+Clock = Literal["wall", "processor"]
+_KEYS: Mapping[Clock, str] = {"wall": "seconds", "processor": "processor"}
 
 MOST = 25  # rounds of a work
 _FASTER = 1.1  # bf16 is measured by default where its product is that much faster than fp32's
@@ -60,6 +64,7 @@ def bench(
     device: str = "auto",
     threads: int = 0,
     minutes: float = 3.0,
+    clock: Clock = "wall",
 ) -> Benchmark:
     """Times training steps and translations beside the plain reference (benchmark/plain.py).
 
@@ -68,9 +73,12 @@ def bench(
     combination, however long it takes: `minutes` then decides the number of rounds, 3 at least.
     `engines`, `runtimes` and `precisions` are those that the machine has where none is given, bf16
     only where its matrix product is the faster one. `device` and `threads` are as in `Runtime`.
+    Times are those of the wall `clock`, which other work on the machine makes longer; or those of
+    the "processor", which with one thread on a CPU are what a machine without other work takes.
 
     Raises:
-        ConfigError: an impossible value, or a device that is not available.
+        ConfigError: an impossible value, a device that is not available, or processor time of
+            several threads, which counts their waiting for each other.
         MissingExtra: PyTorch, in which the reference is written, is not installed.
         RunError: the ceiling cannot be measured.
     """
@@ -80,11 +88,19 @@ def bench(
         tuple(engines), tuple(runtimes), tuple(precisions),
     )  # fmt: skip
     works = selection.works()
+    if clock == "processor" and (threads != 1 or device not in ("auto", "cpu")):
+        raise ConfigError("--clock processor times one thread of a CPU: give --threads 1, too")
     if not _installed("torch"):
         raise MissingExtra("torch", "torch", "the plain reference of a benchmark")
     end, busy = time.monotonic() + 60 * minutes, machine.load()
+    if busy > machine.cores() / 2 and clock == "wall":
+        log.warning(
+            "the machine is busy (%.1f running processes): times will vary; --clock processor "
+            "--threads 1 measures one thread nevertheless",
+            busy,
+        )
     with ExitStack() as stack:
-        ceilings = _ceilings(stack, selection, Runtime(device=device, threads=threads))
+        ceilings = _ceilings(stack, selection, Runtime(device=device, threads=threads), clock)
         found = ceilings.measured
         offered, omitted = _offered(selection, found, ceilings.runtime.device)
         chosen = {work: [each for each in offered if each.computes(work)] for work in works}
@@ -108,22 +124,22 @@ class Ceilings:
     products: Mapping[Precision, Worker]
     runtime: Runtime
     told: Answer
+    clock: Clock
     rates: dict[Precision, list[float]] = field(default_factory=dict)
+    measured: dict[Precision, float] = field(default_factory=dict)
+    """The fastest turn of each precision until now, by the wall clock."""
 
     def turn(self, precision: Precision) -> float:
         """The operations a second of one turn of a precision's product."""
         answer = self.products[precision].turn(1)
-        rate: float = answer["flops"] / answer["seconds"]
+        rate: float = answer["flops"] / answer[_KEYS[self.clock]]
         self.rates.setdefault(precision, []).append(rate)
+        known = self.measured.get(precision, 0.0)
+        self.measured[precision] = max(known, answer["flops"] / answer["seconds"])
         return rate
 
-    @property
-    def measured(self) -> dict[Precision, float]:
-        """The fastest turn of each precision until now."""
-        return {precision: max(rates) for precision, rates in self.rates.items()}
 
-
-def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime) -> Ceilings:
+def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime, clock: Clock) -> Ceilings:
     """The products of the precisions that count, warm; fp32 is the reference's."""
     wanted: list[Precision] = ["fp32"]
     if "bf16" in (selection.precisions or ("bf16",)):
@@ -136,7 +152,7 @@ def _ceilings(stack: ExitStack, selection: Selection, runtime: Runtime) -> Ceili
         product.imported()
     told, *_ = [product.begin() for product in products.values()]
     settled = replace(runtime, device=told["device"], threads=told["threads"])
-    ceilings = Ceilings(products, settled, told)
+    ceilings = Ceilings(products, settled, told, clock)
     for _ in range(FEWEST):
         for precision in wanted:
             ceilings.turn(precision)
@@ -176,7 +192,7 @@ def _installed(name: str) -> bool:
     return all(find_spec(package) for package in _NEEDS[name])
 
 
-def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
+def _facts(ceilings: Ceilings, busy: float) -> dict[str, str]:
     """Where and how it was measured, by names that people read."""
     told = ceilings.told
     facts = {
@@ -184,7 +200,8 @@ def _facts(ceilings: Ceilings, busy: str) -> dict[str, str]:
         "processor": machine.processor(),
         "device": " ".join(filter(None, (told["device"], told["gpu"]))),
         "threads": f"{told['threads']} of {machine.cores()} cores",
-        "load before": f"{busy} running processes on average in the minute before the start",
+        "load before": f"{busy:.1f} running processes on average in the minute before the start",
+        "clock": ceilings.clock,
         "memory": f"{machine.memory() / 1e9:.0f} GB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": f"unpaired {version('unpaired')}, torch {told['torch']}",
@@ -204,6 +221,7 @@ class Runner:
 
     contestant: Contestant
     worker: Worker
+    clock: Clock
     seconds: list[float] = field(default_factory=list)
     first: float = math.nan
     repeats: int = 1
@@ -244,7 +262,7 @@ class Runner:
         except RunError as error:
             self.problem = str(error)
             return
-        self.seconds.append(answer["seconds"])
+        self.seconds.append(answer[_KEYS[self.clock]])
         self.memory = max(self.memory, answer["peak"])
 
 
@@ -348,4 +366,5 @@ def _runner(stack: ExitStack, work: Work, contestant: Contestant, ceilings: Ceil
     """A contestant whose process has begun to import its framework."""
     engine: EngineName = "jax" if contestant.engine == "jax" else "torch"
     runtime = replace(ceilings.runtime, engine=engine)
-    return Runner(contestant, stack.enter_context(Worker(work, contestant, runtime)))
+    worker = stack.enter_context(Worker(work, contestant, runtime))
+    return Runner(contestant, worker, ceilings.clock)

@@ -39,11 +39,12 @@ def processor() -> str:
     return f"{name} ({told})" if told else name
 
 
-def load() -> str:
-    """How busy the machine is: the mean number of running processes in the last minute."""
-    if not hasattr(os, "getloadavg"):
-        return "unknown"
-    return f"{os.getloadavg()[0]:.1f}"
+def load() -> float:
+    """How busy the machine is: the mean number of running processes in the last minute.
+
+    0 where the system does not say, as on Windows.
+    """
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def cores() -> int:

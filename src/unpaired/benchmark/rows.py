@@ -218,7 +218,8 @@ def fitting(
 ) -> tuple[dict[Work, list[Contestant]], list[str]]:
     """The rows that fit into the time, and a line about the others if there are any.
 
-    Works are in the order of their importance. The first row is taken in any case.
+    Works are in the order of their importance, and bf16 comes first. The first row is taken in any
+    case.
     """
     ranked = [
         (rank + _LATER.get(each.engine, 0.0), work, each)
@@ -226,13 +227,13 @@ def fitting(
         for each in contestants
     ]
     taken: dict[Work, list[Contestant]] = {}
-    spent, late = 0.0, list[str]()
-    for _, work, contestant in sorted(ranked, key=lambda row: row[0]):
+    spent, late = 0.0, list[Work]()
+    for _, work, contestant in sorted(ranked, key=lambda row: (row[0], row[2].precision)):
         price = cost(work, contestant, ceilings)
         if work not in taken:
             price += cost(work, PLAIN, ceilings)
         if taken and spent + price > seconds:
-            late.append(f"{work} ({contestant})")
+            late.append(work)
         else:
             spent += price
             taken.setdefault(work, []).append(contestant)
@@ -248,5 +249,9 @@ def fitting(
         for work, contestants in chosen.items()
         for each in (PLAIN, *contestants)
     )
-    line = f"{len(late)} rows for lack of time (--minutes {math.ceil(whole / 60)} has time for all)"
-    return kept, [f"{line}: {'; '.join(late)}"]
+    line = (
+        f"{len(late)} of {len(ranked)} rows for lack of time (--minutes {math.ceil(whole / 60)} "
+        "has time for all)"
+    )
+    missing = [str(work) for work in chosen if work not in kept]
+    return kept, [f"{line}, among them all of " + "; ".join(missing) if missing else line]

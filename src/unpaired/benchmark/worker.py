@@ -72,8 +72,9 @@ class Worker:
         """Computes the work `repeats` times.
 
         Returns:
-            `seconds` of one time, on average; `peak`, the bytes it held at most until now, and
-            `free`, those that its device still has; of a product, its `flops`.
+            Of one time, on average, the `seconds` of the clock and of the `processor`; `peak`, the
+            bytes it held at most until now, and `free`, those that its device still has; of a
+            product, its `flops`.
         """
         self._ask(repeats=repeats)
         return self._answer()
@@ -158,13 +159,14 @@ def _serve(answer: Any) -> None:
 
     for line in sys.stdin:
         repeats = json.loads(line)["repeats"]
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         for _ in range(repeats):
             result = ready.call()
         ready.finish(result)
         seconds = (time.perf_counter() - began) / repeats
+        processor = (time.process_time() - used) / repeats
         peak, left = ready.held() or (machine.peak() - before, free())
-        answer(seconds=seconds, peak=peak, free=left, flops=ready.flops)
+        answer(seconds=seconds, processor=processor, peak=peak, free=left, flops=ready.flops)
 
 
 if __name__ == "__main__":

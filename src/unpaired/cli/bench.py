@@ -47,6 +47,14 @@ def bench(
     minutes: Annotated[
         float, shown("time, which decides the number of rounds", "FLOAT", "(default: 3)")
     ] = 3.0,
+    clock: Annotated[
+        Literal["wall", "processor"],
+        shown(
+            "what counts: time, or that of the processor alone, for one thread on a busy machine",
+            "{wall,processor}",
+            "(default: wall)",
+        ),
+    ] = "wall",
     json: Annotated[Path | None, shown("a file for all results and rounds", "FILE.json")] = None,
     page: Annotated[Path | None, shown("a file for a page", "FILE.html")] = None,
     device: Device = "auto",
@@ -79,6 +87,7 @@ def bench(
             device=device,
             threads=threads,
             minutes=minutes,
+            clock=clock,
         )
         print_tables(result)
         if json:
