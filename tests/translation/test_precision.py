@@ -16,7 +16,7 @@ from unpaired.presets import preset
 from unpaired.translation import precision
 from unpaired.translation.model import load
 from unpaired.translation.precision import LIMIT, Measured, choose, fingerprint
-from unpaired.translation.remembered import Choice, Remembered
+from unpaired.translation.remembered import Choice, ChoiceFile
 
 METHODS = ("trained", "fp32", "bf16", "fp32 winograd", "bf16 winograd")
 LEVEL = 1 / 127.5
@@ -58,7 +58,7 @@ def measured(monkeypatch, tmp_path):
     def make(seconds=(1, 1, 1, 1, 1), *, wanted="auto", trained="fp32", model="m", **kind):
         clocked = Clocked(dict(zip(METHODS, seconds, strict=True)), **kind)
         monkeypatch.setattr(time, "perf_counter", lambda: clocked.now)
-        remembered = Remembered(tmp_path / "cache" / "precision.json")
+        remembered = ChoiceFile(tmp_path / "cache" / "precision.json")
         return Measured(clocked, wanted, trained, model, remembered)
 
     return make
@@ -208,7 +208,7 @@ def test_it_is_remembered_for_this_model_machine_direction_and_size(measured, tm
 def test_a_damaged_memory_is_none(tmp_path, text):
     path = tmp_path / "precision.json"
     path.write_text(text)
-    remembered = Remembered(path)
+    remembered = ChoiceFile(path)
     assert remembered.get("k", METHODS) is None
     remembered.put("k", Choice("bf16", 2.0, 0.5))
     assert remembered.get("k", METHODS) == Choice("bf16", 2.0, 0.5)
@@ -217,14 +217,14 @@ def test_a_damaged_memory_is_none(tmp_path, text):
 def test_a_memory_that_cannot_be_written_does_not_matter(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (None, tmp_path / "file" / "precision.json", tmp_path):
-        remembered = Remembered(path)
+        remembered = ChoiceFile(path)
         remembered.put("k", Choice("bf16", 2.0, 0.5))
         assert remembered.get("k", METHODS) is None
 
 
 def test_the_oldest_are_forgotten(tmp_path, monkeypatch):
     monkeypatch.setattr("unpaired.translation.remembered._MOST_CHOICES", 3)
-    remembered = Remembered(tmp_path / "precision.json")
+    remembered = ChoiceFile(tmp_path / "precision.json")
     for name in "abcad":
         remembered.put(name, Choice("bf16", 2.0, 0.5))
     assert [name for name in "abcd" if remembered.get(name, METHODS)] == ["a", "c", "d"]

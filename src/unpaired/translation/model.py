@@ -32,7 +32,7 @@ from unpaired.translation import memory
 from unpaired.translation.detail import Detail
 from unpaired.translation.fit import Area, Fit, fit
 from unpaired.translation.precision import Measured, Precision, fingerprint, require_precision
-from unpaired.translation.remembered import Remembered, cache_file
+from unpaired.translation.remembered import ChoiceFile, cache_file
 from unpaired.translation.sizes import Sizes, from_network, say, to_network
 from unpaired.translation.streaming.driver import Network
 from unpaired.translation.streaming.images import is_streamed, stream_image
@@ -94,7 +94,7 @@ def load(
             precision,
             recipe.precision,
             fingerprint(recipe, read.content),
-            Remembered(cache_file()),
+            ChoiceFile(cache_file()),
         ),
     )
 
@@ -199,8 +199,9 @@ class Model:
         up, and the result resized back to the image's own size, both by bicubic interpolation:
         enlarged, it is blurred. With `detail` "keep" the change that the network made is enlarged
         instead and applied to the image, whose grain and edges stay (see `translation.detail`);
-        the domains must have as many bands. An image that does not fit in memory is translated so
-        at a working size of 1,024 pixels, or less, unless `detail` is "none"; a warning says so.
+        the domains must have as many bands. With "keep" an image that does not fit in memory is
+        translated so at a working size of 1,024 pixels, or less, and a warning says so; without
+        `detail` likewise where it cannot be streamed.
         Of a path, no image of more than `max_pixels` pixels is decoded; arrays and Pillow images
         are in memory already, so the limit does not apply to them.
 

@@ -22,7 +22,7 @@ from unpaired.directions import Direction
 from unpaired.engines.seam import Images, Translator, generators_of
 from unpaired.engines.tiles import TileInput, TileNetworks, TileResult, TileRun
 from unpaired.errors import ConfigError, TooLarge
-from unpaired.translation.remembered import Choice, Remembered, processor
+from unpaired.translation.remembered import Choice, ChoiceFile, processor
 
 __all__ = ["LIMIT", "PRECISIONS", "Measured", "Precision", "fingerprint", "require_precision"]
 
@@ -82,7 +82,7 @@ class Measured:
     precision: Precision
     trained: str
     model: str
-    remembered: Remembered
+    remembered: ChoiceFile
 
     def __post_init__(self) -> None:
         self.memory = self.translator.memory

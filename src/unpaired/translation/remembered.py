@@ -17,7 +17,7 @@ import platformdirs
 from unpaired.errors import UnpairedError
 from unpaired.storage import read_regular, write_text
 
-__all__ = ["Choice", "Remembered", "cache_file", "processor"]
+__all__ = ["Choice", "ChoiceFile", "cache_file", "processor"]
 
 _MOST_BYTES, _MOST_CHOICES = 10**6, 500
 _SILENT = (OSError, UnpairedError, ValueError, TypeError, KeyError, RecursionError, RuntimeError)
@@ -42,7 +42,7 @@ def cache_file() -> Path | None:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class ChoiceFile:
     """Choices by what they depend on, in a file of JSON; None: none are kept."""
 
     path: Path | None
