@@ -144,18 +144,20 @@ def test_who_waits_for_whom(inverters, model, photos, out, monkeypatch, caplog, 
     for k in range(6):
         put(photos / f"{k}.png", seed=k)
 
-    def slowly(call):
-        def slower(*given, **more):
-            time.sleep(0.03)
+    def taking_time(name, call):
+        def stage(*given, **more):
+            time.sleep(0.05 if name == slow else 0)
             return call(*given, **more)
 
-        return slower
+        return stage
 
-    if slow == "the network":
-        inverters[-1].translate = slowly(inverters[-1].translate)
-    else:
-        name = "read_image" if slow == "decoding" else "write_image"
-        monkeypatch.setattr(files, name, slowly(getattr(files, name)))
+    pixels = np.zeros((8, 8, 3), np.uint8)  # nothing else takes time: no disk, no decoder
+    read = taking_time("decoding", lambda *_, **__: Image(pixels))
+    write = taking_time("encoding", lambda path, *_, **__: path.write_bytes(b"x"))
+    translate = taking_time("the network", inverters[-1].translate)
+    monkeypatch.setattr(files, "read_image", read)
+    monkeypatch.setattr(files, "write_image", write)
+    monkeypatch.setattr(inverters[-1], "translate", translate)
     monkeypatch.setattr(files, "_LONG", 1e9)
     caplog.set_level("DEBUG", "unpaired")
     assert len(translate_files(model, [photos], out, to="b", batch_size=1).done) == 6
