@@ -2,12 +2,15 @@
 
 python -m bench.detail quality [RUN PHOTOGRAPHS --to NAME] [--side 768] [--working-size 64]
 python -m bench.detail speed [--megapixels 24] [--working-size 512] [--width 64] [--blocks 9]
+python -m bench.detail images --out docs/images
 
 `quality` compares ways to full size. A true translation is reduced to the working size, as if the
 network were perfect there, and carried to full size; PSNR is to the true one, content kept to the
 original. Truths: drawn landscapes with grain, as summer and winter, and, with a folder of
 photographs and a model, its translations of whole photographs; then also what the network itself
 gives at the working size.
+
+`images` draws the first landscape in both directions: original, enlarged, kept, true.
 
 `speed` writes two photographs of that size as JPEGs (a drawn landscape with grain) and translates
 them in a fresh process, with a model of random weights that is loaded and has translated once.
@@ -49,6 +52,9 @@ def main(words=None):
     speed.add_argument("--blocks", type=int, default=9)
     speed.add_argument("--precision", default="auto")
     speed.set_defaults(do=time_it)
+    images = parts.add_parser("images")
+    images.add_argument("--out", type=Path, required=True)
+    images.set_defaults(do=draw_images)
     asked = parser.parse_args(words)
     asked.do(asked)
 
@@ -139,6 +145,15 @@ def compare(asked):
             psnr, kept = np.mean(values, axis=0)
             cells.append(f"{psnr:6.2f} {kept:6.3f}" if way else f"     - {kept:6.3f}")
         print(f"{name:28s}" + "  ".join(cells), flush=True)
+
+
+def draw_images(asked):
+    for name, (original, truth) in zip(("winter", "summer"), landscapes(768), strict=False):
+        small, translated = (resize(image, (64, 64), LIMITS) for image in (original, truth))
+        ways = [way(original, small, translated) for way in (enlarged, guided_by_all)]
+        panels = [image[240:600, 200:560] for image in (original, *ways, truth)]
+        image = Image(from_signed(np.concatenate(panels, axis=1), 8))
+        write_image(asked.out / f"detail-to-{name}.png", image)
 
 
 def landscapes(side):

@@ -39,7 +39,7 @@ def translate(
             "with a working size: carry the change to the full-size input, whose grain and edges "
             "stay (keep; domains of equal bands), or enlarge the result, which is blurred (none)",
             "{keep,none}",
-            "(default: none; keep for what does not fit in memory)",
+            "(default: none)",
         ),
     ] = None,
     format: Annotated[
