@@ -34,6 +34,14 @@ class Runtime:
         at_least=1,
         at_most=MOST_IMAGES,
     )
+    activation_checkpointing: bool = option(
+        False, "compute the generators' activations again in the backward pass, to save memory"
+    )
+    compile: Literal["auto", "off", "blocks", "full"] = option(
+        "auto",
+        "what torch.compile compiles of the generators: their residual blocks, all, or nothing "
+        "(auto: the blocks on CUDA from 2000 steps on; JAX always compiles all)",
+    )
     # Losses between two lines are in the header of a checkpoint, which is not to grow without end.
     log_every: int = option(50, "steps between lines of metrics.jsonl", at_least=1, at_most=100_000)
     sample_every: int = option(

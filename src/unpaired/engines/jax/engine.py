@@ -102,7 +102,7 @@ class JaxEngine:
         while recipe.batch_size % len(self.machine.devices):
             self.machine.devices.pop()
         with self.machine.arithmetic():
-            empty = make_state(recipe, self.machine.dtype)
+            empty = make_state(recipe, self.machine.dtype, runtime.activation_checkpointing)
             self.names = labels(empty)
             self._state = self._place(empty)
 

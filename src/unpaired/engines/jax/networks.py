@@ -147,8 +147,15 @@ class Generator(eqx.Module):
     up: tuple[Upsampling, ...]
     head: Convolution
     start: Start = eqx.field(static=True)
+    recompute: bool = eqx.field(static=True)
 
-    def __init__(self, layers: Sequence[Layer], dtype: jnp.dtype, start: Start = "noise") -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        dtype: jnp.dtype,
+        start: Start = "noise",
+        recompute: bool = False,
+    ) -> None:
         stem, down0, down1, *blocks, up0, up1, head = layers
         pairs = zip(blocks[::2], blocks[1::2], strict=True)
         self.stem = Convolution(stem, dtype)
@@ -156,13 +163,13 @@ class Generator(eqx.Module):
         self.blocks = tuple(ResidualBlock(*pair, dtype) for pair in pairs)
         self.up = (Upsampling(up0, dtype), Upsampling(up1, dtype))
         self.head = Convolution(head, dtype)
-        self.start = start
+        self.start, self.recompute = start, recompute
 
     def __call__(self, x: Array) -> Array:
         stages: tuple[Callable[[Array], Array], ...] = (*self.down, *self.blocks, *self.up)
         y = self.stem(x.astype(self.stem.weight.dtype))
         for stage in stages:
-            y = stage(y)
+            y = (eqx.filter_checkpoint(stage) if self.recompute else stage)(y)
         y = _at_least_fp32(self.head(y))
         return added(_at_least_fp32(x), y) if self.start == "identity" else jnp.tanh(y)
 

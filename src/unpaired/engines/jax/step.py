@@ -45,17 +45,17 @@ class State(NamedTuple):
     updates: Array
 
 
-def make_generators(recipe: Recipe, dtype: jnp.dtype) -> Generators:
+def make_generators(recipe: Recipe, dtype: jnp.dtype, recompute: bool = False) -> Generators:
     """Makes both generators of a recipe, all weights 0."""
     return {
-        name: Generator(layers, dtype, recipe.settled_start)
+        name: Generator(layers, dtype, recipe.settled_start, recompute)
         for name, layers in generators_of(recipe).items()
     }
 
 
-def make_state(recipe: Recipe, dtype: jnp.dtype) -> State:
+def make_state(recipe: Recipe, dtype: jnp.dtype, recompute: bool = False) -> State:
     """Makes a state of the recipe's shapes, all 0."""
-    generators = make_generators(recipe, dtype)
+    generators = make_generators(recipe, dtype, recompute)
     discriminators = {
         name: Discriminator(layers, dtype) for name, layers in discriminators_of(recipe).items()
     }

@@ -5,6 +5,7 @@ Source of the step: arXiv 1703.10593, equations 1 to 3, and the authors' code fo
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from unpaired.engines.torch.translator import fill
 
 __all__ = ["TorchEngine"]
 
+COMPILED_FROM = 2000  # steps; a compilation takes about a minute
+
 
 class TorchEngine:
     """All four networks, their optimisers and image pools. See seam.Engine."""
@@ -46,6 +49,7 @@ class TorchEngine:
         self.memory = self.machine.memory
         kind = partial(Generator, start=recipe.settled_start)
         self.generators = self.machine.place(kind, generators_of(recipe))
+        adapt(self.generators, runtime, what_to_compile(recipe, runtime, self.machine))
         self.discriminators = self.machine.place(Discriminator, discriminators_of(recipe))
         averaged = dict(self.generators.named_parameters())
         self.parameters = averaged | dict(self.discriminators.named_parameters())
@@ -219,6 +223,33 @@ class TorchEngine:
         for moment, slot in (("moment1", "exp_avg"), ("moment2", "exp_avg_sq")):
             tensors |= {f"{moment}.{name}": moments[p][slot] for name, p in self.parameters.items()}
         return tensors | self.pools
+
+
+def what_to_compile(
+    recipe: Recipe, runtime: Runtime, machine: Machine
+) -> Literal["off", "blocks", "full"]:
+    """What `--compile auto` means here: nothing on a CPU, where it was slower (docs/speed.md)."""
+    if runtime.compile != "auto":
+        return runtime.compile
+    pays = machine.device.type == "cuda" and recipe.steps >= COMPILED_FROM
+    return "blocks" if pays else "off"
+
+
+def adapt(
+    generators: nn.ModuleDict, runtime: Runtime, compiled: Literal["off", "blocks", "full"]
+) -> None:
+    """Has generators checkpoint their activations, and compiles them in place, at their first call.
+
+    All residual blocks are compiled once. Discriminators are not: a gradient penalty is
+    differentiated twice, which compiled code is not.
+    """
+    for generator in generators.values():
+        assert isinstance(generator, Generator)
+        generator.recompute = runtime.activation_checkpointing
+        if compiled == "full":
+            generator.compile(dynamic=False)
+        for block in generator.blocks if compiled == "blocks" else ():
+            block.compile(dynamic=False)
 
 
 def exchange(pool: Tensor, fakes: Tensor, plan: PoolPlan) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
 from unpaired.engines.torch.moments import moments
@@ -131,11 +132,17 @@ class Generator(nn.Module):
         self.up = nn.ModuleList((Upsampling(up0), Upsampling(up1)))
         self.head = Convolution(head)
         self.start = start
+        self.recompute = False
+        """Whether stages keep only their inputs for the backward pass, and are computed again
+        there (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174)."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.stem(x)
         for stage in (*self.down, *self.blocks, *self.up):
-            y = stage(y)
+            if self.recompute and torch.is_grad_enabled():
+                y = checkpoint(stage, y, use_reentrant=False, preserve_rng_state=False)
+            else:
+                y = stage(y)
         y = _at_least_fp32(self.head(y))
         return added(_at_least_fp32(x), y) if self.start == "identity" else torch.tanh(y)
 
