@@ -236,7 +236,8 @@ class _Stages:
             else:
                 self.summary.done.append(job.target)
         except UnpairedError as error:
-            if isinstance(error, RunError) and not _name_too_long(error):
+            every = isinstance(error, ConfigError | RunError) and not _name_too_long(error)
+            if every:
                 raise
             self._fail(job, error)
         return True
@@ -308,7 +309,7 @@ class _Stages:
         self.unplaced.discard(job.source)
 
 
-def _name_too_long(error: RunError) -> bool:
+def _name_too_long(error: UnpairedError) -> bool:
     """Whether the system rejects a file for its long name, which others need not have."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG

@@ -13,14 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 from unpaired.config import DomainFacts
 from unpaired.engines.tiles import Region, Span
 from unpaired.images.image import Image, over_white, with_bands
+from unpaired.images.raster.gaps import GAP_BLOCK, filled
 from unpaired.images.scaling import Scaling
 
 __all__ = ["ArraySource", "ImageSink", "ImageSource", "ReadResult", "Sink", "Source", "read_padded"]
 
 ReadResult = Callable[[Region], NDArray[Any]]
 """Reads a window (height, width, bands) of the finished result, in the sink's type."""
-
-_BLOCK = 64  # pixels: the largest square from which pixels that are not valid are filled
 
 
 class Source(Protocol):
@@ -168,7 +167,7 @@ def read_padded(
         if valid.all():
             valid = None
         else:
-            signed = _filled(signed, valid)
+            signed = filled(signed, valid)
     rows, columns = rows - inner.rows[0], columns - inner.columns[0]
     if inner == region:
         return signed, valid
@@ -192,30 +191,4 @@ def _span(index: NDArray[np.intp]) -> Span:
 
 def _blocks(span: Span, extent: int) -> Span:
     """The span in whole blocks, as far as the image goes."""
-    return span[0] // _BLOCK * _BLOCK, min(-(-span[1] // _BLOCK) * _BLOCK, extent)
-
-
-def _filled(signed: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A copy where pixels that are not valid have means of those near them; begins at a block."""
-    filled = np.where(valid[..., np.newaxis], signed, np.float32(0))
-    missing = ~valid
-    height, width = valid.shape
-    pads = (0, -height % _BLOCK), (0, -width % _BLOCK)
-    sums = np.pad(filled, (*pads, (0, 0)))
-    counts = np.pad(valid.astype(np.float32), pads)
-    for side in (4, 16, 64):
-        sums, counts = _summed(sums), _summed(counts)
-        means = sums / np.maximum(counts, 1)[..., np.newaxis]
-        rows, columns = np.nonzero(missing)
-        near = counts[rows // side, columns // side] > 0
-        rows, columns = rows[near], columns[near]
-        filled[rows, columns] = means[rows // side, columns // side]
-        missing[rows, columns] = False
-    return filled
-
-
-def _summed(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sums over squares of 4 x 4."""
-    height, width, *rest = array.shape
-    summed: NDArray[np.float32] = array.reshape(height // 4, 4, width // 4, 4, *rest).sum((1, 3))
-    return summed
+    return span[0] // GAP_BLOCK * GAP_BLOCK, min(-(-span[1] // GAP_BLOCK) * GAP_BLOCK, extent)
