@@ -68,6 +68,9 @@ class RuntimeKeywords(TypedDict, total=False):
     device: str
     threads: int
     workers: int
+    accumulate: int
+    activation_checkpointing: bool
+    compile: Literal["auto", "off", "blocks", "full"]
     log_every: int
     sample_every: int
     checkpoint_every: int
