@@ -255,17 +255,17 @@ def test_scratch_is_as_estimated_and_too_little_memory_is_one_line(tmp_path):
     driver, found = streamer.plan(ArraySource(image), Kept((203, 330), 3))
     driver.folder = tmp_path
     largest = []
-    write = driver_module.Journal.write
+    write = driver_module.StageJournal.write
 
     def weigh(self, done):
         write(self, done)
         largest.append(sum(p.stat().st_size for p in tmp_path.iterdir() if p.suffix != ".npz"))
 
-    driver_module.Journal.write = weigh
+    driver_module.StageJournal.write = weigh
     try:
         driver.run()
     finally:
-        driver_module.Journal.write = write
+        driver_module.StageJournal.write = write
     assert max(largest) == pytest.approx(found.scratch, rel=0.1)
     assert streamer.trial(driver) > 0
     with pytest.raises(TooLarge, match="give a larger --memory"):

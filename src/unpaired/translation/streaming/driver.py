@@ -6,7 +6,7 @@ row of tiles the journal is brought up to date.
 
 import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,10 +21,10 @@ from unpaired.console import progress
 from unpaired.data.ahead import in_order
 from unpaired.directions import Direction
 from unpaired.engines.architecture import STRIDE, Layer
-from unpaired.engines.tiles import Region, TileInput, TileNetworks, TilePlan, TileResult, extents
+from unpaired.engines.tiles import Region, TileInput, TileNetworks, TilePlan, TileResult
 from unpaired.errors import ImageError
 from unpaired.translation.streaming.arrays import ScratchArray
-from unpaired.translation.streaming.journal import Journal, Progressed
+from unpaired.translation.streaming.journal import Progressed, StageJournal
 from unpaired.translation.streaming.moments import Moments, Statistics
 from unpaired.translation.streaming.stages import (
     ARRAYS,
@@ -33,11 +33,14 @@ from unpaired.translation.streaming.stages import (
     Tile,
     grown,
     only_stage,
+    padded,
     plan_stage,
     reach,
     scale_of,
+    shares,
     stages_of,
     stages_without_statistics,
+    within_slices,
 )
 from unpaired.translation.streaming.windows import Sink, Source, read_padded
 
@@ -137,7 +140,7 @@ class Driver:
         """
         self.reading = Lock()
         self.known = self.statistics or Statistics(self.cell)
-        self.journal = Journal(self.folder, f"{self.fingerprint} {self.source.fingerprint}")
+        self.journal = StageJournal(self.folder, f"{self.fingerprint} {self.source.fingerprint}")
         found = self.journal.read()
         self.done = found or Progressed(valid=np.zeros(self.grid.shape, np.int64))
         self._open(fresh=found is None)
@@ -387,37 +390,3 @@ NOT_FINITE = (
     "the networks of {} give NaN or infinity for it: its weights are damaged or not trained, or "
     "overflow in this precision"
 )
-
-
-def padded(size: tuple[int, int]) -> tuple[int, int]:
-    """The size of an image that is mirrored to the right and below, as networks need it."""
-    from unpaired.translation.sizes import Sizes
-
-    return Sizes.of(size, None).padded
-
-
-def within_slices(inner: Region, outer: Region) -> tuple[slice, slice]:
-    """The slices of an array of the region `outer` that are the region `inner`."""
-    rows, columns = (slice(i[0] - o[0], i[1] - o[0]) for i, o in zip(inner, outer, strict=True))
-    return rows, columns
-
-
-def shares(valid: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
-    """The share of pixels with data in squares of `side` x `side` pixels."""
-    if side == 1:
-        return valid.astype(np.float32)
-    height, width = valid.shape
-    blocks = valid.reshape(height // side, side, width // side, side)
-    share: NDArray[np.float32] = blocks.mean((1, 3), dtype=np.float32)
-    return share
-
-
-def macs_of(layers: Sequence[Layer], size: tuple[int, int]) -> list[int]:
-    """The multiplications of each layer for an image of `size`."""
-    counts = []
-    for layer, region in zip(layers, extents(layers, size), strict=True):
-        height, width = region.shape
-        outer, inner, side, _ = layer.shape
-        pixels = height * width // (layer.stride**2 if layer.transposed else 1)
-        counts.append(pixels * outer * inner * side * side)
-    return counts

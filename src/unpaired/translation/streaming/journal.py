@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unpaired.storage import explain_os_error
 from unpaired.translation.streaming.moments import Moments
 
-__all__ = ["Journal", "Progressed"]
+__all__ = ["Progressed", "StageJournal"]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Progressed:
     wide: bool = False
 
 
-class Journal:
+class StageJournal:
     """The journal in a folder; with None, of a translation that cannot resume.
 
     `fingerprint` is of all that the result depends on: a journal of another is none.

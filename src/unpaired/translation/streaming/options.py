@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from unpaired.config import Recipe, require_within
 from unpaired.console import duration
 from unpaired.engines.architecture import PEAK_BYTES, SMALLEST_SIDE, STRIDE, Layer
@@ -20,7 +22,7 @@ _HALO_SIDES = (1024, 768, 512, 384, 256, 128)
 _QUICK = 2**25  # bytes of an activation, above which the allocator maps each one afresh
 _ENDS = 16  # pixels that the ends of a generator need around a tile, both sides together
 _DEVICE = 1024  # side of tiles where networks have memory of their own
-_FIXED = 250e6  # bytes: libraries, packed kernels, a heap with holes
+_FIXED = 100e6  # bytes: packed kernels, a heap with holes, caches of readers
 _MOST_TILE = 2**14
 
 
@@ -75,7 +77,10 @@ class Streaming:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a streamed translation takes: bytes, and seconds where a trial was made."""
+    """What a streamed translation takes: bytes, and seconds where a trial was made.
+
+    `memory` is that of the whole process, with what it has already.
+    """
 
     side: int
     memory: int
@@ -179,7 +184,8 @@ def estimate(
         scratch += (height // STRIDE) * (width // STRIDE) * int(masked)
     fits = scratch + tile <= room
     memory = held + _FIXED + tile + (scratch if fits else 0)
-    return Estimate(side, round(memory), scratch, "memory" if fits else "files", passes)
+    process = psutil.Process().memory_info().rss
+    return Estimate(side, round(memory + process), scratch, "memory" if fits else "files", passes)
 
 
 def _bytes(number: int) -> str:

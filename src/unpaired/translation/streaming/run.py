@@ -15,11 +15,11 @@ from unpaired.config import Recipe
 from unpaired.console import log
 from unpaired.engines.tiles import TileInput
 from unpaired.storage import exclusive, open_regular
-from unpaired.translation.streaming.driver import Driver, Network, padded
+from unpaired.translation.streaming.driver import Driver, Network
 from unpaired.translation.streaming.moments import Statistics, load_statistics, save_statistics
 from unpaired.translation.streaming.options import Estimate, Streaming, estimate, tile_bytes
 from unpaired.translation.streaming.sample import TILES, sampled_statistics
-from unpaired.translation.streaming.stages import Grid, plan_stage, reach
+from unpaired.translation.streaming.stages import Grid, padded, plan_stage, reach
 from unpaired.translation.streaming.windows import Sink, Source
 
 __all__ = ["Streamer"]

@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 from unpaired.console import progress
 from unpaired.engines.architecture import Layer
 from unpaired.engines.tiles import Region, TileInput, plan_tile
-from unpaired.translation.streaming.driver import Network, padded, shares, within_slices
+from unpaired.translation.streaming.driver import Network
 from unpaired.translation.streaming.moments import Moments, Statistics
-from unpaired.translation.streaming.stages import Grid, Tile, plan_stage, scale_of, stages_of
+from unpaired.translation.streaming.stages import (
+    Grid,
+    Tile,
+    padded,
+    plan_stage,
+    scale_of,
+    shares,
+    stages_of,
+    within_slices,
+)
 from unpaired.translation.streaming.windows import Source, read_padded
 
 __all__ = ["sampled_statistics"]

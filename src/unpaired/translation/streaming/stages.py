@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unpaired.engines.architecture import STRIDE, Layer, halo
 from unpaired.engines.tiles import Region, TilePlan, extents, opens_block, plan_tile
+from unpaired.translation.sizes import Sizes
 
 __all__ = [
     "ARRAYS",
@@ -21,12 +25,16 @@ __all__ = [
     "Stage",
     "Tile",
     "grown",
+    "macs_of",
     "only_stage",
+    "padded",
     "plan_stage",
     "reach",
     "scale_of",
+    "shares",
     "stages_of",
     "stages_without_statistics",
+    "within_slices",
 ]
 
 Array = Literal["stream", "first", "second"]
@@ -191,3 +199,35 @@ def grown(region: Region, pixels: int, size: tuple[int, int]) -> Region:
 def reach(layers: Sequence[Layer]) -> int:
     """The halo of a generator, in whole strides."""
     return -(-halo(layers) // STRIDE) * STRIDE
+
+
+def padded(size: tuple[int, int]) -> tuple[int, int]:
+    """The size of an image that is mirrored to the right and below, as networks need it."""
+    return Sizes.of(size, None).padded
+
+
+def within_slices(inner: Region, outer: Region) -> tuple[slice, slice]:
+    """The slices of an array of the region `outer` that are the region `inner`."""
+    rows, columns = (slice(i[0] - o[0], i[1] - o[0]) for i, o in zip(inner, outer, strict=True))
+    return rows, columns
+
+
+def shares(valid: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
+    """The share of pixels with data in squares of `side` x `side` pixels."""
+    if side == 1:
+        return valid.astype(np.float32)
+    height, width = valid.shape
+    blocks = valid.reshape(height // side, side, width // side, side)
+    share: NDArray[np.float32] = blocks.mean((1, 3), dtype=np.float32)
+    return share
+
+
+def macs_of(layers: Sequence[Layer], size: tuple[int, int]) -> list[int]:
+    """The multiplications of each layer for an image of `size`."""
+    counts = []
+    for layer, region in zip(layers, extents(layers, size), strict=True):
+        height, width = region.shape
+        outer, inner, side, _ = layer.shape
+        pixels = height * width // (layer.stride**2 if layer.transposed else 1)
+        counts.append(pixels * outer * inner * side * side)
+    return counts
