@@ -41,6 +41,7 @@ __all__ = ["Clock", "bench"]
 
 Clock = Literal["wall", "processor"]
 _KEYS: Mapping[Clock, str] = {"wall": "seconds", "processor": "processor"}
+_CLOCKS: Mapping[Clock, str] = {"wall": "wall", "processor": "time of the processor alone"}
 
 MOST = 25  # rounds of a work
 _FASTER = 1.1  # bf16 is measured by default where its product is that much faster than fp32's
@@ -201,8 +202,8 @@ def _facts(ceilings: Ceilings, busy: float) -> dict[str, str]:
         "device": " ".join(filter(None, (told["device"], told["gpu"]))),
         "threads": f"{told['threads']} of {machine.cores()} cores",
         "load before": f"{busy:.1f} running processes on average in the minute before the start",
-        "clock": ceilings.clock,
-        "memory": f"{machine.memory() / 1e9:.0f} GB",
+        "clock": _CLOCKS[ceilings.clock],
+        "RAM": f"{machine.memory() / 1e9:.0f} GB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": f"unpaired {version('unpaired')}, torch {told['torch']}",
     }

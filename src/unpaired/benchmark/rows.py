@@ -194,7 +194,7 @@ class Selection:
 
 # Expected before anything is known but the ceiling: seconds until a process has its framework and
 # its networks, those that JAX compiles, and the share of the ceiling that convolutions reach.
-_START, _REACHED = 5.0, 0.3
+_START, _REACHED = 5.0, 0.5
 _COMPILED: Mapping[Task, float] = {"train": 25.0, "translate": 6.0}
 
 # Works of PyTorch's that come before one of another in the default rows.

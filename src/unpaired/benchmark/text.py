@@ -18,7 +18,7 @@ COLUMNS = {
     "round: the median, and the range of the middle four fifths of the rounds",
     "ceiling": "the share of the operations a second of a large matrix product, in the same "
     "precision and round, that the convolutions reach; their operations are counted from the "
-    "layers",
+    "layers, so Winograd's, which need fewer, may exceed it",
     "memory": "the most that its process held beyond the imported framework; on a GPU, that its "
     "tensors took there",
     "first": "seconds until the first result, while networks are built and kernels compiled",
@@ -34,7 +34,7 @@ def texts(row: Row) -> dict[str, str]:
         return dict.fromkeys(COLUMNS, "–")
     return {
         "time": _time(row.time.median),
-        "images/s": f"{row.images_per_second:.3g}",
+        "images/s": _digits(row.images_per_second),
         "times plain": f"{row.ratio.median:.2f}",
         "ceiling": _percent(row.share.median),
         "memory": f"{row.memory / 1e9:.2f} GB",
@@ -114,4 +114,13 @@ def _time(seconds: float) -> str:
     ('17.0 ms', '250 ms', '2.50 s')
     """
     number, unit = (seconds, "s") if seconds >= 0.9995 else (seconds * 1000, "ms")
-    return f"{number:#.3g}".removesuffix(".") + f" {unit}"
+    return f"{_digits(number)} {unit}"
+
+
+def _digits(number: float) -> str:
+    """A number in three digits.
+
+    >>> _digits(13.0), _digits(221.4), _digits(12345.6)
+    ('13.0', '221', '12,346')
+    """
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:#.3g}".removesuffix(".")
