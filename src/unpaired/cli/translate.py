@@ -50,11 +50,15 @@ def translate(
     batch_size: Annotated[int, shown("images of one size per batch", default="(default: 8)")] = 8,
     alpha: Annotated[
         Literal["auto", "mask", "band"] | None,
-        shown("what a last band marked as transparency is", default="(default: as in training)"),
+        shown(
+            "what a last band marked as transparency is",
+            "{auto,mask,band}",
+            "(default: as in training)",
+        ),
     ] = None,
     frames: Annotated[
         Literal["reject", "first"] | None,
-        shown("files of several frames", default="(default: as in training)"),
+        shown("files of several frames", "{reject,first}", "(default: as in training)"),
     ] = None,
     window: Annotated[
         tuple[int, int, int, int] | None,
@@ -87,7 +91,8 @@ def translate(
         ),
     ] = "exact",
     save_norm_stats: Annotated[
-        Path | None, shown("save an image's statistics, for others of its mosaic or time series")
+        Path | None,
+        shown("save an image's statistics, for others of its mosaic or time series", "FILE"),
     ] = None,
     tile: Annotated[int, shown("side of the tiles of a streamed image in pixels", default="")] = 0,
     dry_run: Annotated[bool, shown("only say what memory, scratch and time it takes")] = False,
