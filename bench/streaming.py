@@ -188,7 +188,7 @@ def resident(pid):
 def kills(args):
     model = write_model(args.folder / "kills.safetensors", args.width, args.blocks)
     scene = write_scene(args.folder / "kills.tif", args.size)
-    limits = ["--memory", "0.27", "--tile", "128"]
+    limits = ["--memory", "0.12", "--tile", "128"]
     began = time.monotonic()
     subprocess.run(command(model, scene, args.folder / "calm", *limits, "--overwrite"), check=True)
     took = time.monotonic() - began
@@ -222,7 +222,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", type=float, default=0.8, help="GB")
+    parser.add_argument("--memory", type=float, default=0.5, help="GB")
     parser.add_argument("--tile", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/streaming"))
     args = parser.parse_args()

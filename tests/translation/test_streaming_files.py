@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_streamed_and_says_so(model_file, tmp_path, monkeyp
     run(model_file, tmp_path / "in.png", "--to", "winter", "--out", tmp_path / "whole")
     assert "streamed" not in capsys.readouterr().err
     run(model_file, tmp_path / "in.png", "--to", "winter", "--out", tmp_path / "out",
-        "--memory", "0.1025", "--tile", "32")  # fmt: skip
+        "--memory", "0.1008")  # fmt: skip
     assert "in.png: 110 x 75 pixels are streamed: memory" in capsys.readouterr().err
     whole, out = (read_image(tmp_path / folder / "in.png") for folder in ("whole", "out"))
     assert np.abs(whole.pixels.astype(int) - out.pixels).max() <= 1
@@ -132,7 +132,7 @@ def test_kills_by_the_system_change_nothing(model_file, tmp_path):
     """SIGKILL at ten random moments of a run by files; each command resumes the last."""
     write_image(tmp_path / "in.png", Image(pixels(700, 700)))
     given = [model_file, tmp_path / "in.png", "--to", "winter", "--overwrite"]
-    how = ["--device", "cpu", "--threads", "1", "--tile", "64", "--memory", "0.26"]
+    how = ["--device", "cpu", "--threads", "1", "--tile", "64", "--memory", "0.104"]
     program = [sys.executable, "-m", "unpaired", "translate", *map(str, given), *how]
     subprocess.run([*program, "--out", str(tmp_path / "calm")], check=True)
     draw = random.Random(0)
