@@ -156,7 +156,7 @@ def test_the_share_of_time_spent_waiting_for_batches(tmp_path, clock):
             journal.write(step, journal.means())
     journal.close()
     assert [line["loading_share"] for line in lines_of(tmp_path)] == [0.25, 0.0]
-    assert journal.loading_share() == pytest.approx(0.125)
+    assert journal.loading() == pytest.approx((0.125, 0.5))
 
 
 def test_what_waits_goes_on_in_the_next_journal(tmp_path):

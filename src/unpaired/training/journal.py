@@ -82,9 +82,9 @@ class Journal:
             self.awaited += time.monotonic() - began
             yield batch
 
-    def loading_share(self) -> float:
-        """The share of the time of all lines so far that was spent waiting for batches."""
-        return self.awaited_before / max(self.last - self.began, 1e-9)
+    def loading(self) -> tuple[float, float]:
+        """The share of the time of all lines so far spent waiting for batches, and its seconds."""
+        return self.awaited_before / max(self.last - self.began, 1e-9), self.awaited_before
 
     def note(self, losses: Losses) -> None:
         """Adds the losses of one step."""

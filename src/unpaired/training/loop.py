@@ -45,7 +45,7 @@ from unpaired.training.watch import Remembered, Watch, choose_probe_images
 __all__ = ["Run", "train"]
 
 SAMPLES = 4  # images of each domain in a sample grid
-SLOW_LOADING = 0.1  # share of the time spent waiting for images from which a user is told
+SLOW_LOADING = 0.1, 30.0  # share of the time, and seconds, of waiting for images: told beyond both
 WARM_UP, TIMED = 3, 20  # steps that --minutes takes before it times some, and times
 
 
@@ -249,7 +249,8 @@ def _take_steps(
                     )
     finally:
         journal.close()
-    if (share := journal.loading_share()) > SLOW_LOADING:
+    share, seconds = journal.loading()
+    if share > SLOW_LOADING[0] and seconds > SLOW_LOADING[1]:
         log.warning(
             f"training waited for images {share:.0%} of its time: give more --workers than "
             f"{runtime.workers}, or images that were resized to near --load-size {recipe.load_size}"
