@@ -112,7 +112,13 @@ def test_a_bar_is_never_longer_than_its_cell(result):
 # ---- the command, and real processes ------------------------------------------------------
 
 
-def test_the_command_measures_and_writes_its_files(tmp_path, capsys):
+@pytest.fixture
+def free_machine(monkeypatch):
+    """Nothing is said of other work."""
+    monkeypatch.setattr("unpaired.benchmark.machine.load", lambda: 0.0)
+
+
+def test_the_command_measures_and_writes_its_files(free_machine, tmp_path, capsys):
     """Three processes: the ceiling, the reference and an engine."""
     words = "bench --only translate --preset tiny --size 32 --engine torch --precision fp32"
     files = ["--json", tmp_path / "speed.json", "--page", tmp_path / "new" / "speed.html"]
@@ -142,7 +148,7 @@ def test_the_command_measures_and_writes_its_files(tmp_path, capsys):
     ("--threads 100000 --size 64", "--threads"),
     ("--device cuda:99 --size 64 --precision fp32", "--device cuda:99 is not available"),
 ])  # fmt: skip
-def test_the_command_rejects(words, told, capsys, monkeypatch, tmp_path):
+def test_the_command_rejects(free_machine, words, told, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *words.split()]) == 2
     out, err = capsys.readouterr()

@@ -88,7 +88,7 @@ def bench(
         tuple(tasks), tuple(presets), tuple(sizes), tuple(batch_sizes),
         tuple(engines), tuple(runtimes), tuple(precisions),
     )  # fmt: skip
-    works = selection.works()
+    works, runtime = selection.works(), Runtime(device=device, threads=threads)
     if clock == "processor" and (threads != 1 or device not in ("auto", "cpu")):
         raise ConfigError("--clock processor times one thread of a CPU: give --threads 1, too")
     if not _installed("torch"):
@@ -101,7 +101,7 @@ def bench(
             busy,
         )
     with ExitStack() as stack:
-        ceilings = _ceilings(stack, selection, Runtime(device=device, threads=threads), clock)
+        ceilings = _ceilings(stack, selection, runtime, clock)
         found = ceilings.measured
         offered, omitted = _offered(selection, found, ceilings.runtime.device)
         chosen = {work: [each for each in offered if each.computes(work)] for work in works}
