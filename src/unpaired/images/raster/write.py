@@ -20,7 +20,7 @@ __all__ = ["GeoTiffSink", "geotiff_sink", "write_geotiff"]
 
 TILE = 512  # pixels a side
 _ROWS = 1024  # written at once
-_ENV = {"GDAL_TIFF_INTERNAL_MASK": True, "GDAL_CACHEMAX": 2**27, **QUIET}
+_ENV = {"GDAL_TIFF_INTERNAL_MASK": True, "GDAL_CACHEMAX": 2**26, **QUIET}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Rasters as a source and a sink of streaming: windows of a scene in, windows of a GeoTIFF out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from unpaired.translation.streaming.windows import ReadResult
 
 __all__ = ["GeoSink", "SceneSource"]
 
-_ROWS = 512  # written at once: blocks of the file
+_ROWS, _COLUMNS = 512, 2048  # written at once: blocks of the file
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class GeoSink:
             atomic_path(self.target, scratch=self.scratch) as temporary,
             geotiff_sink(temporary, working, size, bands, kind.name, geo) as sink,
         ):
-            for top in range(0, size[0], _ROWS):
-                region = Region((top, min(top + _ROWS, size[0])), (0, size[1]))
+            for region in _blocks(size):
                 given, pixels = self.source.image(region), read(region)
                 if geo.nodata is not None:
                     set_apart(pixels, geo.nodata)
@@ -101,4 +101,13 @@ class GeoSink:
                         if kind.kind == "f" and given.pixels.dtype.kind == "f":
                             pixels[np.isnan(given.pixels).any(axis=2)] = np.nan
                 part = Image(pixels, given.alpha, valid=given.valid)
-                sink.write(Window(top, 0, *region.shape), part)
+                (top, _), (left, _) = region
+                sink.write(Window(top, left, *region.shape), part)
+
+
+def _blocks(size: tuple[int, int]) -> Iterator[Region]:
+    """Parts of an image of `size` that are written at once: the memory is that of one."""
+    height, width = size
+    for top in range(0, height, _ROWS):
+        for left in range(0, width, _COLUMNS):
+            yield Region((top, min(top + _ROWS, height)), (left, min(left + _COLUMNS, width)))
