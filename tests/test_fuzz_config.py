@@ -74,7 +74,7 @@ def words_of(draw, data, run, out):
         "data check": ["data", "check", str(data)],
     }[verb]
     names = [item.name for table in VERBS[verb] for item in dataclasses.fields(table)]
-    for _ in range(draw.choice([1, 1, 2, 4])):
+    for _ in range(draw.choice([0, 1, 1, 2, 4])):
         flag = "--" + draw.choice([*names, *names, *MORE]).replace("_", "-")
         value = draw.choice(ODD)
         words += draw.choice([[flag, value], [flag, value], [f"{flag}={value}"], [flag], [value]])

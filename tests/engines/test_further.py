@@ -104,17 +104,22 @@ def test_without_a_pool_there_is_nothing_further():
         Recipe(discriminator_images=2, pool_size=0)
 
 
-@pytest.mark.parametrize("engine", ["torch", "jax"])
-@pytest.mark.parametrize("norm", ["instance", "none"])
-def test_parts_of_a_batch_are_the_batch(engine, norm):
-    """Whatever the parts that its gradients are computed in; the batch of 4 has all its losses."""
-    recipe = dataclasses.replace(RECIPE, batch_size=4, norm=norm, discriminator_norm=norm)
+@pytest.mark.parametrize(
+    ("engine", "norm", "size"),
+    [("torch", "instance", 4), ("torch", "none", 4), ("jax", "none", 2)],  # JAX compiles for long
+)
+def test_parts_of_a_batch_are_the_batch(engine, norm, size):
+    """Whatever the parts that its gradients are computed in: the same losses and state."""
+    recipe = dataclasses.replace(
+        RECIPE, batch_size=size, norm=norm, discriminator_norm=norm, discriminator_images=2
+    )
     ends = []
-    for parts in (1, 2, 4):
+    for parts in (1, 2, 4)[: size // 2 + 1]:
         one = make_engine(recipe, Runtime(engine=engine, device="cpu:0", accumulate=parts))
         one.load(initial_state(one.state(), recipe))
         ends.append((steps(one, recipe, 4), one.state()))
     (whole, state), *others = ends
+    assert len(others) == size // 2
     for losses, other in others:
         for x, y in zip(whole, losses, strict=True):
             assert x == pytest.approx(y, rel=1e-9)

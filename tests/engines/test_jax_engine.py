@@ -172,7 +172,7 @@ def test_the_work_is_divided():
         *jax.device_put((pool_plan(recipe, POOL_A, 0, slice(None)),) * 2, pool.sharding),
         {},
         engine.machine.place(np.float32(1)),
-        recipe=recipe, one_by_one=False,
+        recipe=recipe, parts=1, one_by_one=False,
     ).compile().as_text()  # fmt: skip
     assert "all-reduce" in text  # of the gradients
     assert "all-gather" not in text  # nothing else is exchanged

@@ -23,10 +23,11 @@ def end(recipe, count=3, **runtime):
     return steps(engine, recipe, count), engine.state()
 
 
-@pytest.mark.parametrize("engine", ["torch", "jax"])
-@pytest.mark.parametrize("norm", ["instance", "none"])
+@pytest.mark.parametrize(
+    ("engine", "norm"), [("torch", "instance"), ("torch", "none"), ("jax", "instance")]
+)
 def test_activations_computed_again_are_the_same(engine, norm):
-    recipe = dataclasses.replace(RECIPE, norm=norm)
+    recipe = dataclasses.replace(RECIPE, norm=norm, batch_size=1, discriminator_images=2)
     losses, state = end(recipe, engine=engine)
     again, other = end(recipe, engine=engine, activation_checkpointing=True)
     for x, y in zip(losses, again, strict=True):
