@@ -73,6 +73,9 @@ def write_scene(path, size):
     return path
 
 
+DRY = ("--dry-run", "--overwrite")
+
+
 def command(model, scene, out, *more):
     given = [str(model), str(scene), "--to", "winter", "--out", str(out), "--threads", "1"]
     return [sys.executable, "-m", "unpaired", "translate", *given, *more]
@@ -142,7 +145,7 @@ def memory_of(args, sizes):
         out = args.folder / f"out-{size}"
         limits = ["--memory", str(args.memory), "--max-pixels", "100000000000"]
         plan = subprocess.run(
-            command(model, scene, out, *limits, "--tile", str(args.tile), "--dry-run"),
+            command(model, scene, out, *limits, *("--tile", str(args.tile)), *DRY),
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         print(plan.stdout.strip(), flush=True)

@@ -27,6 +27,7 @@ from unpaired.engines.torch.networks import added
 
 __all__ = ["run_tile"]
 
+_TOGETHER = 4  # pixels that the head computes at once, where it has few outputs
 _SAFE = 6e4  # a bound below which no half-precision number is infinite
 
 
@@ -126,6 +127,8 @@ def _convolved(layer: Layer, y: Tensor, edges: Edges, parameters: Mapping[str, T
     if any((top, bottom, left, right)):
         mode = "reflect" if layer.mirrored else "constant"
         y = F.pad(y, [left, right, top, bottom], mode=mode)
+    if layer.name == "head" and layer.channels_out <= _TOGETHER:
+        return _few_outputs(y, weight, bias)
     return F.conv2d(y, weight, bias, layer.stride)
 
 
@@ -145,6 +148,22 @@ def _enlarged(y: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges) -> T
     kernel = kernel.contiguous(memory_format=torch.channels_last)
     cut = tuple(edge - 2 - 2 * (edge > 0) for edge in edges)
     return _cut(F.conv_transpose2d(y, kernel, bias, 2), cut)  # type: ignore[arg-type]
+
+
+def _few_outputs(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution that computes four pixels of a row at once: most of a vector would idle.
+
+    Its kernels are those of the layer, moved by a pixel each. The width is a multiple of 4.
+    """
+    outer, inner, high, side = weight.shape
+    wide = weight.new_zeros(_TOGETHER, outer, inner, high, side + _TOGETHER - 1)
+    for pixel in range(_TOGETHER):
+        wide[pixel, ..., pixel : pixel + side] = weight
+    kernel = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    bias = None if bias is None else bias.repeat(_TOGETHER)
+    z = F.conv2d(y, kernel, bias, stride=(1, _TOGETHER)).permute(0, 2, 3, 1)
+    height, width = z.shape[1:3]
+    return z.reshape(1, height, width * _TOGETHER, outer).permute(0, 3, 1, 2)
 
 
 def _cut(y: Tensor, edges: Edges) -> Tensor:
