@@ -15,6 +15,7 @@ from small_scenes import network, scene, streamed
 from unpaired import checkpoint
 from unpaired.cli.main import main
 from unpaired.config import Config, Runtime
+from unpaired.errors import TooLarge
 from unpaired.images.formats import read_image, write_image
 from unpaired.images.image import Image, to_signed
 from unpaired.images.raster.geo import Geo
@@ -68,6 +69,19 @@ def test_arrays_are_streamed_too(model_file):
     array = pixels(60, 91)
     whole = model.translate(array, to="winter")
     tiled = replace(model, streaming=Streaming(tile=24)).translate(array, to="winter")
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_what_a_device_has_no_memory_for_is_streamed(model_file, monkeypatch):
+    model = load(model_file, device="cpu", threads=1, precision="recipe")
+    array = pixels(60, 91)
+    whole = model.translate(array, to="winter")
+
+    def too_large(*_):
+        raise TooLarge("the device has too little memory")
+
+    monkeypatch.setattr(model.translator, "translate", too_large)
+    tiled = model.translate(array, to="winter")
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 

@@ -23,7 +23,7 @@ from unpaired.directions import Direction, direction_to, source_of, target_of
 from unpaired.engines.loading import EngineChoice, RuntimeChoice, read_generators, start_translator
 from unpaired.engines.seam import Networks, generators_of
 from unpaired.engines.tiles import TileNetworks
-from unpaired.errors import ConfigError, ImageError, quoted
+from unpaired.errors import ConfigError, ImageError, TooLarge, quoted
 from unpaired.images.formats import Reading, read_image
 from unpaired.images.image import Image
 from unpaired.images.pillow import from_pil, to_pil
@@ -277,7 +277,14 @@ class Model:
                 batch = np.empty((len(chosen), *padded, bands), np.float32)
                 for row, index in enumerate(chosen):
                     batch[row] = to_network(images[index], sizes[index], bands, scaling)
-                translated = self.translator.translate(batch, direction)
+                try:
+                    translated = self.translator.translate(batch, direction)
+                except TooLarge:
+                    if streamer is None:
+                        raise
+                    del batch  # a device has less memory than the machine: tiles may fit
+                    results.update((i, stream_image(streamer, images[i])) for i in chosen)
+                    continue
                 if not np.isfinite(translated).all():
                     raise ImageError(
                         f"the networks of {self.path} give NaN or infinity for it: its weights are "
