@@ -19,7 +19,7 @@ from unpaired.images.scaling import Scaling
 from unpaired.translation.detail import Change, Detail
 from unpaired.translation.strips import each_strip, enlarged, shrunk
 
-__all__ = ["Sizes", "from_network", "geo_of", "say", "set_apart", "to_network"]
+__all__ = ["Sizes", "finished", "from_network", "geo_of", "mark_gaps", "say", "to_network"]
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,30 @@ def from_network(
         pixels[part] = scaling.from_signed(rows_of(part))
 
     each_strip(sizes.original, finish)
+    return finished(source, pixels, facts)
+
+
+def finished(source: Image, pixels: NDArray[Any], facts: DomainFacts) -> Image:
+    """The translation of `source` with its transparency, place and mask; changes `pixels`."""
     if source.geo is None:
         return Image(pixels, source.alpha, valid=source.valid)
     geo = geo_of(source.geo, facts, pixels.dtype, gaps=source.valid is not None)
     if geo.nodata is not None:
-        set_apart(pixels, geo.nodata)
-        if source.valid is not None:
-            pixels[~source.valid] = geo.nodata
-            if pixels.dtype.kind == "f" and source.pixels.dtype.kind == "f":
-                pixels[np.isnan(source.pixels).any(axis=2)] = np.nan
+        mark_gaps(pixels, source, geo.nodata)
     return Image(pixels, source.alpha, valid=source.valid, geo=geo)
+
+
+def mark_gaps(pixels: NDArray[Any], source: Image, nodata: float) -> None:
+    """Gives `pixels` no data where `source` has none, and nowhere else, in place.
+
+    It is NaN where both are floats and the source has NaN, else `nodata`.
+    """
+    _set_apart(pixels, nodata)
+    if source.valid is None:
+        return
+    pixels[~source.valid] = nodata
+    if pixels.dtype.kind == "f" and source.pixels.dtype.kind == "f":
+        pixels[np.isnan(source.pixels).any(axis=2)] = np.nan
 
 
 def geo_of(source: Geo, facts: DomainFacts, dtype: np.dtype[Any], *, gaps: bool) -> Geo:
@@ -196,7 +210,7 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
     return value == round(value) and limits.min <= value <= limits.max if value == value else False
 
 
-def set_apart(pixels: NDArray[Any], nodata: float) -> None:
+def _set_apart(pixels: NDArray[Any], nodata: float) -> None:
     """Moves samples that happen to have the value of no data to the next one, in place."""
     if nodata != nodata:
         return

@@ -67,24 +67,12 @@ class DataSet:
         """Returns the data set, its files to be read like this; those of B as `b`, if given."""
         readings = {"a": a, "b": b or a}
         found = {s: replace(f, reading=readings[s[-1]]) for s, f in self.folders.items()}
-        return replace(
-            self,
-            train_a=found["train_a"],
-            train_b=found["train_b"],
-            test_a=found.get("test_a"),
-            test_b=found.get("test_b"),
-        )
+        return self._with(found)
 
     def in_parts(self, parts: Mapping[str, Mapping[str, Sequence[Window]]]) -> "DataSet":
         """Returns the data set with an image for each part of files, by split and name."""
         found = {split: f.in_parts(parts.get(split, {})) for split, f in self.folders.items()}
-        return replace(
-            self,
-            train_a=found["train_a"],
-            train_b=found["train_b"],
-            test_a=found.get("test_a"),
-            test_b=found.get("test_b"),
-        )
+        return self._with(found)
 
     def without(self, paths: Collection[Path]) -> "DataSet":
         """Returns the data set without these images.
@@ -99,12 +87,16 @@ class DataSet:
         for folder in (self.train_a, self.train_b):
             if folder and all(folder.root / name in paths for name in folder.names):
                 raise DataError(f"{shown(folder.root)}: no image remains to train on")
+        return self._with({split: f for split, f in rest.items() if f.names})
+
+    def _with(self, folders: Mapping[Split, Folder]) -> "DataSet":
+        """Returns the data set with these folders by split; a missing test set is none."""
         return replace(
             self,
-            train_a=rest["train_a"],
-            train_b=rest["train_b"],
-            test_a=rest.get("test_a") or None,
-            test_b=rest.get("test_b") or None,
+            train_a=folders["train_a"],
+            train_b=folders["train_b"],
+            test_a=folders.get("test_a"),
+            test_b=folders.get("test_b"),
         )
 
 

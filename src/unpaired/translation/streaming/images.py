@@ -15,7 +15,7 @@ from unpaired.images.image import Image
 from unpaired.images.raster.geo import Window
 from unpaired.images.raster.scene import open_scene
 from unpaired.translation import memory
-from unpaired.translation.sizes import Sizes, geo_of, set_apart
+from unpaired.translation.sizes import Sizes, finished
 from unpaired.translation.streaming.run import Streamer
 from unpaired.translation.streaming.scenes import GeoSink, SceneSource
 from unpaired.translation.streaming.windows import ImageSink, ImageSource, Sink, Source
@@ -36,7 +36,7 @@ def stream_image(streamer: Streamer, image: Image, name: str = "the image") -> I
     found: list[NDArray[Any]] = []
     source, sink = ImageSource(image, before), ImageSink(after, image.size, found.append)
     streamer.run(source, sink, name=name, held=2 * image.pixels.nbytes)
-    return _finished(image, found[0], after)
+    return finished(image, found[0], after)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _opened(
     )
 
     def finish(pixels: NDArray[Any]) -> None:
-        write_image(file.target, _finished(image, pixels, after), scratch=scratch)
+        write_image(file.target, finished(image, pixels, after), scratch=scratch)
 
     yield (
         ImageSource(image, before, stamp),
@@ -108,15 +108,3 @@ def _opened(
 def _domains(streamer: Streamer) -> tuple[DomainFacts, DomainFacts]:
     direction, domains = streamer.network.direction, streamer.recipe.domains
     return domains[source_of(direction)], domains[target_of(direction)]
-
-
-def _finished(image: Image, pixels: NDArray[Any], facts: DomainFacts) -> Image:
-    """The translation of an image that is in memory, with its transparency, place and mask."""
-    if image.geo is None:
-        return Image(pixels, image.alpha, valid=image.valid)
-    geo = geo_of(image.geo, facts, pixels.dtype, gaps=image.valid is not None)
-    if geo.nodata is not None:
-        set_apart(pixels, geo.nodata)
-        if image.valid is not None:
-            pixels[~image.valid] = geo.nodata
-    return Image(pixels, image.alpha, valid=image.valid, geo=geo)

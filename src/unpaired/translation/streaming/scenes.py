@@ -16,7 +16,7 @@ from unpaired.images.raster.scene import OpenRaster
 from unpaired.images.raster.write import geotiff_sink
 from unpaired.images.scaling import Scaling
 from unpaired.storage import atomic_path
-from unpaired.translation.sizes import geo_of, set_apart
+from unpaired.translation.sizes import geo_of, mark_gaps
 from unpaired.translation.streaming.windows import ReadResult
 
 __all__ = ["GeoSink", "SceneSource"]
@@ -95,11 +95,7 @@ class GeoSink:
             for region in _blocks(size):
                 given, pixels = self.source.image(region), read(region)
                 if geo.nodata is not None:
-                    set_apart(pixels, geo.nodata)
-                    if given.valid is not None:
-                        pixels[~given.valid] = geo.nodata
-                        if kind.kind == "f" and given.pixels.dtype.kind == "f":
-                            pixels[np.isnan(given.pixels).any(axis=2)] = np.nan
+                    mark_gaps(pixels, given, geo.nodata)
                 part = Image(pixels, given.alpha, valid=given.valid)
                 (top, _), (left, _) = region
                 sink.write(Window(top, left, *region.shape), part)
