@@ -158,7 +158,7 @@ def test_imports_make_no_circles():
 def test_the_check_of_imports_sees_what_is_there():
     """Guards the tests above: known imports, of the module, in functions, and of modules."""
     assert "unpaired.errors" in our_imports(SOURCE / "config" / "recipe.py")
-    assert "unpaired.training.loop" in our_imports(SOURCE / "cli" / "train.py")
+    assert "unpaired.training.loop" in our_imports(SOURCE / "cli" / "verbs" / "train.py")
     assert "unpaired.directions" in our_imports(SOURCE / "translation" / "model.py")
     assert "unpaired.engines.torch.engine" in our_imports(SOURCE / "engines" / "choice.py")
 

@@ -276,7 +276,7 @@ def test_transparency_of_a_raster_stays_its_last_band(model_of, tmp_path):
 
 
 def test_the_command_line_takes_an_area(model_of, tmp_path, monkeypatch):
-    from unpaired.cli.translate import translate
+    from unpaired.cli.verbs.translate import translate
 
     model = model_of({"bands": 3, "depth": 8})
     source = write(tmp_path / "x.tif", np.full((3, 32, 32), 90, np.uint8))

@@ -1,1 +1,1 @@
-"""The command line: one file a verb; read by `parser`, run by `main`."""
+"""The command line: read by `parser`, run by `main`; one file a verb in `verbs`."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 
-from unpaired.cli.bench import bench
-from unpaired.cli.convert import export, import_
-from unpaired.cli.data import data
-from unpaired.cli.demo import demo
-from unpaired.cli.evaluate import compare, evaluate
 from unpaired.cli.flags import Verb, shown, verbs
-from unpaired.cli.train import train
-from unpaired.cli.translate import translate
+from unpaired.cli.verbs.bench import bench
+from unpaired.cli.verbs.convert import export, import_
+from unpaired.cli.verbs.data import data
+from unpaired.cli.verbs.demo import demo
+from unpaired.cli.verbs.evaluate import compare, evaluate
+from unpaired.cli.verbs.train import train
+from unpaired.cli.verbs.translate import translate
 from unpaired.errors import ConfigError, quoted
 
 __all__ = ["parse"]
