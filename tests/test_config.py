@@ -371,7 +371,7 @@ def test_differences_name_flags_in_order():
     ]
 
 
-OF_DATA = {"epoch_steps", "data_fingerprint", "select_a", "select_b"}
+OF_DATA = {"epoch_steps", "data_fingerprint", "init_fingerprint", "select_a", "select_b"}
 OF_DATA |= {
     f"{fact}_{domain}"
     for fact in ("dtype", "band_names", "units", "nodata", "resolution")

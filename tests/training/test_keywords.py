@@ -22,7 +22,8 @@ def test_keywords_are_the_fields_that_a_user_may_set():
     fields = get_type_hints(Recipe)
     settled = [f"{n}_{d}" for n in ("dtype", "band_names", "units", "nodata", "resolution")
                for d in "ab"]  # fmt: skip
-    for name in ("preset", "epoch_steps", "data_fingerprint", "select_a", "select_b", *settled):
+    settled += ["epoch_steps", "data_fingerprint", "init_fingerprint"]
+    for name in ("preset", "select_a", "select_b", *settled):
         del fields[name]
     fields |= {"bands_a": int | str, "bands_b": int | str}
     assert get_type_hints(RecipeKeywords) == fields

@@ -182,6 +182,9 @@ class Recipe:
         0, "steps per epoch: images of the larger domain over batch size", at_most=MOST_STEPS
     )
     data_fingerprint: str = option("", "hash of the training images, their names and order")
+    init_fingerprint: str = option(
+        "", "hash of the weights that the training started from (--init); empty: they were drawn"
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -292,4 +295,5 @@ SETTLED = (
     *(f"{fact.name}_{domain}" for fact in dataclasses.fields(DomainFacts) for domain in DOMAINS),
     "epoch_steps",
     "data_fingerprint",
+    "init_fingerprint",
 )

@@ -87,8 +87,8 @@ class TrainKeywords(RecipeKeywords, RuntimeKeywords, total=False):
 
 
 OWN = (
-    "out", "preset", "epochs", "minutes", "extend", "domains", "aligned", "skip_unreadable",
-    "max_pixels",
+    "out", "preset", "init", "epochs", "minutes", "extend", "domains", "aligned",
+    "skip_unreadable", "max_pixels",
 )  # fmt: skip
 
 

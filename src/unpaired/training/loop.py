@@ -41,6 +41,7 @@ from unpaired.training.signals import StopRequest, stop_on_signals
 from unpaired.training.start import choose_start, trial_recipe
 from unpaired.training.validation import prepare_validation
 from unpaired.training.watch import Remembered, Watch, choose_probe_images
+from unpaired.weights.init import begin_from, find_init
 
 __all__ = ["Run", "train"]
 
@@ -63,6 +64,7 @@ def train(
     *,
     out: str | Path,
     preset: PresetName | None = None,
+    init: str | Path | None = None,
     recipe: Mapping[str, object] | None = None,
     runtime: Mapping[str, object] | None = None,
     epochs: float | None = None,
@@ -79,7 +81,9 @@ def train(
     Args:
         data: a folder, a name of the catalogue, or two folders.
         out: the run folder; a run of the same recipe in it is resumed.
-        preset: the preset to start from (default: "paper").
+        preset: the preset to start from (default: "paper", or that of `init`).
+        init: a run folder or a weights file, from whose weights the training starts: fine-tuning.
+            They decide the architecture; what is missing starts fresh.
         recipe: values of the recipe that differ from the preset, by name (see Recipe).
         runtime: values of the runtime by name (see Runtime).
         epochs: the length, in passes over the larger domain (instead of `steps`).
@@ -99,6 +103,7 @@ def train(
     folder = Path(out)
     source = find_source(data, domains=domains, aligned=aligned)
     with exclusive(folder):
+        request = replace(request, init=find_init(init, resuming=bool(checkpoints(folder))))
         expected = expect(folder, request)
         checked = prepare(
             source.read_as(*(Reading.of(expected, domain) for domain in DOMAINS)),
@@ -276,6 +281,10 @@ def _initialise(
     """Initialises the weights, settles the number of steps and saves both as a checkpoint."""
     recipe = start.config.recipe
     state = initial_state(engine.state(), recipe)
+    if request.init:
+        state, told = begin_from(request.init, state, recipe)
+        log.info(told)
+        request.init.arrays.clear()  # the engine has them now, and they are large
     engine.load(state)
 
     def seconds_per_step() -> float:

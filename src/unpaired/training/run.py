@@ -46,6 +46,7 @@ from unpaired.presets import from_noise, preset
 from unpaired.storage import read_regular, write_text
 from unpaired.training.data import DataFacts
 from unpaired.training.watch import Remembered
+from unpaired.weights.init import InitModel, asked_recipe
 
 __all__ = [
     "Request",
@@ -83,6 +84,7 @@ class Request:
     epochs: float | None = None
     minutes: float | None = None
     extend: int = 0
+    init: InitModel | None = None
 
     def __post_init__(self) -> None:
         # Rejected before any work.
@@ -131,7 +133,7 @@ def expect(folder: Path, request: Request) -> Recipe:
             return read_header(path).config.recipe
     if not checkpoints(folder) and (finished := _finished(folder)):
         return finished.config.recipe
-    recipe = preset(request.preset or "paper", request.recipe)
+    recipe = asked_recipe(request.init, request.preset, request.recipe)
     require_memory(recipe)
     return recipe
 
@@ -279,7 +281,7 @@ def settle_steps(recipe: Recipe, request: Request, seconds_per_step: Callable[[]
 def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
     if request.extend:
         raise RunError(f"{folder} has no run to extend: omit --extend to create one")
-    recipe = preset(request.preset or "paper", request.recipe)
+    recipe = asked_recipe(request.init, request.preset, request.recipe)
     settled = facts.settled(recipe.batch_size, recipe.validation)
     for name, found in (("bands_a", facts.bands_a), ("bands_b", facts.bands_b)):
         asked = getattr(recipe, name) or found
@@ -296,8 +298,10 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
         if name in settled and (name in of_rasters or not request.recipe.get(name))
     }
     recipe = override(recipe, unset, "the facts of the data")
+    if request.init:
+        recipe = replace(recipe, init_fingerprint=request.init.fingerprint)
     asked = request.recipe.get("start", preset(request.preset or "paper").start)
-    if recipe.start != asked:
+    if recipe.start != asked and not request.init:
         recipe = from_noise(recipe, request.recipe)
         tell = log.info if asked == "auto" else log.warning  # only one of the two was asked for
         tell(
@@ -329,6 +333,12 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
         raise RunError(
             f"{folder} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or omit these flags to resume it"
+        )
+    if request.init and request.init.fingerprint != old.init_fingerprint:
+        began = "other weights than --init has now" if old.init_fingerprint else "drawn weights"
+        raise RunError(
+            f"{shown(folder)} holds a run that started from {began}: omit --init to resume it, or "
+            "choose another --out"
         )
     if facts.data_fingerprint != old.data_fingerprint:
         if facts.difference:

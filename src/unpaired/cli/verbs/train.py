@@ -33,6 +33,10 @@ def train(
             "(default: paper, or that of the run)",
         ),
     ] = None,
+    init: Annotated[
+        Path | None,
+        shown("start from the weights of this model: a run folder or a weights file", "MODEL"),
+    ] = None,
     epochs: Annotated[
         float | None, shown("passes over the larger domain, instead of --steps", "FLOAT")
     ] = None,
@@ -53,6 +57,7 @@ def train(
         source(data),
         out=out,
         preset=preset,
+        init=init,
         recipe=given(recipe),
         runtime=given(runtime),
         epochs=epochs,
