@@ -131,7 +131,7 @@ def run(first, count):
     import unpaired.translation.files as files
     from unpaired.engines import loading
 
-    loop._train = files._try_writing = evaluation.gather = stop
+    loop._train = files.try_writing = evaluation.gather = stop
     loading.make_translator = FakeEngine
     fuzzing.limit_memory(1536)
     outcomes = Counter()

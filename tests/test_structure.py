@@ -29,17 +29,18 @@ FLOORS = (
     ("__init__", "cli"),
     ("demo",),
     ("training",),
-    ("benchmark", "evaluation"),
+    ("benchmark", "evaluation", "hub", "serving"),
     ("report",),
     ("diagnostics", "metrics"),
     ("features",),
+    ("fleet",),
     ("translation", "weights"),
     ("engines",),
-    ("checkpoint", "data"),
+    ("checkpoint", "data", "hub.download"),
     ("images", "seasons"),
     ("presets", "storage"),
     ("config",),
-    ("console", "directions", "engines.architecture", "memory", "streams"),
+    ("console", "directions", "engines.architecture", "memory", "processor", "streams"),
     ("errors",),
 )
 # The files that may import a framework, by the packages they may import; and all that a base
@@ -53,13 +54,14 @@ FRAMEWORKS = {
     "features/fidelity.py": {"torch", "torch_fidelity"},
     "features/lpips.py": {"torch"},
     "features/networks.py": {"torch"},
+    "serving/front": {"prometheus_client", "starlette", "uvicorn"},
     "weights/torch_pth.py": {"torch"},
 }
-OPTIONAL = {"rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
+OPTIONAL = {"fsspec", "huggingface_hub", "rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
 # Who enters them, inside functions only.
 DOORS = {
     "benchmark/worker.py", "engines/choice.py", "engines/runtimes.py", "features/choice.py",
-    "weights/convert.py",
+    "serving/serve.py", "weights/convert.py",
 }  # fmt: skip
 
 

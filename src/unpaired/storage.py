@@ -91,10 +91,11 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
 
 
 @contextmanager
-def atomic_path(path: Path, *, scratch: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: Path, *, scratch: Path | None = None, sync: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced and renamed into place.
 
     With `scratch`, a folder, the temporary path is in it, if that is on the same file system.
+    Without `sync` it is only renamed: for files that need not outlive the machine.
 
     Whatever fails or is killed in between, `path` holds either its old content or its new one.
     The temporary name keeps the suffix of `path`, since writers choose a format by it.
@@ -113,9 +114,11 @@ def atomic_path(path: Path, *, scratch: Path | None = None) -> Iterator[Path]:
         raise explain_os_error(error, path) from error
     try:
         yield temporary
-        _sync(temporary)
+        if sync:
+            _sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise explain_os_error(error, path) from error

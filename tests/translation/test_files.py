@@ -278,7 +278,7 @@ def test_a_full_disk_stops_at_once(inverters, model, photos, out, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr("unpaired.storage.os.replace", lambda *paths: full(*paths))
-    monkeypatch.setattr(files, "_try_writing", lambda *a: None)
+    monkeypatch.setattr(files, "try_writing", lambda *a: None)
     with pytest.raises(RunError, match="the disk is full"):
         translate_files(model, [photos], out, to="b", batch_size=2)
     assert names_in(out) == {"00.png", "01.png"}

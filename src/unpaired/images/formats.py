@@ -307,13 +307,19 @@ def _decode(path: str | Path, file: BinaryIO, format: ImageFormat, header: Image
 
 
 def write_image(
-    path: str | Path, image: Image, *, quality: int = 95, scratch: Path | None = None
+    path: str | Path,
+    image: Image,
+    *,
+    quality: int = 95,
+    scratch: Path | None = None,
+    sync: bool = True,
 ) -> None:
     """Writes `image` to `path`, atomically, in the format that the suffix names.
 
     JPEG and AVIF are written at `quality` with full colour resolution, all others without loss.
     JPEG and BMP drop the transparency. 16-bit colour and other band counts go through rasterio.
-    Until it is whole, the file is in the folder `scratch`, if given, else beside `path`.
+    Until it is whole, the file is in the folder `scratch`, if given, else beside `path`. With
+    `sync` it is on the disk at the end; files that need not outlive the machine do without.
 
     Raises:
         ImageError: an unknown suffix, or a format that cannot hold the image.
@@ -339,7 +345,7 @@ def write_image(
     if not format.alpha:
         image = Image(image.pixels)
     quality_option = {"quality": quality} if format.lossy else {}
-    with atomic_path(path, scratch=scratch) as temporary:
+    with atomic_path(path, scratch=scratch, sync=sync) as temporary:
         if format.driver == "GTiff" and (image.geo or not image.plain):
             write_geotiff(temporary, image)
         elif format.driver is None or fits_pillow(image):

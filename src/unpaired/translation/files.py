@@ -30,7 +30,7 @@ from unpaired.translation.scratch import scratch_folder
 from unpaired.translation.sizes import Sizes
 from unpaired.translation.streaming.images import FileToStream, is_streamed, stream_file
 
-__all__ = ["Summary", "translate_files"]
+__all__ = ["Summary", "name_too_long", "translate_files", "try_writing"]
 
 _THREADS = 4
 _GROUP_PIXELS = 2**20  # a larger image comes alone: an interrupt loses a whole group
@@ -98,7 +98,7 @@ def translate_files(
     if model.streaming.save_norm_stats is not None and len(jobs) != 1:
         raise ConfigError(f"--save-norm-stats is for one image, and {len(jobs):,} are given")
     with scratch_folder(Path(out), (job.target for job in jobs)) as scratch:
-        _try_writing(scratch, jobs, model.blank(direction))
+        try_writing(scratch, jobs, model.blank(direction))
         reading = reading or model.reading(direction)
         summary = Summary(failed=failed)
         stages = _Stages(model, direction, working_size, detail, reading, scratch, summary, area)
@@ -236,7 +236,7 @@ class _Stages:
             else:
                 self.summary.done.append(job.target)
         except UnpairedError as error:
-            every = isinstance(error, ConfigError | RunError) and not _name_too_long(error)
+            every = isinstance(error, ConfigError | RunError) and not name_too_long(error)
             if every:
                 raise
             self._fail(job, error)
@@ -297,7 +297,7 @@ class _Stages:
                     written.result()
                 self.summary.done.append(job.target)
             except UnpairedError as error:
-                if isinstance(error, RunError) and not _name_too_long(error):
+                if isinstance(error, RunError) and not name_too_long(error):
                     raise
                 self._fail(job, error)
 
@@ -309,13 +309,13 @@ class _Stages:
         self.unplaced.discard(job.source)
 
 
-def _name_too_long(error: UnpairedError) -> bool:
+def name_too_long(error: UnpairedError) -> bool:
     """Whether the system rejects a file for its long name, which others need not have."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG
 
 
-def _try_writing(scratch: Path, jobs: Sequence[Job], pixel: Image) -> None:
+def try_writing(scratch: Path, jobs: Sequence[Job], pixel: Image) -> None:
     """Writes one pixel of the kind of the results, in each of the formats needed.
 
     It finds a format that cannot hold them, a missing package, a full disk or a folder without

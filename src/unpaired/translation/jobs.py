@@ -12,7 +12,7 @@ from unpaired.data.layout.domains import list_folder
 from unpaired.errors import ConfigError, DataError, reason_of
 from unpaired.images.formats import SUFFIXES, ImageFormat
 
-__all__ = ["Failure", "Job", "plan"]
+__all__ = ["Failure", "Job", "plan", "renamed"]
 
 Failure = tuple[Path, str]  # an input, and the reason why it was not translated
 _NOT_REGULAR = "not a regular file (a pipe, a socket or a device)"
@@ -70,7 +70,7 @@ def plan(
         if not regular:
             failed.append((source, _NOT_REGULAR))
             continue
-        job = Job(source, out / _renamed(relative, format))
+        job = Job(source, out / renamed(relative, format))
         other = jobs.setdefault(os.path.normcase(job.target), job)
         if other is not job and not os.path.samefile(other.source, job.source):
             raise DataError(
@@ -180,7 +180,7 @@ def _into(closed: list[Failure]) -> Callable[[OSError], None]:
     return note
 
 
-def _renamed(relative: Path, format: str | None) -> Path:
+def renamed(relative: Path, format: str | None) -> Path:
     """The path with the suffix of `format`, unless its own means the same.
 
     Without `format`, images of a format that is read and not written become PNG files.
