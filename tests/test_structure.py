@@ -269,7 +269,7 @@ def test_all_lists_what_is_there(module):
 
 
 def names_bound_by(node):
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
         return [

@@ -13,6 +13,7 @@ from unpaired.directions import Aligned
 from unpaired.errors import ConfigError, DataError
 from unpaired.evaluation.options import OptionKeywords, Options
 from unpaired.presets import PRESETS
+from unpaired.serving.limits import ServeLimits
 from unpaired.training.keywords import RecipeKeywords, RuntimeKeywords
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Engine",
     "ExecutedBy",
     "Frames",
+    "LimitFlags",
     "MaxPixels",
     "ModelPath",
     "OptionFlags",
@@ -103,10 +105,12 @@ if TYPE_CHECKING:
     RecipeFlags: TypeAlias = Any
     RuntimeFlags: TypeAlias = Any
     OptionFlags: TypeAlias = Any
+    LimitFlags: TypeAlias = Any
 else:
     RecipeFlags = OmitArgPrefixes[_flags(Recipe, RecipeKeywords.__annotations__)]
     RuntimeFlags = OmitArgPrefixes[_flags(Runtime, RuntimeKeywords.__annotations__)]
     OptionFlags = OmitArgPrefixes[_flags(Options, OptionKeywords.__annotations__)]
+    LimitFlags = OmitArgPrefixes[_flags(ServeLimits, ServeLimits.__annotations__)]
 
 Data = Annotated[
     tuple[str, ...],
@@ -114,7 +118,9 @@ Data = Annotated[
     shown("a folder, two folders, or a name from `unpaired data list`", "DATA"),
 ]
 ModelPath = Annotated[
-    Path, Positional, shown("a run folder, a model.safetensors or an exported .onnx", "MODEL")
+    Path,
+    Positional,
+    shown("a run folder, a model.safetensors, an exported .onnx, or hf://owner/name", "MODEL"),
 ]
 ExecutedBy = Annotated[
     Literal["auto", "engine", "onnx", "openvino"],

@@ -14,6 +14,8 @@ from unpaired.cli.verbs.convert import export, import_
 from unpaired.cli.verbs.data import data
 from unpaired.cli.verbs.demo import demo
 from unpaired.cli.verbs.evaluate import compare, evaluate
+from unpaired.cli.verbs.push import push
+from unpaired.cli.verbs.serve import serve
 from unpaired.cli.verbs.train import train
 from unpaired.cli.verbs.translate import translate
 from unpaired.errors import ConfigError, quoted
@@ -30,7 +32,9 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4096  # characters: of file systems
 if TYPE_CHECKING:
     AnyVerb: TypeAlias = Verb
 else:
-    AnyVerb = verbs(demo, train, translate, evaluate, compare, import_, export, data, bench)
+    AnyVerb = verbs(
+        demo, train, translate, evaluate, compare, import_, export, push, serve, data, bench
+    )
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,12 @@ def parse(words: Sequence[str]) -> Verb:
         raise ConfigError("--quiet and --verbose exclude each other: give one of them")
 
     from unpaired import console
+    from unpaired.engines.processes import find_place
 
-    console.show("quiet" if output.quiet else "verbose" if output.verbose else "normal")
+    verbosity: console.Verbosity = "normal"
+    if output.quiet or output.verbose:
+        verbosity = "quiet" if output.quiet else "verbose"
+    console.show(verbosity, rank=find_place().rank)
     return verb
 
 

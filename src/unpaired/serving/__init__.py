@@ -1,0 +1,1 @@
+"""A server of trained models: `serve` runs it, `front` talks to clients, `worker` translates."""

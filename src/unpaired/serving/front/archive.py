@@ -1,0 +1,194 @@
+"""Zip files of images, in and out: unpacked within limits, packed while they are sent."""
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from unpaired.serving.front.jobs import ClientJob, JobImage
+from unpaired.serving.front.problems import HttpProblem
+from unpaired.serving.limits import MEGABYTE, ServeLimits
+
+__all__ = ["is_zip", "label", "pack", "unpack"]
+
+_CHUNK = 2**16
+_MOST_DIRECTORY = 2**20  # bytes of the list of a zip file
+_LONGEST_NAME = 200
+
+
+def is_zip(start: bytes) -> bool:
+    """Whether a file begins as a zip file does."""
+    return start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def label(name: str) -> str:
+    """A name as it may stand in a zip file and in messages: a relative path of printable parts.
+
+    >>> label("../../etc/passwd"), label("C:\\\\photos\\\\a.jpg"), label("")
+    ('etc/passwd', 'C_/photos/a.jpg', 'image')
+    """
+    printable = "".join(c if c.isprintable() and c not in ':*?"<>|' else "_" for c in name)
+    parts = [part for part in re.split(r"[/\\]+", printable) if part.strip(". ")]
+    return "/".join(parts)[-_LONGEST_NAME:].strip("/") or "image"
+
+
+def unpack(path: Path, job: ClientJob, limits: ServeLimits, taken: Callable[[int], None]) -> None:
+    """Adds the images of a zip file to a job; `taken` counts their bytes.
+
+    Folders and hidden files are skipped. A file that is damaged or encrypted fails alone.
+
+    Raises:
+        HttpProblem: no zip file, no images, or over a limit.
+    """
+    try:
+        _require_short_list(path)
+        with zipfile.ZipFile(path) as archive:
+            members = [item for item in archive.infolist() if not _skipped(item.filename)]
+            _require_within(members, limits)
+            for number, item in enumerate(members):
+                target = job.folder / f"{number}-source"
+                name = label(item.filename)
+                try:
+                    taken(_extract(archive, item, target))
+                except (
+                    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
+                    ValueError, OSError,
+                ):  # fmt: skip
+                    target.unlink(missing_ok=True)
+                    job.add_failed(
+                        name,
+                        HttpProblem(422, "damaged, encrypted or packed in a way not read here"),
+                    )
+                else:
+                    job.add(name, target)
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError) as error:
+        raise HttpProblem(422, "the zip file is damaged: pack it again") from error
+    if not job.entries:
+        raise HttpProblem(422, "the zip file has no images")
+
+
+def _require_short_list(path: Path) -> None:
+    """Requires that the list at the end of a zip file is short, before it is read whole."""
+    with open(path, "rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(size - 2**16 - 22, 0))
+        end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    if at < 0 or len(end) < at + 22:
+        raise zipfile.BadZipFile("no list")
+    (length,) = struct.unpack("<I", end[at + 12 : at + 16])
+    if length > _MOST_DIRECTORY:
+        raise HttpProblem(413, "the list of the zip file is too long: pack fewer files")
+
+
+def _require_within(members: list[zipfile.ZipInfo], limits: ServeLimits) -> None:
+    if len(members) > (most := limits.zip_images):
+        raise HttpProblem(
+            413,
+            f"the zip file has {len(members):,} files, {most} are accepted: send several",
+            limit=("zip_images", most),
+        )
+    total = sum(item.file_size for item in members)
+    if total > (most := limits.zip_size * MEGABYTE):
+        raise HttpProblem(
+            413,
+            f"the zip file unpacks to {total:,} bytes, {most:,} are accepted: send several",
+            limit=("zip_bytes", most),
+        )
+    for item in members:
+        if item.file_size > limits.max_body * MEGABYTE:
+            raise HttpProblem(
+                413,
+                f"{label(item.filename)}: more than {limits.max_body * MEGABYTE:,} bytes: send a"
+                " smaller one",
+                limit=("body_bytes", limits.max_body * MEGABYTE),
+            )
+        if item.file_size > limits.zip_ratio * max(item.compress_size, 1) + 2**16:
+            raise HttpProblem(
+                413,
+                f"{label(item.filename)}: grows more than {limits.zip_ratio} times when it is"
+                " unpacked: send it as it is",
+                limit=("zip_ratio", limits.zip_ratio),
+            )
+
+
+def _skipped(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return name.endswith("/") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
+
+
+def _extract(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path) -> int:
+    """Unpacks one file; never more than the bytes that its entry declares."""
+    if item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError
+    count = 0
+    with archive.open(item) as packed, open(target, "wb") as file:
+        while chunk := packed.read(_CHUNK):
+            count += len(chunk)
+            file.write(chunk)
+    return count
+
+
+class _Outlet(io.RawIOBase):
+    """What `zipfile` writes to; the bytes are taken away as they come."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        chunk = bytes(data)  # type: ignore[call-overload]
+        self.written += chunk
+        return len(chunk)
+
+    def take(self) -> bytes:
+        chunk = bytes(self.written)
+        self.written.clear()
+        return chunk
+
+
+def pack(job: ClientJob) -> Iterator[bytes]:
+    """A zip file of the results of a job, in parts; what failed is listed in errors.txt."""
+    outlet = _Outlet()
+    used: set[str] = set()
+    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
+        for entry in job.entries:
+            if entry.state != "done":
+                continue
+            name = zipfile.ZipInfo(_unused(entry, used))
+            with open(entry.result, "rb") as file, archive.open(name, "w") as packed:
+                while chunk := file.read(_CHUNK):
+                    packed.write(chunk)
+                    yield outlet.take()
+        lines = [
+            f"{entry.name}: {entry.problem.detail if entry.problem else entry.state}\n"
+            for entry in job.entries
+            if entry.state != "done"
+        ]
+        if lines:
+            archive.writestr(zipfile.ZipInfo(_free("errors.txt", used)), "".join(lines))
+    yield outlet.take()
+
+
+def _unused(entry: JobImage, used: set[str]) -> str:
+    """The name of an entry with the suffix of its result, made unlike those before it."""
+    path = PurePosixPath(entry.name)
+    same = path.suffix.lower() == entry.suffix or {path.suffix.lower(), entry.suffix} <= _JPEG
+    return _free(entry.name if same else str(path.with_suffix(entry.suffix)), used)
+
+
+_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
+
+
+def _free(name: str, used: set[str]) -> str:
+    path, number = PurePosixPath(name), 1
+    while name.lower() in used:
+        number += 1
+        name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+    used.add(name.lower())
+    return name
