@@ -95,6 +95,7 @@ _PACKAGES = {
     "jax": ("jax", "jaxlib", "equinox", "optax"),
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino", "onnx"),
+    "hub": ("huggingface_hub",),
 }
 
 
@@ -109,7 +110,7 @@ class MissingExtra(UnpairedError):
     @staticmethod
     def of(
         error: ModuleNotFoundError,
-        framework: Literal["torch", "jax", "onnx", "openvino"],
+        framework: Literal["torch", "jax", "onnx", "openvino", "hub"],
         purpose: str = "",
     ) -> Exception:
         """The exception to raise after an import for `framework`, an extra, failed with `error`.

@@ -17,6 +17,7 @@ from unpaired.engines.choice import make_translator
 from unpaired.engines.runtimes import make_runtime, read_onnx_file
 from unpaired.engines.seam import Arrays, Translator, require_filled
 from unpaired.errors import CheckpointError, ConfigError, MissingExtra, RunError, reason_of
+from unpaired.hub.download import local_model
 
 __all__ = ["EngineChoice", "Generators", "RuntimeChoice", "read_generators", "start_translator"]
 
@@ -51,15 +52,15 @@ class Generators:
 
 
 def read_generators(path: str | Path) -> Generators:
-    """Reads a run folder, its model, one of its checkpoints, or an exported ONNX file.
+    """Reads a run folder, its model, one of its checkpoints, a model of a hub, or an ONNX file.
 
     Raises:
         CheckpointError: missing, damaged or foreign, without a generator, or with weights that no
             training gives: NaN, infinite, huge.
-        MissingExtra: an ONNX file, and onnx is not installed.
+        MissingExtra: an ONNX file, and onnx is not installed; of a hub, and huggingface_hub is not.
         RunError: the system gives no access to it, or it needs more memory than is free.
     """
-    path = Path(path)
+    path = local_model(path)
     try:
         if path.suffix.lower() == ".onnx":
             exported = read_onnx_file(path)

@@ -58,6 +58,8 @@ def load(
 ) -> "Model":
     """Loads a run folder, its `model.safetensors`, one of its checkpoints, or an exported file.
 
+    Or a model of a hub, "hf://owner/name" or "hf://owner/name@revision" (extra `hub`).
+
     Of a checkpoint the EMA of the weights is taken where there is one, as for
     `model.safetensors`. Any engine translates with the weights of any other: "auto" is the one
     that trained them where it is installed. `device` and `threads` are as in `Runtime`.

@@ -14,6 +14,7 @@ from unpaired.console import log
 from unpaired.directions import Direction
 from unpaired.engines.architecture import smallest_crop
 from unpaired.errors import CheckpointError, ConfigError, MissingExtra
+from unpaired.hub.download import local_model
 from unpaired.presets import preset
 from unpaired.storage import atomic_path
 from unpaired.weights import original
@@ -142,6 +143,7 @@ def _our_name(
 
 def _weights(model: Path) -> tuple[Recipe, Mapping[str, np.ndarray]]:
     """The recipe of a model, and its tensors to export."""
+    model = local_model(model)
     is_run = os.path.isdir(model)
     header, arrays = checkpoint.read(model / "model.safetensors" if is_run else model)
     generators, weights = checkpoint.generators(header, arrays)

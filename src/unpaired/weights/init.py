@@ -25,6 +25,7 @@ from unpaired.errors import (
     reason_of,
     shown,
 )
+from unpaired.hub.download import local_model
 from unpaired.presets import PRESETS, preset
 
 __all__ = ["InitModel", "asked_recipe", "begin_from", "find_init", "read_init"]
@@ -109,11 +110,13 @@ def find_init(path: str | Path | None, *, resuming: bool) -> InitModel | None:
 def read_init(path: str | Path) -> InitModel:
     """Reads a run folder (its newest checkpoint, else its model), a model or a checkpoint.
 
+    The model may be one of a hub, by its address.
+
     Raises:
         CheckpointError: missing, damaged or foreign, or without a generator that fits its recipe.
         RunError: the system gives no access to it, or it needs more memory than is free.
     """
-    path = Path(path)
+    path = local_model(path)
     if path.suffix.lower() in (".pth", ".pt"):
         raise CheckpointError(
             f"--init {shown(path)} is a file of the original code: import it first, "

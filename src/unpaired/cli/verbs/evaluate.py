@@ -25,8 +25,9 @@ def evaluate(
 ) -> None:
     """Measure a model, look for known failures, and write a report page."""
     from unpaired.evaluation.evaluate import evaluate as run
+    from unpaired.hub.download import is_hub
 
-    if out is None and model.is_file():
+    if out is None and (model.is_file() or is_hub(model)):
         raise ConfigError(f"{model} is not a run folder: give --out, the folder for the report")
     _write(run(model, source(data), **given(evaluation)), out or model / "report")
 

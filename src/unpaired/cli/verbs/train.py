@@ -35,7 +35,7 @@ def train(
     ] = None,
     init: Annotated[
         Path | None,
-        shown("start from the weights of this model: a run folder or a weights file", "MODEL"),
+        shown("start from the weights of this run, model.safetensors or hf://owner/name", "MODEL"),
     ] = None,
     epochs: Annotated[
         float | None, shown("passes over the larger domain, instead of --steps", "FLOAT")

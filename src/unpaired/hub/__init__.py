@@ -1,0 +1,1 @@
+"""Weights that travel through a hub: `hf://owner/name`, `unpaired push`, and the model card."""
