@@ -9,7 +9,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -135,16 +135,11 @@ class RemotePlace:
             RunError: it cannot be listed.
         """
         self.fs.invalidate_cache()
-        try:
-            found = self._tried("list", "", lambda: self.fs.find(self.root, detail=True))
-        except FileNotFoundError:
-            return {}
         start = len(self.root.strip("/"))
-        sizes: Mapping[str, Any] = {
-            path.lstrip("/")[start:].lstrip("/"): facts.get("size")
-            for path, facts in found.items()
-            if facts.get("type", "file") == "file"
-        }
+        sizes: dict[str, Any] = {}
+        for facts in self._listed():
+            if facts.get("type", "file") == "file":
+                sizes[facts["name"].lstrip("/")[start:].lstrip("/")] = facts.get("size")
         return {n: s if isinstance(s, int) else None for n, s in sizes.items() if n}
 
     def fetch(self, name: str, size: int | None, scratch: Path) -> Path:
@@ -210,15 +205,17 @@ class RemotePlace:
             RunError: it cannot be read.
         """
 
+        path = self._path(name)
+
         def get() -> bytes:
-            content: bytes = self.fs.cat_file(self._path(name))
-            size = self.fs.info(self._path(name)).get("size")
+            content: bytes = self.fs.cat_file(path)
             if isinstance(size, int) and size != len(content):
                 raise OSError(f"a short read: {len(content):,} of {size:,} bytes")
             return content
 
         self.fs.invalidate_cache()
         try:
+            size = self._tried("read", name, lambda: self.fs.info(path).get("size"))
             return self._tried("read", name, get)
         except FileNotFoundError:
             return None
@@ -249,6 +246,33 @@ class RemotePlace:
         except _FINAL as error:
             raise RunError(f"cannot remove {self.url}/{name}: {reason_of(error)}") from error
 
+    def _listed(self) -> Iterator[Mapping[str, Any]]:
+        """What fsspec says of each file below. Object stores list all at once, by their prefix.
+
+        Others are listed folder by folder: `find` would omit one that cannot be listed.
+        """
+        if _finds_by_prefix(self.fs):
+            try:
+                found = self._tried("list", "", lambda: self.fs.find(self.root, detail=True))
+            except FileNotFoundError:
+                return
+            yield from found.values()
+            return
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            try:
+                found = self._tried("list", "", lambda f=folder: self.fs.ls(f, detail=True))  # type: ignore[misc]
+            except FileNotFoundError:
+                if folder == self.root:
+                    return
+                raise
+            for facts in found:
+                if facts.get("type") == "directory":
+                    folders.append(facts["name"])
+                else:
+                    yield facts
+
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
@@ -276,6 +300,17 @@ class RemotePlace:
 
 
 Place: TypeAlias = LocalPlace | RemotePlace
+
+
+def _finds_by_prefix(fs: Any) -> bool:
+    """Whether a file system has its own `find`, as object stores do."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    kind = type(fs)
+    if isinstance(fs, AsyncFileSystem):
+        return bool(kind._find is not AsyncFileSystem._find)
+    return bool(kind.find is not AbstractFileSystem.find)
 
 
 def open_place(text: str | os.PathLike[str]) -> Place:
