@@ -10,7 +10,7 @@ pytest.importorskip("rasterio", reason="the extra geo is not installed")
 import rasterio
 from rasterio.transform import Affine
 
-from unpaired.config import Recipe
+from unpaired.config import Config, Recipe, Runtime
 from unpaired.data.batches import Batches
 from unpaired.data.check.check import check
 from unpaired.data.check.raster import cells_of, centred, look_at_raster
@@ -225,3 +225,79 @@ def test_the_middle_of_a_cell_is_what_is_checked():
     (cell,) = cells_of((40, 30), 32)[0]
     assert centred(cell, SIDE).size == (SIDE, SIDE)
     assert (centred(cell, SIDE).top, centred(cell, SIDE).left) == (12, 7)
+
+
+# ---- pixels without data in a batch -------------------------------------------------------
+
+
+@pytest.fixture
+def holed(tmp_path):
+    """A scene whose pixels without data are scattered, and one that has data everywhere."""
+    rng = np.random.default_rng(0)
+    a = rng.uniform(1, 2, (1, 48, 48)).astype(np.float32)
+    a[0, rng.random((48, 48)) < 0.1] = -9
+    write(tmp_path / "sar" / "x.tif", a, nodata=-9)
+    write(tmp_path / "optical" / "y.tif", rng.uniform(1, 2, (1, 48, 48)).astype(np.float32))
+    return tmp_path, a[0] != -9
+
+
+HOLED = {"flip": True, "batch_size": 2, "scaling_a": "1:2", "scaling_b": "1:2"}
+
+
+def test_a_batch_knows_its_pixels_without_data(holed, tmp_path):
+    """Its masks are windows of the scene's, flipped as the crops are; B has data everywhere."""
+    root, valid = holed
+    data, recipe = prepared(root, tmp_path / "run", **HOLED)
+    batches, flips = Batches(data, recipe, max_pixels=10**6), set()
+    windows = np.lib.stride_tricks.sliding_window_view(valid, (SIDE, SIDE))
+    for step in range(6):
+        batch = batches[step]
+        assert batch.valid["b"].all()
+        np.testing.assert_array_equal(batch.seen, batch.valid["a"])
+        for mask in batch.valid["a"]:
+            either = [bool((windows == x).all((2, 3)).any()) for x in (mask, mask[:, ::-1])]
+            assert sum(either) == 1
+            flips.add(either[0])
+    assert flips == {True, False}
+
+
+def test_without_gaps_a_batch_has_no_masks(holed, tmp_path):
+    """Nor where they count, as in runs of earlier versions, whose recipes do not name them."""
+    root, _ = holed
+    for name, changes in {"none": {"gaps": "count"}, "other": {}}.items():
+        data, recipe = prepared(root, tmp_path / name, **HOLED | changes)
+        if not changes:
+            data = dataclasses.replace(data, train_a=data.train_b)
+        batch = Batches(data, recipe, max_pixels=10**6)[0]
+        assert batch.valid == {}
+        assert batch.seen is None
+    text = Config(recipe, Runtime()).to_toml()
+    before = "\n".join(line for line in text.splitlines() if not line.startswith("gaps"))
+    assert Config.from_toml(text, "here").recipe.gaps == "omit"
+    assert Config.from_toml(before, "here").recipe.gaps == "count"
+
+
+def test_further_images_are_empty_where_either_domain_has_no_data(holed, tmp_path):
+    root, _ = holed
+    changes = {"discriminator_images": 3, "scaling_a": "0:2", "scaling_b": "0:2"}
+    data, recipe = prepared(root, tmp_path / "run", **HOLED | changes)
+    further = Batches(data, recipe, max_pixels=10**6)[0].further
+    empty = {domain: (each.real == 0).all(axis=3) for domain, each in further.items()}
+    np.testing.assert_array_equal(empty["a"], empty["b"])
+    assert 0.02 < empty["a"].mean() < 0.25
+
+
+def test_a_resized_pixel_counts_if_all_of_it_has_data(tmp_path):
+    """Twice enlarged by resizing: pixels within 4 of a gap may have been touched by the filter."""
+    rng = np.random.default_rng(0)
+    scene = rng.uniform(1, 2, (1, 24, 24)).astype(np.float32)
+    scene[0, 8:16, 4:12] = np.nan
+    for name in ("sar", "optical"):
+        write(tmp_path / name / "x.tif", scene)
+    how = {"crops": "resize", "load_size": 48, "image_size": 48} | HOLED | {"flip": False}
+    data, recipe = prepared(tmp_path, tmp_path / "run", **how)
+    valid = Batches(data, recipe, max_pixels=10**6)[0].valid["a"][0]
+    assert not valid[16:32, 8:24].any()
+    far = np.ones((48, 48), bool)
+    far[12:36, 4:28] = False
+    assert valid[far].all()

@@ -59,7 +59,7 @@ class Config:
             raise ConfigError(f"{where} has no table [{wrong[0]}], but a value of that name")
         # Before these values existed, images were read like this.
         before = {"alpha": "mask", "frames": "first", "crops": "resize"}
-        before |= {"scaling_a": "full", "scaling_b": "full"}
+        before |= {"scaling_a": "full", "scaling_b": "full", "gaps": "count"}
         recipe = before | tables["recipe"] if "recipe" in tables else {}
         return cls(
             recipe=override(Recipe(), recipe, where),

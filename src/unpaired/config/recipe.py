@@ -27,8 +27,8 @@ _SCALING = (
     "linear, db (decibels) or log of percentiles; full (the range of the bits); or auto"
 )
 _BANDS = (
-    "bands of domain a (0: as in its images): their number, or those that are read, by number or "
-    "name in their order, such as 4,3,2 or B4,B3,B2"
+    "bands of domain a that are read, listed by number or name, such as 4,3,2 or B4,B3,B2, or one "
+    'alone with a comma ("3,"); "3" is how many bands there are, and selects none'
 )
 _DEPTHS = (0, 8, 16, 32)
 _DTYPES = ("", "uint8", "uint16", "int16", "int32", "float32")
@@ -78,6 +78,11 @@ class Recipe:
     )
     invalid: float = option(
         0.25, "share of pixels without data, above which a native crop is not drawn", at_most=1.0
+    )
+    gaps: Literal["omit", "count"] = option(
+        "omit",
+        "pixels without data, which networks see filled from those near them: omit them from the "
+        "losses, or count them",
     )
     flip: bool = option(True, "flip images left to right at random")
     validation: float = option(
@@ -155,9 +160,7 @@ class Recipe:
     name_a: str = option("a", "name of domain a", metavar="NAME")
     name_b: str = option("b", "name of domain b", metavar="NAME")
     bands_a: int = option(0, _BANDS, metavar="BANDS", at_most=MOST_WIDTH)
-    bands_b: int = option(
-        0, "likewise, of domain b (0: as in its images)", metavar="BANDS", at_most=MOST_WIDTH
-    )
+    bands_b: int = option(0, "likewise, of domain b", metavar="BANDS", at_most=MOST_WIDTH)
     depth_a: int = option(0, "bits per sample of domain a (0: as in its images)", choices=_DEPTHS)
     depth_b: int = option(0, "bits per sample of domain b (0: as in its images)", choices=_DEPTHS)
     select_a: str = option("", "bands of domain a that are read, by number or name", longest=_TEXT)

@@ -60,8 +60,8 @@ class PoolPlan:
 class Further:
     """What the discriminator of a domain sees in one step beyond the batch, K images a lane.
 
-    `real` (N * K, H, W, bands) in [-1, 1]; `slot` (N, K) names images of each lane's pool, as it is
-    after the new fake was stored.
+    `real` (N * K, H, W, bands) in [-1, 1], 0 in gaps, as `Batch.seen` says; `slot` (N, K) names
+    images of each lane's pool, as it is after the new fake was stored.
     """
 
     real: NDArray[np.float32]
@@ -78,6 +78,17 @@ class Batch:
     pool_b: PoolPlan
     further: Mapping[Domain, Further] = field(default_factory=dict)
     """Of both domains; empty where discriminators see the batch alone (--discriminator-images)."""
+    valid: Mapping[Domain, NDArray[np.bool_]] = field(default_factory=dict)
+    """Pixels with data (N, H, W), of both domains; empty where all have data, or all count."""
+
+    @property
+    def seen(self) -> NDArray[np.bool_] | None:
+        """Pixels that discriminators see (N, H, W): with data in both domains; None: all.
+
+        In all others real and generated images are 0, so that gaps of one domain, which no
+        generator can draw, do not tell them apart.
+        """
+        return self.valid["a"] & self.valid["b"] if self.valid else None
 
 
 def pool_plan(recipe: Recipe, name: int, step: int, lanes: slice) -> PoolPlan:
@@ -145,9 +156,9 @@ class Batches:
         """
         recipe = self.recipe
         lanes = range(recipe.batch_size)[self.lanes]
-        reals = self._images((ORDER_A, ORDER_B), CROP, step, recipe.batch_size, lanes)
+        reals, valid = self._images((ORDER_A, ORDER_B), CROP, step, recipe.batch_size, lanes)
         pool_a, pool_b = (pool_plan(recipe, name, step, self.lanes) for name in (POOL_A, POOL_B))
-        return Batch(reals["a"], reals["b"], pool_a, pool_b, self._further(step, lanes))
+        return Batch(reals["a"], reals["b"], pool_a, pool_b, self._further(step, lanes), valid)
 
     def _further(self, step: int, lanes: range) -> Mapping[Domain, Further]:
         """Returns what discriminators see beyond the batch: in `step`, by these lanes."""
@@ -156,7 +167,11 @@ class Batches:
             return {}
         count = recipe.batch_size * each
         own = range(lanes.start * each, lanes.stop * each)
-        reals = self._images((FURTHER_ORDER_A, FURTHER_ORDER_B), FURTHER_CROP, step, count, own)
+        orders = FURTHER_ORDER_A, FURTHER_ORDER_B
+        reals, valid = self._images(orders, FURTHER_CROP, step, count, own)
+        if valid:
+            for images in reals.values():
+                images[~(valid["a"] & valid["b"])] = 0
         pools = zip(DOMAINS, (FURTHER_POOL_A, FURTHER_POOL_B), strict=True)
         return {
             domain: Further(reals[domain], further_slots(recipe, name, step, self.lanes))
@@ -165,30 +180,45 @@ class Batches:
 
     def _images(
         self, orders: tuple[int, int], crop: int, step: int, count: int, places: range
-    ) -> dict[Domain, NDArray[np.float32]]:
+    ) -> tuple[dict[Domain, NDArray[np.float32]], dict[Domain, NDArray[np.bool_]]]:
         """Returns images of both domains: of the `count` of a step, those at `places`.
 
-        `orders` and `crop` are their random streams.
+        `orders` and `crop` are their random streams. Beside them their pixels with data: see
+        `Batch.valid`.
         """
         # Four numbers for each domain and place: left, top, flip, and one in reserve.
         chance = stream(self.recipe.seed, crop, step).random((2, count, 4))
-        return {
-            domain: np.stack(
-                [self._image(domain, order, step * count + k, draws[k]) for k in places]
-            )
+        found = {
+            domain: [self._image(domain, order, step * count + k, draws[k]) for k in places]
             for domain, order, draws in zip(DOMAINS, orders, chance, strict=True)
+        }
+        reals = {domain: np.stack([image for image, _ in each]) for domain, each in found.items()}
+        masks = {domain: [mask for _, mask in each] for domain, each in found.items()}
+        if self.recipe.gaps == "count" or all(
+            mask is None for each in masks.values() for mask in each
+        ):
+            return reals, {}
+        whole = np.ones((self.recipe.image_size, self.recipe.image_size), bool)
+        return reals, {
+            domain: np.stack([whole if mask is None else mask for mask in each])
+            for domain, each in masks.items()
         }
 
     def _image(
         self, domain: Domain, order: int, number: int, chance: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        """Returns the image of this number in shuffled passes: resized, cropped, flipped."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Returns the image of this number in shuffled passes: resized, cropped, flipped.
+
+        Beside it its pixels with data; None: all.
+        """
         recipe, folder = self.recipe, self.folders[domain]
         passes, place = divmod(number, len(folder))
         index = int(_shuffled(recipe.seed, order, passes, len(folder))[place])
         reader = self.readers[domain]
-        square = reader.crop(folder, index, chance, recipe.load_size, recipe.image_size)
-        return square[:, ::-1] if recipe.flip and chance[2] < 0.5 else square
+        square, valid = reader.crop(folder, index, chance, recipe.load_size, recipe.image_size)
+        if recipe.flip and chance[2] < 0.5:
+            return square[:, ::-1], None if valid is None else valid[:, ::-1]
+        return square, valid
 
 
 @lru_cache(maxsize=16)

@@ -21,6 +21,7 @@ from unpaired.images.scaling import Scaling
 
 __all__ = ["DomainReader", "load_square"]
 
+_WHOLE = 0.99  # of a resized pixel that has data
 _NEARER = 4  # times that a crop with too little data is moved towards the middle
 
 
@@ -50,9 +51,11 @@ class DomainReader:
 
     def crop(
         self, folder: Folder, index: int, chance: NDArray[np.float64], load_size: int, side: int
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """A random crop of an image: of `side` pixels after it was resized to `load_size`, or as
         it is, if crops are native and it is large enough. `chance` (left, top, ...) in [0, 1).
+
+        Beside it its pixels with data (side, side); None where all have.
 
         Raises:
             ImageError: the image can no longer be read.
@@ -66,8 +69,8 @@ class DomainReader:
     def whole(self, folder: Folder, index: int, side: int) -> NDArray[np.float32]:
         """An image for display, resized to a square; of native crops the square in its middle."""
         if self.native:
-            return self._native(folder, index, side, None)
-        return self._square(self._read(folder, index), side, (0, 0), side)
+            return self._native(folder, index, side, None)[0]
+        return self._square(self._read(folder, index), side, (0, 0), side)[0]
 
     def middle(self, folder: Folder, index: int, side: int) -> Image | None:
         """The square in the middle of a part of a raster, as it is in its file; None of others."""
@@ -78,14 +81,14 @@ class DomainReader:
 
     def signed(self, image: Image) -> NDArray[np.float32]:
         """An image as it is, in [-1, 1] and the domain's bands."""
-        return self._signed(over_white(image), image.valid)
+        return self._signed(over_white(image), image.valid)[0]
 
     def _read(self, folder: Folder, index: int, window: Window | None = None) -> Image:
         return folder.read(index, max_pixels=self.max_pixels, bands=self.bands, window=window)
 
     def _native(
         self, folder: Folder, index: int, side: int, chance: NDArray[np.float64] | None
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         part = folder.window(index)
         if part is None or min(part.size) < side:
             image = self._read(folder, index)
@@ -112,19 +115,27 @@ class DomainReader:
 
     def _square(
         self, image: Image, load_size: int, corner: tuple[int, int], side: int
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         if not self.scaling.ends and image.valid is None:
-            return load_square(with_bands(over_white(image), self.bands), load_size, corner, side)
-        signed = self._signed(over_white(image), image.valid)
-        return _resized(signed, load_size, corner, side)
+            pixels = with_bands(over_white(image), self.bands)
+            return load_square(pixels, load_size, corner, side), None
+        signed, valid = self._signed(over_white(image), image.valid)
+        if valid is not None:
+            shares = _resized(valid[..., np.newaxis].astype(np.float32), load_size, corner, side)
+            valid = _unless_all(shares[..., 0] > _WHOLE)
+        return _resized(signed, load_size, corner, side), valid
 
     def _signed(
         self, pixels: NDArray[np.generic], valid: NDArray[np.bool_] | None
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         if pixels.shape[2] != self.bands and self.scaling.ends:
             raise ImageError(f"has {pixels.shape[2]} bands where {self.bands} are needed")
         signed = self.scaling.to_signed(with_bands(pixels, self.bands), valid)
-        return signed if valid is None else filled(signed, valid)
+        return (signed, None) if valid is None else (filled(signed, valid), _unless_all(valid))
+
+
+def _unless_all(valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    return None if valid.all() else valid
 
 
 def _square_in(size: tuple[int, int], side: int, chance: NDArray[np.float64] | None) -> Window:

@@ -46,6 +46,7 @@ __all__ = [
     "initial_state",
     "memory_errors",
     "parts_of",
+    "pixel_weights",
     "require_filled",
     "require_fit",
 ]
@@ -254,6 +255,23 @@ def parts_of(batch_size: int, count: int) -> list[slice]:
         )
     size = batch_size // count
     return [slice(start, start + size) for start in range(0, batch_size, size)]
+
+
+def pixel_weights(batch: Batch) -> dict[str, Images]:
+    """The weights (N, H, W, 1) of the pixels of a batch in its losses; empty where all count alike.
+
+    "a" and "b" are those of cycle and identity losses of a domain: 0 without data, else equal, and
+    1 on average over the batch, so that a mean of weighted errors is that over pixels with data.
+    "seen" is 1 for the pixels that discriminators see (`Batch.seen`), else 0.
+    """
+    if (seen := batch.seen) is None:
+        return {}
+    kind = batch.real_a.dtype
+    weights: dict[str, Images] = {
+        domain: (valid * (valid.size / max(int(valid.sum()), 1)))[..., np.newaxis].astype(kind)
+        for domain, valid in batch.valid.items()
+    }
+    return weights | {"seen": seen[..., np.newaxis].astype(kind)}
 
 
 _ADVICE = {

@@ -26,6 +26,7 @@ class RecipeKeywords(TypedDict, total=False):
     frames: Literal["reject", "first"]
     crops: Literal["auto", "resize", "native"]
     invalid: float
+    gaps: Literal["omit", "count"]
     flip: bool
     validation: float
     width: int

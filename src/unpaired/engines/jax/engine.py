@@ -26,6 +26,7 @@ from unpaired.engines.seam import (
     in_range,
     memory_errors,
     parts_of,
+    pixel_weights,
     require_fit,
 )
 from unpaired.engines.tiles import TileInput, TileResult, TileRun
@@ -124,13 +125,15 @@ class JaxEngine:
                 domain: (machine.send(x.real), jax.device_put(x.slot, lanes))
                 for domain, x in batch.further.items()
             }
+            weights = {name: machine.send(each) for name, each in pixel_weights(batch).items()}
             factor = machine.place(np.asarray(rate_factor, machine.dtype))
             how = {
                 "recipe": self.recipe,
                 "parts": self.parts,
                 "one_by_one": machine.one_by_one,
             }
-            self._state, losses = train_step(self._state, *reals, *plans, further, factor, **how)
+            given = *reals, *plans, further, weights, factor
+            self._state, losses = train_step(self._state, *given, **how)
         return {name: losses[name] for name in LOSSES if name in losses}
 
     # ---- translations and judgements ------------------------------------------------------

@@ -24,10 +24,14 @@ def generators_loss(
     discriminators: Discriminators,
     direction: Direction,
     real: Mapping[Domain, Array],
+    weights: Mapping[str, Array],
     recipe: Recipe,
     one_by_one: bool,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """The terms that begin with one direction: their weighted sum, the fake, and each of them."""
+    """The terms that begin with one direction: their weighted sum, the fake, and each of them.
+
+    `weights` are those of `seam.pixel_weights`. The fake is as discriminators see it.
+    """
     source, target = source_of(direction), target_of(direction)
     networks = in_precision(generators | discriminators, recipe.precision)
     start = recipe.settled_start
@@ -45,15 +49,21 @@ def generators_loss(
         fake, same = jnp.split(forth(both), 2)
     else:
         fake = forth(fed(real[source], recipe))
+    seen = fake
+    if weights:
+        fake = jnp.where(weights[source] > 0, fake, jax.lax.stop_gradient(fake))
+        seen = fake * weights["seen"]
     shown = fed(fake, recipe)
-    adversarial = least_squares(judge(shown), 1.0)
-    cycle = least_absolute(back(shown), real[source], start)
+    adversarial = least_squares(judge(fed(seen, recipe) if weights else shown), 1.0)
+    cycle = least_absolute(back(shown), real[source], start, weights.get(source))
     losses = {f"adversarial_{direction}": adversarial, f"cycle_{source}": cycle}
     total = adversarial + recipe.cycle * cycle
     if recipe.identity_weight:
-        losses[f"identity_{target}"] = least_absolute(same, real[target], start)
+        losses[f"identity_{target}"] = least_absolute(
+            same, real[target], start, weights.get(target)
+        )
         total = total + recipe.identity_weight * losses[f"identity_{target}"]
-    return total, fake, losses
+    return total, seen, losses
 
 
 def discriminators_loss(
@@ -94,16 +104,20 @@ def least_squares(scores: Array, target: float) -> Array:
     return jnp.square(scores - target).mean()
 
 
-def least_absolute(generated: Array, real: Array, start: Start) -> Array:
-    """Mean of |generated - real|, whose slope at 0, where an identity starts, is 0 as in PyTorch.
+def least_absolute(
+    generated: Array, real: Array, start: Start, weights: Array | None = None
+) -> Array:
+    """Mean of |generated - real|, times the `weights` of the pixels, which are 1 on average.
 
+    Its slope at 0, where an identity starts, is 0 as in PyTorch.
     Trainings from noise keep JAX's own slope at 0, which is 1: they hardly ever meet it, and stay
     equal, bit for bit, to those of earlier versions.
     """
     gap = generated - real
     if start == "identity":
         gap = jnp.where(gap == 0, 0.0, gap)
-    return jnp.abs(gap).mean()
+    errors = jnp.abs(gap)
+    return (errors if weights is None else errors * weights).mean()
 
 
 def discriminator_loss(on_real: Array, on_fake: Array) -> Array:

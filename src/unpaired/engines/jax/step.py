@@ -83,6 +83,7 @@ def train_step(
     plan_a: PoolPlan,
     plan_b: PoolPlan,
     further: Mapping[Domain, tuple[Array, Array]],
+    weights: Mapping[str, Array],
     factor: Array,
     *,
     recipe: Recipe,
@@ -99,8 +100,11 @@ def train_step(
         generators: Generators, lanes: slice
     ) -> tuple[Array, tuple[dict[Domain, Array], Losses]]:
         part = {domain: images[lanes] for domain, images in real.items()}
+        own = {name: each[lanes] for name, each in weights.items()}
         forth, back = (
-            generators_loss(generators, state.discriminators, direction, part, recipe, one_by_one)
+            generators_loss(
+                generators, state.discriminators, direction, part, own, recipe, one_by_one
+            )
             for direction in DIRECTIONS
         )
         return forth[0] + back[0], ({"b": forth[1], "a": back[1]}, forth[2] | back[2])
@@ -120,11 +124,14 @@ def train_step(
     shown_a, pool_a = exchange(state.pools["pool_a"], fakes["a"], plan_a)
     shown_b, pool_b = exchange(state.pools["pool_b"], fakes["b"], plan_b)
     shown: dict[Domain, Array] = {"a": shown_a, "b": shown_b}
+    judged_real = real
+    if weights:
+        judged_real = {domain: images * weights["seen"] for domain, images in real.items()}
     pools: dict[Domain, Array] = {"a": pool_a, "b": pool_b}
     beyond = {d: (new, earlier(pools[d], slot)) for d, (new, slot) in further.items()}
 
     def pair(domain: Domain, lanes: slice) -> tuple[Array, Array]:
-        images = real[domain][lanes], shown[domain][lanes]
+        images = judged_real[domain][lanes], shown[domain][lanes]
         if domain not in beyond:
             return images
         many = recipe.discriminator_images - 1

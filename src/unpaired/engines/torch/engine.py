@@ -26,6 +26,7 @@ from unpaired.engines.seam import (
     in_range,
     memory_errors,
     parts_of,
+    pixel_weights,
 )
 from unpaired.engines.torch.device import Machine, out_of_memory
 from unpaired.engines.torch.losses import discriminators_loss, generators_loss
@@ -78,8 +79,11 @@ class TorchEngine:
                 "a": self.machine.send(batch.real_a),
                 "b": self.machine.send(batch.real_b),
             }
+            weights = {k: self.machine.send(x) for k, x in pixel_weights(batch).items()}
             self._set_rates(rate_factor)
-            fakes, losses = self._update_generators(real)
+            fakes, losses = self._update_generators(real, weights)
+            if weights:
+                real = {domain: images * weights["seen"] for domain, images in real.items()}
             shown: dict[Domain, Tensor] = {
                 "a": exchange(self.pools["pool_a"], fakes["a"], batch.pool_a),
                 "b": exchange(self.pools["pool_b"], fakes["b"], batch.pool_b),
@@ -94,14 +98,14 @@ class TorchEngine:
             return {name: losses[name] for name in LOSSES if name in losses}
 
     def _update_generators(
-        self, real: Mapping[Domain, Tensor]
+        self, real: Mapping[Domain, Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[dict[Domain, Tensor], dict[str, Tensor]]:
         """One Adam step for both generators; returns their fakes by domain, and the losses.
 
         Gradients are summed direction by direction and part by part, each graph released before
         the next: activations of one of them are in memory at a time.
         """
-        weights = list(self.generators.parameters())
+        parameters = list(self.generators.parameters())
         fakes: dict[Domain, list[Tensor]] = {"a": [], "b": []}
         found: list[dict[str, Tensor]] = []
         self.generator_adam.zero_grad()
@@ -113,10 +117,11 @@ class TorchEngine:
                     self.discriminators,
                     direction,
                     part,
+                    {name: each[lanes] for name, each in weights.items()},
                     self.recipe,
                     self.machine.autocast,
                 )
-                (total / len(self.parts)).backward(inputs=weights)  # type: ignore[no-untyped-call]
+                (total / len(self.parts)).backward(inputs=parameters)  # type: ignore[no-untyped-call]
                 found.append(each)
                 fakes[target_of(direction)].append(fake.detach())
         self.generator_adam.step()

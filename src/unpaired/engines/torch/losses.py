@@ -24,12 +24,14 @@ def generators_loss(
     discriminators: nn.ModuleDict,
     direction: Direction,
     real: Mapping[Domain, Tensor],
+    weights: Mapping[str, Tensor],
     recipe: Recipe,
     autocast: Autocast,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The terms that begin with one direction: their weighted sum, the fake, and each of them.
 
     Adversarial, cycle and identity terms of the other direction share no activations with these.
+    `weights` are those of `seam.pixel_weights`. The fake is as discriminators see it.
     """
     source, target = source_of(direction), target_of(direction)
     forth, back = (generators[f"generator_{each}"] for each in (direction, reverse(direction)))
@@ -39,16 +41,20 @@ def generators_loss(
             fake, same = forth(torch.cat([real[source], real[target]])).chunk(2)
         else:
             fake = forth(real[source])
+        seen = fake
+        if weights:
+            fake = torch.where(weights[source] > 0, fake, fake.detach())
+            seen = fake * weights["seen"]
         cycled = back(fake)
-        scores = discriminators[f"discriminator_{target}"](fake)
+        scores = discriminators[f"discriminator_{target}"](seen)
     adversarial = least_squares(scores, 1.0)
-    cycle = least_absolute(cycled, real[source])
+    cycle = least_absolute(cycled, real[source], weights.get(source))
     losses = {f"adversarial_{direction}": adversarial, f"cycle_{source}": cycle}
     total = adversarial + recipe.cycle * cycle
     if recipe.identity_weight:
-        losses[f"identity_{target}"] = least_absolute(same, real[target])
+        losses[f"identity_{target}"] = least_absolute(same, real[target], weights.get(target))
         total = total + recipe.identity_weight * losses[f"identity_{target}"]
-    return total, fake, losses
+    return total, seen, losses
 
 
 def discriminators_loss(
@@ -86,9 +92,11 @@ def least_squares(scores: Tensor, target: float) -> Tensor:
     return (scores - target).square().mean()
 
 
-def least_absolute(generated: Tensor, real: Tensor) -> Tensor:
-    """Mean of |generated - real|."""
-    return F.l1_loss(generated, real)
+def least_absolute(generated: Tensor, real: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of |generated - real|, times the `weights` of the pixels, which are 1 on average."""
+    if weights is None:
+        return F.l1_loss(generated, real)
+    return ((generated - real).abs() * weights).mean()
 
 
 def discriminator_loss(on_real: Tensor, on_fake: Tensor) -> Tensor:
