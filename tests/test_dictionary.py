@@ -15,7 +15,9 @@ from unpaired.cli.main import main
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "unpaired"
 SOURCES = sorted(SOURCE.rglob("*.py"))
-TEMPLATES = sorted([*SOURCE.rglob("*.j2"), *SOURCE.rglob("*.toml")])
+TEMPLATES = sorted(
+    path for kind in ("j2", "toml", "html", "js") for path in SOURCE.rglob(f"*.{kind}")
+)
 GUIDES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
