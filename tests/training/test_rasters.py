@@ -103,3 +103,17 @@ def test_what_counts_as_settled_as_asked():
     assert not _is_settled("0:9 0:8", "linear 0:9 0:9")
     assert not _is_settled("log", "db 1:9")
     assert not _is_settled("native", "resize")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (2, "to read some of them list them, as --bands-b 1,2, or one as --bands-b 2,$"),
+        (1, "to read some of them list them, as --bands-b 2,1, or one as --bands-b 1,$"),
+        (5, "only grey and RGB convert into each other"),
+    ],
+)
+def test_a_number_of_bands_selects_none(fake_engine, scenes, tmp_path, number, told):
+    said = f"--bands-b {number} is a number of bands, and the images have 4: {told}"
+    with pytest.raises(ConfigError, match=said):
+        train(scenes, out=tmp_path / "run", preset="tiny", bands_b=number)

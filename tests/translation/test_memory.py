@@ -4,13 +4,15 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from unpaired.engines.architecture import generator_layers
+from unpaired.engines.architecture import PEAK_BYTES, generator_layers
 from unpaired.errors import TooLarge
 from unpaired.presets import preset
 from unpaired.translation import memory
 from unpaired.translation.sizes import Sizes
+from unpaired.translation.streaming import options as images
 
 RECIPE = preset("tiny", {"bands_a": 3, "bands_b": 3, "depth_a": 8, "depth_b": 8})
 
@@ -101,3 +103,34 @@ def test_what_cannot_fit_is_rejected_with_both_figures_and_what_to_do(monkeypatc
 def test_a_modest_need_does_not_ask_the_system(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: pytest.fail("asked"))
     memory.settle(RECIPE, "ab", (64, 64), None, None, name="small.png")
+
+
+def test_what_a_runtime_executes_takes_the_runtimes_memory(model_file, monkeypatch):
+    """Its own bytes per pixel, alone and in batches; and no tiles, so that detail is kept."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="the extra onnx is not installed")
+    from unpaired.engines.onnx.onnxruntime import OnnxRuntime
+    from unpaired.translation.model import load
+
+    monkeypatch.setattr(OnnxRuntime, "peak", 40.0)
+    layers = generator_layers(3, 3, width=RECIPE.width, blocks=RECIPE.blocks, upsample="resize")
+    arrays = {
+        f"generator_{direction}.{name}": np.zeros(shape, np.float32)
+        for direction in ("ab", "ba")
+        for layer in layers
+        for name, shape in layer.parameters.items()
+    }
+    path = model_file(arrays=arrays)
+    model = load(path, runtime="onnx", threads=1)
+    assert memory.peak_of(model.translator.translator) == 40.0
+    recipe, sizes = model.config.recipe, Sizes.of((512, 512), None)
+    engines, own = memory.need(recipe, "ab", sizes), memory.need(recipe, "ab", sizes, peak=40.0)
+    more = (40.0 - PEAK_BYTES[recipe.upsample, recipe.precision]) * recipe.width * 512**2
+    assert own - engines == pytest.approx(more, rel=1e-6)
+    assert model.streamer("ab") is None
+    between = (engines + own) // 2
+    for module in (memory, images):
+        monkeypatch.setattr(module, "free", lambda: between, raising=False)
+    assert model.check("ab", (512, 512), 3).keep
+    engine = load(path, runtime="engine", threads=1)
+    assert engine.check("ab", (512, 512), 3) == sizes

@@ -286,10 +286,7 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
     for name, found in (("bands_a", facts.bands_a), ("bands_b", facts.bands_b)):
         asked = getattr(recipe, name) or found
         if asked != found and {asked, found} != {1, 3}:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is {asked}, the images have {found}: "
-                "only grey and RGB convert into each other"
-            )
+            raise ConfigError(_wrong_number(f"--{name.replace('_', '-')}", asked, found))
     # What was asked of rasters is settled, too: percentiles as numbers, automatic crops as a kind.
     of_rasters = {*facts.rasters, "crops"}
     unset = {
@@ -314,6 +311,15 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
             f"{recipe.name_b} {recipe.bands_b}"
         )
     return Start(Config(recipe, _runtime(folder, Config(recipe, Runtime()), request)))
+
+
+def _wrong_number(flag: str, asked: int, found: int) -> str:
+    """What is said of a number of bands that the images do not have, and cannot be given."""
+    told = f"{flag} {asked} is a number of bands, and the images have {found}"
+    if asked > found:
+        return f"{told}: only grey and RGB convert into each other"
+    several = ",".join(map(str, range(1, asked + 1))) if asked > 1 else "2,1"
+    return f"{told}: to read some of them list them, as {flag} {several}, or one as {flag} {asked},"
 
 
 def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFacts) -> Recipe:

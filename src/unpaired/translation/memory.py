@@ -6,6 +6,7 @@ processes on a CPU: see docs/results.md.
 """
 
 import math
+from typing import Protocol, runtime_checkable
 
 from unpaired.config import Recipe
 from unpaired.directions import Direction, source_of, target_of
@@ -15,7 +16,7 @@ from unpaired.memory import free
 from unpaired.translation.detail import Detail, require_detail
 from unpaired.translation.sizes import Sizes
 
-__all__ = ["fits", "need", "settle"]
+__all__ = ["OwnPeak", "fits", "need", "peak_of", "settle"]
 
 _BATCH = 1.5  # in a batch an image needs up to that much more than alone
 # Bytes of scratch, packed kernels, and of a heap with holes: glibc maps only what is over 32 MB.
@@ -27,13 +28,32 @@ _MARGIN = 0.9  # of the free memory, for a working size that is advised or chose
 _SIDES = (1024, 512, 256)
 
 
+@runtime_checkable
+class OwnPeak(Protocol):
+    """Networks that take other memory than those of an engine."""
+
+    peak: float
+    """Bytes per pixel and unit of width at a generator's peak."""
+
+
+def peak_of(networks: object) -> float | None:
+    """The `peak` of networks that have their own; None: that of an engine."""
+    return networks.peak if isinstance(networks, OwnPeak) else None
+
+
 def need(
-    recipe: Recipe, direction: Direction, sizes: Sizes, *, batch: int = 1, network: bool = True
+    recipe: Recipe,
+    direction: Direction,
+    sizes: Sizes,
+    *,
+    batch: int = 1,
+    network: bool = True,
+    peak: float | None = None,
 ) -> int:
     """Estimates the bytes that `batch` images of such sizes need while they are translated.
 
-    `network` is false where the networks have other memory than the machine's own. The weights are
-    not counted: they are in memory already.
+    `network` is false where the networks have other memory than the machine's own, `peak` is theirs
+    (see `peak_of`). The weights are not counted: they are in memory already.
     """
     before = recipe.domains[source_of(direction)].bands
     after = recipe.domains[target_of(direction)].bands
@@ -46,13 +66,14 @@ def need(
     if sizes.working == sizes.original:
         scaling = 0.0
     # The network's input, and its peak or, after it, its result with two passing copies.
-    peak = 12.0 * after
+    highest = 12.0 * after
     if sizes.keep:  # gains and offsets, and what they are fitted to
-        peak = max(peak, 4.0 * after * (min(after, 4) + 1) + 40.0 * after)
+        highest = max(highest, 4.0 * after * (min(after, 4) + 1) + 40.0 * after)
     if network:
         extra = _BATCH if batch > 1 else 1.0
-        peak = max(peak, extra * PEAK_BYTES[recipe.upsample, recipe.precision] * recipe.width)
-    return round(batch * (files + scaling + (4.0 * before + peak) * padded) + _FIXED)
+        engines = PEAK_BYTES[recipe.upsample, recipe.precision]
+        highest = max(highest, extra * (engines if peak is None else peak) * recipe.width)
+    return round(batch * (files + scaling + (4.0 * before + highest) * padded) + _FIXED)
 
 
 def fits(needed: int, budget: int | None = None) -> bool:
@@ -68,6 +89,7 @@ def settle(
     detail: Detail | None,
     *,
     network: bool = True,
+    peak: float | None = None,
     name: str,
 ) -> Sizes:
     """Settles the sizes at which the image `name` of `size` is translated. See `need`.
@@ -84,13 +106,14 @@ def settle(
     after = recipe.domains[target_of(direction)]
     require_detail(detail, before, after)
     sizes = Sizes.of(size, working_size, keep=detail == "keep")
-    needed = need(recipe, direction, sizes, network=network)
+    needed = need(recipe, direction, sizes, network=network, peak=peak)
     if fits(needed):
         return sizes
     available = free()
 
     def room(smaller: Sizes) -> bool:
-        return need(recipe, direction, smaller, network=network) <= _MARGIN * available
+        needed = need(recipe, direction, smaller, network=network, peak=peak)
+        return needed <= _MARGIN * available
 
     keep = before.bands == after.bands and detail != "none"
     if working_size is None and keep:

@@ -326,14 +326,21 @@ class Model:
             return Sizes.of(size, None)
         network, recipe = self.translator.memory == "host", self.config.recipe
         return memory.settle(
-            recipe, direction, size, working_size, detail, network=network, name=name
+            recipe,
+            direction,
+            size,
+            working_size,
+            detail,
+            network=network,
+            peak=memory.peak_of(self._networks),
+            name=name,
         )
 
     def streamer(
         self, direction: Direction, working_size: int | None = None, detail: Detail | None = None
     ) -> Streamer | None:
         """What streams images at their own size; None for other sizes and for ONNX models."""
-        networks = getattr(self.translator, "translator", self.translator)
+        networks = self._networks
         if working_size is not None or detail is not None or not isinstance(networks, TileNetworks):
             return None
         recipe = self.config.recipe
@@ -366,6 +373,11 @@ class Model:
         check(direction, (found.header.height, found.header.width), found.header.bands)
         return found
 
+    @property
+    def _networks(self) -> object:
+        """The networks themselves, beneath what chooses how they compute."""
+        return getattr(self.translator, "translator", self.translator)
+
     def _require_samples(self, image: Image, direction: Direction) -> None:
         facts = self.config.recipe.domains[source_of(direction)]
         if not (image.plain or facts.dtype):
@@ -379,7 +391,8 @@ class Model:
         recipe, network = self.config.recipe, self.translator.memory == "host"
         pixels = _PIXELS_ON_CPU if network else _PIXELS_ELSEWHERE
         together = max(min(most, pixels // math.prod(sizes.padded)), 1)
-        need = partial(memory.need, recipe, direction, sizes, network=network)
+        peak = memory.peak_of(self._networks)
+        need = partial(memory.need, recipe, direction, sizes, network=network, peak=peak)
         while together > 1 and not memory.fits(need(batch=together)):
             together //= 2
         return together

@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from unpaired.config import Recipe
 from unpaired.directions import DIRECTIONS, Direction
 from unpaired.engines.onnx.file import weights_of
 from unpaired.engines.onnx.graph import generator_graph
 from unpaired.engines.seam import Images, in_range, memory_errors
-from unpaired.engines.tiles import TileInput, TileResult, TileRun
-from unpaired.errors import ConfigError
 from unpaired.memory import free
 
 __all__ = ["Executor", "OnnxTranslator", "Planes", "Precision"]
@@ -53,6 +51,7 @@ class Executor(Protocol):
 class OnnxTranslator:
     """One generator or two, written as ONNX models, in a runtime. See seam.Translator.
 
+    They take whole images, not tiles of them, and memory of their own (memory.OwnPeak).
     A model is compiled when it is first needed. What was trained in fp64 is computed in fp32.
     """
 
@@ -60,7 +59,7 @@ class OnnxTranslator:
 
     def __init__(self, recipe: Recipe, executor: Executor) -> None:
         self.recipe, self.executor = recipe, executor
-        self.methods = executor.methods
+        self.methods, self.peak = executor.methods, executor.peak
         # A runtime without bf16 computes in fp32 what was trained in bf16.
         in_bf16 = recipe.precision == "bf16" and "bf16" in self.methods
         self.trained: Precision = "bf16" if in_bf16 else "fp32"
@@ -101,22 +100,12 @@ class OnnxTranslator:
                 self._compiled[key] = self.executor.compile(
                     self._models[direction], self._precision
                 )
-            need = self.executor.peak * self.recipe.width * math.prod(images.shape[:3])
+            need = self.peak * self.recipe.width * math.prod(images.shape[:3])
             if need > _MODEST and need > free():
                 raise MemoryError
             planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
             result = self._compiled[key](planes)
             return in_range(np.ascontiguousarray(result.transpose(0, 2, 3, 1)))
-
-    def run_tile(
-        self, run: TileRun, given: TileInput, direction: Direction, dtype: DTypeLike
-    ) -> TileResult:
-        """See tiles.TileNetworks.run_tile, which these models cannot do.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError("runtimes compute whole images, not tiles of them: give --runtime engine")
 
     @property
     def _precision(self) -> Precision:
