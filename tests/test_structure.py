@@ -28,6 +28,7 @@ FLOORS = (
     ("__main__",),
     ("__init__", "cli"),
     ("demo",),
+    ("tuning",),
     ("training",),
     ("benchmark", "evaluation", "hub", "serving"),
     ("report",),
@@ -246,7 +247,7 @@ print(json.dumps("done"))
 def test_public_names():
     assert unpaired.__all__ == [
         "Config", "Model", "Report", "Run", "bench", "compare", "console", "errors", "evaluate",
-        "load", "train",
+        "load", "lr_find", "train",
     ]  # fmt: skip
     for name in unpaired.__all__:
         assert getattr(unpaired, name).__name__.split(".")[-1] == name

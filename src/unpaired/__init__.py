@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unpaired.report.report import Report
     from unpaired.training.loop import Run, train
     from unpaired.translation.model import Model, load
+    from unpaired.tuning.lr_find import lr_find
 
 __all__ = [
     "Config",
@@ -25,6 +26,7 @@ __all__ = [
     "errors",
     "evaluate",
     "load",
+    "lr_find",
     "train",
 ]
 
@@ -38,6 +40,7 @@ _MODULES = {
     "console": "unpaired.console",
     "evaluate": "unpaired.evaluation.evaluate",
     "load": "unpaired.translation.model",
+    "lr_find": "unpaired.tuning.lr_find",
     "train": "unpaired.training.loop",
 }
 

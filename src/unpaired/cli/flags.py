@@ -49,7 +49,7 @@ def verbs(*functions: Callable[..., None]) -> Any:
     options = []
     for function in functions:
         bound = update_wrapper(partial(partial, function), function)  # binds arguments, calls not
-        name = function.__name__.rstrip("_")
+        name = function.__name__.rstrip("_").replace("_", "-")
         about = subcommand(name, constructor=bound, description=function.__doc__)
         options.append(Annotated[Any, about])
     return Annotated[Union[tuple(options)], arg(name="")]  # noqa: UP007

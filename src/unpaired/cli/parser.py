@@ -14,6 +14,7 @@ from unpaired.cli.verbs.convert import export, import_
 from unpaired.cli.verbs.data import data
 from unpaired.cli.verbs.demo import demo
 from unpaired.cli.verbs.evaluate import compare, evaluate
+from unpaired.cli.verbs.lr_find import lr_find
 from unpaired.cli.verbs.push import push
 from unpaired.cli.verbs.serve import serve
 from unpaired.cli.verbs.train import train
@@ -33,7 +34,18 @@ if TYPE_CHECKING:
     AnyVerb: TypeAlias = Verb
 else:
     AnyVerb = verbs(
-        demo, train, translate, evaluate, compare, import_, export, push, serve, data, bench
+        demo,
+        train,
+        translate,
+        evaluate,
+        compare,
+        lr_find,
+        import_,
+        export,
+        push,
+        serve,
+        data,
+        bench,
     )
 
 

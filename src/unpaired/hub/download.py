@@ -146,7 +146,7 @@ def hub_errors(address: HubAddress) -> Iterator[None]:
         advice = {401: "log in (`hf auth login`)", 403: "your token may not do this"}
         told = advice.get(status, "try again later")
         raise RunError(f"{endpoint()} answers {status} for {address}: {told}") from error
-    except errors.HTTPError as error:
+    except errors.HTTPError as error:  # type: ignore[attr-defined]
         raise RunError(f"cannot reach {endpoint()}: {reason_of(error)}") from error
     except OSError as error:
         raise RunError(f"cannot fetch or push {address}: {reason_of(error)}") from error
