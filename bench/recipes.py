@@ -26,7 +26,7 @@ from scipy import stats
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Runtime, override
 from unpaired.data.batches import Batches, prefetch
 from unpaired.data.source import find_source
-from unpaired.engines.choice import make_engine
+from unpaired.engines.choice import make_engine, settle_precision
 from unpaired.engines.seam import initial_state
 from unpaired.presets import preset
 from unpaired.storage import exclusive, read_json_lines
@@ -60,6 +60,7 @@ def train(recipe, data, asked):
     training, part = set_aside(data, recipe.validation, recipe.seed)
     batches = Batches(training, recipe, max_pixels=DEFAULT_MAX_PIXELS)
     validation = prepare_validation(part, Config(recipe, runtime), DEFAULT_MAX_PIXELS)
+    recipe = settle_precision(recipe, runtime)
     engine = make_engine(recipe, runtime)
     state = initial_state(engine.state(), recipe)
     engine.load(state)

@@ -1,5 +1,6 @@
 """The presets: recipes with a name. A new one is added here and nowhere else."""
 
+import math
 from collections.abc import Container, Mapping
 from typing import Literal
 
@@ -7,7 +8,15 @@ from unpaired.config import Recipe, override, require_values
 from unpaired.engines.architecture import SMALLEST_SIDE
 from unpaired.errors import ConfigError, quoted
 
-__all__ = ["ABOUT", "FROM_NOISE", "PRESETS", "PresetName", "from_noise", "preset"]
+__all__ = [
+    "ABOUT",
+    "FROM_NOISE",
+    "PRESETS",
+    "PresetName",
+    "from_noise",
+    "preset",
+    "scaled_to_batch",
+]
 
 PresetName = Literal["paper", "modern", "small", "tiny"]
 
@@ -34,7 +43,7 @@ PRESETS: Mapping[str, Recipe] = {
         schedule="linear",
         steps=200_000,
         ema=0.999,
-        precision="bf16",
+        precision="auto",
     ),
     "small": Recipe(
         preset="small",
@@ -57,7 +66,7 @@ PRESETS: Mapping[str, Recipe] = {
         learning_rate=4e-4,
         discriminator_rate=4e-4,
         ema=0.999,
-        precision="bf16",
+        precision="auto",
     ),
     "tiny": Recipe(
         preset="tiny",
@@ -116,3 +125,30 @@ def from_noise(recipe: Recipe, given: Container[str]) -> Recipe:
     changed = FROM_NOISE.get(recipe.preset, {})
     kept = {name: value for name, value in changed.items() if name not in given}
     return override(recipe, {"start": "noise", **kept}, "the preset")
+
+
+def scaled_to_batch(name: str, given: Mapping[str, object]) -> dict[str, object]:
+    """The values `given` for a preset, and those that follow from their `batch_size`.
+
+    For a batch k times that of the preset the learning rates are sqrt(k) times as large, the
+    half-lives of Adam's moments and of the running mean stay what they are in images (a decay
+    becomes its k-th power), and so do the images of the whole training. Values `given` stay.
+    Source: Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
+    arXiv 2205.10287, whose 1 - k (1 - decay) is the first order of a power.
+
+    >>> scaled_to_batch("tiny", {"batch_size": 8, "ema": 0.9})["steps"]
+    1875
+
+    Raises:
+        ConfigError: no such preset, or no `batch_size` is given.
+    """
+    base = preset(name)
+    if type(size := given.get("batch_size")) is not int or size < 1:
+        raise ConfigError("--scale-with-batch scales a preset to --batch-size: give one")
+    k = size / base.batch_size
+    rates = ("learning_rate", "discriminator_rate")
+    rule: dict[str, object] = {rate: getattr(base, rate) * math.sqrt(k) for rate in rates}
+    rule |= {decay: getattr(base, decay) ** k for decay in ("beta1", "beta2", "ema")}
+    if base.steps:
+        rule["steps"] = max(1, round(base.steps / k))
+    return rule | dict(given)

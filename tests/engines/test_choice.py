@@ -8,9 +8,14 @@ import pytest
 from conftest import SMALL
 from unpaired.config import Runtime
 from unpaired.engines import choice
-from unpaired.engines.choice import make_engine, make_translator, require_memory
+from unpaired.engines.choice import (
+    make_engine,
+    make_translator,
+    require_memory,
+    settle_precision,
+)
 from unpaired.engines.seam import initial_state, require_filled
-from unpaired.errors import CheckpointError, TooLarge
+from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.presets import PRESETS, preset
 
 CPU = Runtime(device="cpu", threads=1)
@@ -91,3 +96,31 @@ def test_a_recipe_that_its_file_cannot_fill_is_rejected_unbuilt(values, whole):
     with pytest.raises(CheckpointError, match="does not fit the recipe: its networks have"):
         require_filled(recipe, arrays, whole=whole)
     require_filled(preset("tiny", BANDS), {}, whole=whole)  # few: each name is looked at later
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [({"avx2"}, "fp32"), ({"avx512_bf16", "avx2"}, "bf16"), ({"bf16", "asimd"}, "bf16")],
+)
+def test_automatic_precision_is_bf16_where_the_processor_has_it(
+    monkeypatch, caplog, engine, instructions, expected
+):
+    monkeypatch.setattr(choice, "instructions", lambda: frozenset(instructions))
+    recipe = preset("small", BANDS | {"start": "identity"})
+    with caplog.at_level("INFO"):
+        settled = settle_precision(recipe, dataclasses.replace(CPU, engine=engine))
+    assert settled == dataclasses.replace(recipe, precision=expected)
+    assert f"precision {expected}: " in caplog.text
+
+
+def test_a_precision_that_was_given_stays(monkeypatch):
+    monkeypatch.setattr(choice, "instructions", lambda: pytest.fail("it was looked up"))
+    for given in ("fp32", "bf16", "fp64"):
+        recipe = preset("small", {"precision": given})
+        assert settle_precision(recipe, CPU) is recipe
+
+
+def test_no_network_is_made_of_an_automatic_precision():
+    with pytest.raises(ConfigError, match="--precision auto is for new runs"):
+        make_engine(preset("small", BANDS | {"start": "identity"}), CPU)

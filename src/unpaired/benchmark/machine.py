@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from unpaired.processor import instructions
+
 __all__ = ["cores", "forget_peak", "load", "memory", "peak", "processor", "resident"]
 
 # Instructions that decide how fast convolutions are, as Linux names them.
@@ -21,14 +23,12 @@ def processor() -> str:
     >>> len(processor()) > 0
     True
     """
-    name, flags = "", set[str]()
+    name, flags = "", instructions()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 name = name or value.strip()
-            if key.strip() in ("flags", "Features"):
-                flags |= set(value.split())
     if sys.platform == "darwin":
         with suppress(OSError, subprocess.SubprocessError):
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]

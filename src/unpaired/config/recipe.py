@@ -150,8 +150,10 @@ class Recipe:
     ema: float = option(
         0.0, "decay of the running mean of the generators' weights (0: none)", below=1
     )
-    precision: Literal["fp32", "bf16", "fp64"] = option(
-        "fp32", "arithmetic of the convolutions (fp64: for tests of equality)"
+    precision: Literal["auto", "fp32", "bf16", "fp64"] = option(
+        "fp32",
+        "arithmetic of the convolutions: bf16 where the device multiplies in it, else fp32 (auto); "
+        "or fp32, bf16, or fp64 (for tests of equality)",
     )
     seed: int = option(
         0, "seed of everything random: initial weights, order of images, crops", at_most=MOST_SEED
@@ -260,6 +262,19 @@ class Recipe:
                 "--start auto is for new runs, which settle it: give noise or identity"
             )
         return self.start
+
+    @property
+    def settled_precision(self) -> Literal["fp32", "bf16", "fp64"]:
+        """The arithmetic, which is settled when a run is created.
+
+        Raises:
+            ConfigError: it is "auto" still, which depends on the device.
+        """
+        if self.precision == "auto":
+            raise ConfigError(
+                "--precision auto is for new runs, which settle it: give fp32 or bf16"
+            )
+        return self.precision
 
     @property
     def identity_weight(self) -> float:

@@ -5,19 +5,51 @@ rejected before they are built.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from unpaired.config import Recipe, Runtime
+from unpaired.console import log
 from unpaired.engines.architecture import PEAK_BYTES, parameter_count
+from unpaired.engines.processes import ALONE, Processes, find_place
 from unpaired.engines.seam import Engine, Translator, discriminators_of, generators_of
 from unpaired.errors import MissingExtra, TooLarge
 from unpaired.memory import free
+from unpaired.processor import BF16_INSTRUCTIONS, instructions
 
-__all__ = ["make_engine", "make_translator", "require_memory"]
+__all__ = ["join", "make_engine", "make_translator", "require_memory", "settle_precision"]
 
 
-def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
+def join(runtime: Runtime) -> Processes:
+    """Joins the processes of a training as the environment tells: see `processes.find_place`.
+
+    To be called before the framework is used; the device and the engine of `runtime` decide how
+    the processes exchange gradients.
+
+    Raises:
+        ConfigError: the environment is not as it should be, or the device is not available.
+        MissingExtra: the framework is not installed.
+        RunError: the processes do not meet.
+    """
+    place = find_place()
+    if place.count == 1:
+        return ALONE
+    try:
+        if runtime.engine == "torch":
+            from unpaired.engines.torch.processes import TorchProcesses
+
+            return TorchProcesses(place, runtime.device)
+        from unpaired.engines.jax.processes import JaxProcesses
+
+        return JaxProcesses(place, runtime)
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of(error, runtime.engine) from error
+
+
+def make_engine(recipe: Recipe, runtime: Runtime, processes: Processes = ALONE) -> Engine:
     """Makes the engine that `runtime` names; its state has no meaning before `load`.
+
+    Of several `processes` it is one's part: see Engine.shard.
 
     Raises:
         MissingExtra: the framework is not installed.
@@ -25,11 +57,14 @@ def make_engine(recipe: Recipe, runtime: Runtime) -> Engine:
         TooLarge: it needs more memory than is free.
     """
     require_memory(recipe)
-    engine = _classes(runtime.engine)[0](recipe, runtime)
+    engine = _classes(runtime.engine)[0](recipe, runtime, processes)
     if engine.memory == "host":
         # The activations of one generator at the least. JAX takes the images of a batch singly.
-        images = recipe.batch_size // runtime.accumulate if runtime.engine == "torch" else 1
-        each = min(PEAK_BYTES[recipe.upsample, recipe.precision], PEAK_BYTES["resize", "bf16"])
+        parts = runtime.accumulate * processes.place.count
+        images = recipe.batch_size // parts if runtime.engine == "torch" else 1
+        each = min(
+            PEAK_BYTES[recipe.upsample, recipe.settled_precision], PEAK_BYTES["resize", "bf16"]
+        )
         _require(recipe, images * each * recipe.width * recipe.image_size**2, "a step")
     return engine
 
@@ -38,6 +73,42 @@ def make_translator(recipe: Recipe, runtime: Runtime) -> Translator:
     """Makes the generators alone, for translating. Raises as `make_engine`."""
     _require(recipe, _parameters(recipe)[0] * _number(recipe), "the networks")
     return _classes(runtime.engine)[1](recipe, runtime)
+
+
+def settle_precision(recipe: Recipe, runtime: Runtime) -> Recipe:
+    """The recipe with precision "auto" replaced: bf16 where the device multiplies in it, else fp32.
+
+    Emulated bf16 takes several times as long as fp32. The choice is logged with its reason.
+
+    Raises:
+        MissingExtra: the framework is not installed.
+        ConfigError: the device is not available.
+    """
+    if recipe.precision != "auto":
+        return recipe
+    unit = _bf16_unit(runtime)
+    reason = f"{unit} multiplies in it" if unit else "the device does not multiply in bf16"
+    chosen: Literal["bf16", "fp32"] = "bf16" if unit else "fp32"
+    log.info(f"precision {chosen}: {reason}; --precision chooses otherwise")
+    return replace(recipe, precision=chosen)
+
+
+def _bf16_unit(runtime: Runtime) -> str:
+    """What multiplies in bf16 on the device of the runtime; empty if nothing does."""
+    try:
+        if runtime.engine == "torch":
+            from unpaired.engines.torch import device
+
+            kind, unit = device.bf16_unit(runtime.device)
+        else:
+            from unpaired.engines.jax import device as jax_device
+
+            kind, unit = jax_device.bf16_unit(runtime.device)
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of(error, runtime.engine) from error
+    if kind == "cpu":
+        return ", ".join(sorted(BF16_INSTRUCTIONS & instructions()))
+    return unit
 
 
 def require_memory(recipe: Recipe) -> None:
@@ -82,7 +153,7 @@ def _number(recipe: Recipe) -> int:
 
 def _classes(
     framework: Literal["torch", "jax"],
-) -> tuple[Callable[[Recipe, Runtime], Engine], Callable[[Recipe, Runtime], Translator]]:
+) -> tuple[Callable[[Recipe, Runtime, Processes], Engine], Callable[[Recipe, Runtime], Translator]]:
     try:
         match framework:
             case "torch":

@@ -50,7 +50,7 @@ class RecipeKeywords(TypedDict, total=False):
     beta1: float
     beta2: float
     ema: float
-    precision: Literal["fp32", "bf16", "fp64"]
+    precision: Literal["auto", "fp32", "bf16", "fp64"]
     seed: int
     name_a: str
     name_b: str
@@ -88,8 +88,8 @@ class TrainKeywords(RecipeKeywords, RuntimeKeywords, total=False):
 
 
 OWN = (
-    "out", "preset", "init", "epochs", "minutes", "extend", "domains", "aligned",
-    "skip_unreadable", "max_pixels",
+    "out", "preset", "init", "epochs", "minutes", "extend", "scale_with_batch", "domains",
+    "aligned", "skip_unreadable", "max_pixels",
 )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def need(
         highest = max(highest, 4.0 * after * (min(after, 4) + 1) + 40.0 * after)
     if network:
         extra = _BATCH if batch > 1 else 1.0
-        engines = PEAK_BYTES[recipe.upsample, recipe.precision]
+        engines = PEAK_BYTES[recipe.upsample, recipe.settled_precision]
         highest = max(highest, extra * (engines if peak is None else peak) * recipe.width)
     return round(batch * (files + scaling + (4.0 * before + highest) * padded) + _FIXED)
 

@@ -2,7 +2,8 @@
 
 import os
 from contextlib import AbstractContextManager
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from unpaired.engines.jax.step import forward
 from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError
 
-__all__ = ["Machine", "find_devices", "out_of_memory"]
+__all__ = ["Machine", "bf16_unit", "find_devices", "out_of_memory"]
 
 Tree = TypeVar("Tree")
 
@@ -29,13 +30,14 @@ class Machine:
         ConfigError: the device is not available.
     """
 
-    def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
+    def __init__(self, recipe: Recipe, runtime: Runtime, processes: int = 1) -> None:
         self.threads = set_threads(runtime.threads)
-        self.devices = find_devices(runtime.device)
+        self.processes = processes
+        self.devices = find_devices(runtime.device)  # of this process
         on_cpu = self.devices[0].platform == "cpu"
         self.memory: Literal["host", "device"] = "host" if on_cpu else "device"
-        self.precision = recipe.precision
-        self.dtype = jnp.dtype(np.float64 if recipe.precision == "fp64" else np.float32)
+        self.precision = recipe.settled_precision
+        self.dtype = jnp.dtype(np.float64 if recipe.settled_precision == "fp64" else np.float32)
 
     @property
     def one_by_one(self) -> bool:
@@ -47,15 +49,48 @@ class Machine:
         first = self.devices[0]
         kind = "cpu" if first.platform == "cpu" else first.device_kind
         count = f"{len(self.devices)} x " if len(self.devices) > 1 else ""
-        return f"jax {jax.__version__}, {count}{kind}, {self.threads} threads"
+        processes = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"jax {jax.__version__}, {count}{kind}, {self.threads} threads{processes}"
+
+    def divide(self, batch_size: int) -> None:
+        """Keeps as many devices, equally many of each process, as divide a batch evenly."""
+        while batch_size % (len(self.devices) * self.processes):
+            self.devices.pop()
 
     def place(self, tree: Tree) -> Tree:
         """Puts arrays on every device, whole."""
+        if self.processes > 1:
+            return self._joined(tree, self.sharding())
         placed: Tree = jax.device_put(tree, self.sharding())
         return placed
 
+    def divided(self, tree: Tree) -> Tree:
+        """Puts arrays on the devices, a part of the first axis to each.
+
+        Of several processes each has its own share of the arrays.
+        """
+        if self.processes > 1:
+            return self._joined(tree, self.sharding("batch"))
+        placed: Tree = jax.device_put(tree, self.sharding("batch"))
+        return placed
+
+    def _joined(self, tree: Tree, sharding: NamedSharding) -> Tree:
+        """Makes the arrays of all processes of the local data of each."""
+        join: Any = jax.make_array_from_process_local_data
+        joined: Tree = jax.tree.map(lambda leaf: join(sharding, np.asarray(leaf)), tree)
+        return joined
+
+    def own(self, tree: Tree) -> Tree:
+        """Arrays that are whole on every device, as this process alone computes with them."""
+        if self.processes == 1:
+            return tree
+        mine: Tree = jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+        return mine
+
     def send(self, images: Images) -> Array:
         """Images to the devices: a part to each where they divide evenly, else all to each."""
+        if self.processes > 1:
+            return self.divided(np.asarray(images, self.dtype))  # type: ignore[return-value]
         even = len(images) % len(self.devices) == 0
         sharding = self.sharding("batch") if even else self.sharding()
         sent: Array = jax.device_put(np.asarray(images, self.dtype), sharding)
@@ -70,9 +105,10 @@ class Machine:
         """
         count = len(images)
         parts = [images[i : i + 1] for i in range(count)] if self.one_by_one else [images]
+        send = self.send if self.processes == 1 else partial(np.asarray, dtype=self.dtype)
         with self.arithmetic():
             results = [
-                forward(network, self.send(part), precision=precision or self.precision)
+                forward(network, send(part), precision=precision or self.precision)
                 for part in parts
             ]
             return np.concatenate(jax.device_get(results), dtype=np.float32)
@@ -84,9 +120,19 @@ class Machine:
 
     def sharding(self, *axes: str) -> NamedSharding:
         """The first axis of arrays divided among the devices ("batch"), or whole on each ()."""
-        mesh = Mesh(np.array(self.devices), ("batch",))
-        spec = axes if len(self.devices) > 1 else ()  # how JAX itself puts it
+        mesh = self.mesh
+        spec = axes if mesh.size > 1 else ()  # how JAX itself puts it
         return NamedSharding(mesh, PartitionSpec(*spec))  # type: ignore[no-untyped-call]
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices of all processes, those of each together."""
+        devices = self.devices
+        if self.processes > 1:
+            every = jax.devices(devices[0].platform)
+            own = [[d for d in every if d.process_index == p] for p in range(self.processes)]
+            devices = [device for found in own for device in found[: len(self.devices)]]
+        return Mesh(np.array(devices), ("batch",))
 
 
 def find_devices(name: str) -> list[jax.Device]:
@@ -120,6 +166,18 @@ def set_threads(threads: int) -> int:
 
 
 _THREADS: dict[str, int] = {}
+
+
+def bf16_unit(name: str) -> tuple[str, str]:
+    """The platform of the devices of that name, and the accelerator that multiplies in bf16.
+
+    Raises:
+        ConfigError: the device is not available.
+    """
+    first = find_devices(name)[0]
+    capability = str(getattr(first, "compute_capability", "")).split(".")[0]
+    capable = first.platform == "tpu" or (capability.isdecimal() and int(capability) >= 8)
+    return first.platform, first.device_kind if capable else ""
 
 
 def out_of_memory(error: Exception) -> bool:

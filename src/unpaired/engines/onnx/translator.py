@@ -61,7 +61,7 @@ class OnnxTranslator:
         self.recipe, self.executor = recipe, executor
         self.methods, self.peak = executor.methods, executor.peak
         # A runtime without bf16 computes in fp32 what was trained in bf16.
-        in_bf16 = recipe.precision == "bf16" and "bf16" in self.methods
+        in_bf16 = recipe.settled_precision == "bf16" and "bf16" in self.methods
         self.trained: Precision = "bf16" if in_bf16 else "fp32"
         self.method = "trained"
         self._models: dict[Direction, bytes] = {}

@@ -14,7 +14,7 @@ from unpaired.engines.architecture import Layer
 from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError
 
-__all__ = ["Machine", "find_device", "out_of_memory"]
+__all__ = ["Machine", "bf16_unit", "find_device", "out_of_memory"]
 
 # All that the allocators, libraries and backends say of memory in errors without their own type.
 _EXHAUSTED = (
@@ -36,8 +36,8 @@ class Machine:
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
         self.device = find_device(runtime.device, runtime.threads)
         self.memory: Literal["host", "device"] = "host" if self.device.type == "cpu" else "device"
-        self.precision = recipe.precision
-        self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
+        self.precision = recipe.settled_precision
+        self.dtype = torch.float64 if recipe.settled_precision == "fp64" else torch.float32
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
@@ -99,6 +99,18 @@ def find_device(name: str, threads: int = 0) -> torch.device:
     if not available.get(device.type, False):
         raise ConfigError(f"--device {name} is not available: use --device auto or cpu")
     return device
+
+
+def bf16_unit(name: str) -> tuple[str, str]:
+    """The kind of the device of that name, and the GPU that multiplies in bf16, if it is one.
+
+    Raises:
+        ConfigError: the device is not available.
+    """
+    device = find_device(name)
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return device.type, torch.cuda.get_device_name(device)
+    return device.type, ""
 
 
 def out_of_memory(error: Exception) -> bool:

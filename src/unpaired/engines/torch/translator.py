@@ -44,9 +44,9 @@ class TorchTranslator:
         kind = partial(Generator, start=self.start)
         self.generators = self.machine.place(kind, self.layers)
         self.methods: tuple[str, ...] = ("trained",)
-        if recipe.precision != "fp64":
+        if recipe.settled_precision != "fp64":
             self.methods += ("fp32", "bf16")
-        if recipe.precision != "fp64" and self.memory == "host":
+        if recipe.settled_precision != "fp64" and self.memory == "host":
             self.methods += ("fp32 winograd", "mixed winograd", "bf16 winograd")
         self.method = "trained"
         # Prepared generators have their types in themselves.

@@ -129,7 +129,7 @@ def _whole(size: tuple[int, int]) -> int:
 
 def tile_bytes(recipe: Recipe, side: int, extra: int = _ENDS) -> float:
     """Bytes that the network takes for a tile, those read ahead and written behind included."""
-    peak = PEAK_BYTES[recipe.upsample, recipe.precision] + 10.0
+    peak = PEAK_BYTES[recipe.upsample, recipe.settled_precision] + 10.0
     return peak * recipe.width * (side + extra) ** 2
 
 

@@ -89,7 +89,7 @@ class Streamer:
     def plan(self, source: Source, sink: Sink, held: int = 0) -> tuple[Driver, Estimate]:
         """Prepares a translation, and estimates what it takes. Raises as `run`."""
         size, kind = padded(source.size), self.options.norm_stats
-        dtype = np.float64 if self.recipe.precision == "fp64" else np.float16
+        dtype = np.float64 if self.recipe.settled_precision == "fp64" else np.float16
         each = sink.bands * np.dtype(sink.dtype).itemsize
 
         def driver(side: int) -> Driver:
