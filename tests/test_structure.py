@@ -30,7 +30,7 @@ FLOORS = (
     ("demo",),
     ("tuning",),
     ("training",),
-    ("benchmark", "evaluation", "hub", "serving"),
+    ("benchmark", "evaluation", "hub", "serving", "web"),
     ("report",),
     ("diagnostics", "metrics"),
     ("features",),
@@ -49,9 +49,11 @@ FLOORS = (
 FRAMEWORKS = {
     "benchmark/contestants.py": {"torch", "jax"},
     "benchmark/plain.py": {"torch"},
-    "engines/torch": {"torch"},
+    "engines/torch": {"torch", "triton"},
     "engines/jax": {"jax", "equinox", "optax"},
     "engines/onnx": {"google", "onnx", "onnxruntime", "openvino"},
+    "fleet/parquet.py": {"pyarrow"},
+    "fleet/ray_data.py": {"ray", "pyarrow"},
     "features/fidelity.py": {"torch", "torch_fidelity"},
     "features/lpips.py": {"torch"},
     "features/networks.py": {"torch"},
@@ -61,6 +63,7 @@ FRAMEWORKS = {
 OPTIONAL = {"fsspec", "huggingface_hub", "rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
 # Who enters them, inside functions only.
 DOORS = {
+    "cli/verbs/fleet.py",
     "benchmark/worker.py", "engines/choice.py", "engines/runtimes.py", "features/choice.py",
     "serving/serve.py", "weights/convert.py",
 }  # fmt: skip

@@ -11,7 +11,8 @@ UnpairedError               exit code 2: rejected input or usage, nothing was lo
 │   └── Diverged            the training reached NaN or infinity
 ├── MissingExtra            an optional dependency that is not installed
 ├── SomeFailed              exit code 1: some inputs failed, the rest are done
-└── Interrupted             exit code 130: stopped by a signal, state saved
+├── Interrupted             exit code 130: stopped by a signal, state saved
+└── ToldElsewhere           one process of several: another tells why they end
 """
 
 import reprlib
@@ -29,6 +30,7 @@ __all__ = [
     "RunError",
     "SeveralFrames",
     "SomeFailed",
+    "ToldElsewhere",
     "TooLarge",
     "UnpairedError",
     "quoted",
@@ -96,6 +98,7 @@ _PACKAGES = {
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino", "onnx"),
     "hub": ("huggingface_hub",),
+    "ray": ("ray", "pyarrow"),
 }
 
 
@@ -110,7 +113,7 @@ class MissingExtra(UnpairedError):
     @staticmethod
     def of(
         error: ModuleNotFoundError,
-        framework: Literal["torch", "jax", "onnx", "openvino", "hub"],
+        framework: Literal["torch", "jax", "onnx", "openvino", "hub", "ray"],
         purpose: str = "",
     ) -> Exception:
         """The exception to raise after an import for `framework`, an extra, failed with `error`.
@@ -134,6 +137,14 @@ class Interrupted(UnpairedError):
     """A signal stopped the work after its state was saved."""
 
     exit_code = 130
+
+
+class ToldElsewhere(UnpairedError):
+    """Another process of the same training tells why they end; this one is silent."""
+
+    def __init__(self, message: object, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def shown(path: object) -> str:

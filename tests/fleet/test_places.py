@@ -50,7 +50,7 @@ def test_faults_change_nothing(translation, photos, plain, tmp_path, store, seed
     bucket = in_store(tmp_path, photos)
     store(0.4, seed)
     outcome = translate_shard(translation, "faulty://b/in", "faulty://b/out", WHOLE)
-    assert (outcome.done, [row.name for row in outcome.failed]) == (11, ["11.png"])
+    assert (outcome.done, list(outcome.failed)) == (11, ["11.png"])
     assert results_in(bucket / "out") == results_in(plain)
     rows = rows_in(bucket / "out" / "manifest-0-of-1.jsonl")
     assert len(rows) == len({row["name"] for row in rows}) == 12
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_or_stored_is_a_row_and_done_later(
     monkeypatch.setattr(faulty_store.Store, "broken", broken)
     first = translate_shard(translation, "faulty://b/in", "faulty://b/out", WHOLE)
     assert first.done == 8
-    assert {row.name: row.error for row in first.failed if row.name != "11.png"} == {
+    assert {n: e for n, e in first.failed.items() if n != "11.png"} == {
         "00.png": "cannot read faulty://b/in/00.png: 503: slow down (5 attempts)",
         "01.png": "access denied",
         "02.png": "cannot write faulty://b/out/02.png: TimeoutError (5 attempts)",

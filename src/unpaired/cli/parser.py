@@ -14,6 +14,7 @@ from unpaired.cli.verbs.convert import export, import_
 from unpaired.cli.verbs.data import data
 from unpaired.cli.verbs.demo import demo
 from unpaired.cli.verbs.evaluate import compare, evaluate
+from unpaired.cli.verbs.fleet import fleet
 from unpaired.cli.verbs.lr_find import lr_find
 from unpaired.cli.verbs.push import push
 from unpaired.cli.verbs.serve import serve
@@ -37,6 +38,7 @@ else:
         demo,
         train,
         translate,
+        fleet,
         evaluate,
         compare,
         lr_find,

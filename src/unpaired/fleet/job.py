@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unpaired.console import counted, log, progress
 from unpaired.errors import ConfigError, shown
-from unpaired.fleet.manifest import ManifestRow, missing, open_manifest
+from unpaired.fleet.manifest import missing, open_manifest
 from unpaired.fleet.one import Translation
 from unpaired.fleet.pipeline import run
 from unpaired.fleet.places import LocalPlace, Place, is_url, open_place
@@ -28,14 +28,15 @@ class Outcome:
     manifest: str
     done: int = 0
     before: int = 0
-    failed: list[ManifestRow] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Names with the reasons."""
 
-    def add(self, row: ManifestRow) -> None:
-        """Counts a row of this call."""
-        if row.status == "done":
-            self.done += 1
+    def count(self, name: str, error: str) -> None:
+        """Counts an image of this call, and why it failed if it did."""
+        if error:
+            self.failed[name] = error
         else:
-            self.failed.append(row)
+            self.done += 1
 
     @property
     def line(self) -> str:
@@ -48,8 +49,8 @@ class Outcome:
         """What failed, as lines; empty if nothing did."""
         if not self.failed:
             return ""
-        first = sorted(self.failed, key=lambda row: row.name)[:_LISTED]
-        lines = [f"  {shown(row.name)}: {row.error}" for row in first]
+        first = sorted(self.failed.items())[:_LISTED]
+        lines = [f"  {shown(name)}: {error}" for name, error in first]
         if (more := len(self.failed) - len(first)) > 0:
             lines.append(f"  and {more:,} more, all in {self.manifest}")
         return "\n".join([f"{counted(len(self.failed), 'image')} failed:", *lines])
@@ -124,7 +125,7 @@ def translate_shard(
         with progress("images", len(plan.items), first=outcome.before) as shown_progress:
             for row in run(translation, left, plan.source, plan.out, scratch):
                 rows.add(row)
-                outcome.add(row)
+                outcome.count(row.name, row.error)
                 shown_progress.advance()
         confirm(plan.out, translation, shard.count, "jsonl")
     return outcome

@@ -4,6 +4,7 @@ A file appears whole or not at all: in a folder by a rename, in an object store 
 fails for a moment (timeouts, 503, short reads) is tried again.
 """
 
+import contextlib
 import os
 import random
 import secrets
@@ -103,15 +104,19 @@ class LocalPlace:
             temporary.write_bytes(content)
 
     def remove(self, name: str) -> None:
-        """Removes a file, if there is one.
+        """Removes a file, if there is one, and its folder once that is empty.
 
         Raises:
             RunError: the system does not let it.
         """
+        path = self.root / name
         try:
-            (self.root / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            raise explain_os_error(error, self.root / name) from error
+            raise explain_os_error(error, path) from error
+        if path.parent != self.root:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # only if it is empty
 
 
 @dataclass(frozen=True, eq=False)
