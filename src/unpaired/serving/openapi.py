@@ -61,7 +61,7 @@ def describe(
     prefer = {
         "name": "Prefer",
         "in": "header",
-        "schema": {"type": "string", "pattern": "^(respond-async|wait=[0-9]{1,3})$"},
+        "schema": _TEXT,
         "description": "`respond-async` gives a job at once, `wait=SECONDS` after some time.",
     }
     accepting = (400, 403, 408, 413, 415, 422, 429, 500, 503)
@@ -86,7 +86,7 @@ def describe(
                 "summary": "Translate the images of a zip file, or one image, without waiting.",
                 "parameters": [
                     *common,
-                    _query("name", _TEXT | {"maxLength": 200}, "The name of the one image."),
+                    _query("name", _TEXT, "The name of the one image."),
                 ],
                 "requestBody": both,
                 "responses": {"202": _accepted("The job."), **_problems(*accepting)},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unpaired.console import counted, log
-from unpaired.errors import ConfigError, reason_of
+from unpaired.errors import ConfigError, MissingExtra, reason_of
 from unpaired.images.formats import FORMATS
 from unpaired.serving.limits import ServeLimits
 from unpaired.serving.messages import Settings
@@ -19,10 +19,11 @@ from unpaired.serving.messages import Settings
 if TYPE_CHECKING:
     from unpaired.serving.front.store import Store
 
-__all__ = ["Address", "Running", "name_models", "serve", "start"]
+__all__ = ["Address", "Running", "name_models", "start"]
 
+_PACKAGES = ("starlette", "uvicorn", "prometheus_client", "anyio", "h11")
 _SHORTEST_TOKEN = 16
-_TICK = 0.5  # seconds
+_TICK, _SHORT_TICK = 0.5, 0.05  # seconds
 _FETCH_SECONDS = 5.0  # at the end, for clients that have not yet fetched their results
 
 
@@ -100,32 +101,21 @@ def name_models(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(models.items())
 
 
-def serve(
-    models: Sequence[tuple[str, str]],
-    workers: Sequence[Settings],
-    limits: ServeLimits,
-    address: Address,
-) -> None:
-    """Serves models until SIGTERM or Ctrl-C; accepted jobs are finished first.
-
-    `workers` has the settings of each worker, one a device.
-
-    Raises:
-        ConfigError: the address is in use or not of this machine.
-        MissingExtra: what a server needs is not installed.
-        RunError: a model cannot be loaded; the reason is that of its worker.
-    """
-    running = start(models, workers, limits, address)
-    asyncio.run(running.run())
-
-
 def start(
     models: Sequence[tuple[str, str]],
     workers: Sequence[Settings],
     limits: ServeLimits,
     address: Address,
 ) -> "Running":
-    """A server that listens and has started nothing else yet. Raises as `serve`."""
+    """A server of models that listens; `Running.run` does the rest.
+
+    `workers` has the settings of each worker, one a device.
+
+    Raises:
+        ConfigError: the address is in use or not of this machine, or the token cannot be read.
+        MissingExtra: what a server needs is not installed.
+    """
+    _require_extra()
     token = address.token()
     if not (address.loopback or token):
         log.warning("everybody who reaches %s may use this server", address.host)
@@ -142,6 +132,7 @@ class Running:
     address: Address
     token: str
     socket: socket.socket
+    ended: bool = False
 
     @property
     def url(self) -> str:
@@ -151,7 +142,13 @@ class Running:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def run(self, *, signals: bool = True) -> None:
-        """Serves. Without `signals`, those of the process are left alone. Raises as `serve`."""
+        """Serves until SIGTERM, Ctrl-C or `stop`; accepted jobs are finished first.
+
+        Without `signals`, those of the process are left alone.
+
+        Raises:
+            RunError: a model cannot be loaded; the reason is that of its worker.
+        """
         from unpaired.serving.front.app import Front, make_app
         from unpaired.serving.front.connection import make_server
         from unpaired.serving.front.dispatcher import Dispatcher
@@ -160,7 +157,7 @@ class Running:
         from unpaired.serving.front.store import Store
 
         _allow_files(self.limits.connections)
-        self._stopping = asyncio.Event()
+        self._stopping, self._at_once = asyncio.Event(), False
         store, metrics = Store(self.limits), Metrics()
         self.dispatcher = dispatcher = Dispatcher(self.workers, self.limits, store, metrics)
         access = Access(
@@ -204,6 +201,7 @@ class Running:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
+            self.ended = True
 
     def stop(self) -> None:
         """Ends it as SIGTERM does; from its own event loop."""
@@ -217,7 +215,7 @@ class Running:
     def _on_signal(self) -> None:
         if self._stopping.is_set():
             log.warning("stopped at once: unfinished jobs are lost")
-            self.dispatcher.unfinished.clear()
+            self._at_once = True
         self._stopping.set()
 
     async def _announce(self) -> None:
@@ -241,11 +239,21 @@ class Running:
         jobs = list(self.dispatcher.unfinished.values())
         if jobs:
             log.info(f"ending: {counted(len(jobs), 'job')} to finish first")
-        while self.dispatcher.unfinished and loop.time() < until:
-            await asyncio.sleep(0.05)
+        while self.dispatcher.unfinished and loop.time() < until and not self._at_once:
+            await asyncio.sleep(_SHORT_TICK)
         until = min(until, loop.time() + _FETCH_SECONDS)
-        while not all(job.fetched for job in jobs) and loop.time() < until:
-            await asyncio.sleep(0.05)
+        while not all(job.fetched for job in jobs) and loop.time() < until and not self._at_once:
+            await asyncio.sleep(_SHORT_TICK)
+
+
+def _require_extra() -> None:
+    try:
+        import unpaired.serving.front.app
+        import unpaired.serving.front.connection  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        raise MissingExtra(error.name, "serve", "a server") from error
 
 
 def _listen(address: Address) -> socket.socket:

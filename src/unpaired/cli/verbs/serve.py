@@ -1,5 +1,7 @@
 """`unpaired serve`."""
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,8 +53,7 @@ def serve(
     """Serve models: a page for browsers and an interface for programs."""
     from unpaired.serving.limits import MEGABYTE, ServeLimits
     from unpaired.serving.messages import Settings
-    from unpaired.serving.serve import Address, name_models
-    from unpaired.serving.serve import serve as run
+    from unpaired.serving.serve import Address, name_models, start
 
     named = name_models(models)
     chosen = ServeLimits(**given(limits))
@@ -71,4 +72,11 @@ def serve(
         )
         for each in device.split(",")
     ]
-    run(named, workers, chosen, address)
+    if check:
+        from unpaired.serving.check import check as run_check
+
+        running = start(named, workers, chosen, replace(address, port=0))
+        for line in run_check(running):
+            print(line)
+        return
+    asyncio.run(start(named, workers, chosen, address).run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,8 @@ def make_server(app: ASGIApp, limits: ServeLimits) -> HttpServer:
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.abort()
 
+    for name in ("uvicorn", "uvicorn.error"):  # its warnings are of clients, and without end
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         http=Guarded,

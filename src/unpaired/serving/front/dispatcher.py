@@ -149,6 +149,7 @@ class Dispatcher:
         if entry.state == "cancelled":
             self.store.sweep(job)
             return
+        self.store.take(job, -entry.bytes)
         if report.stage == "done":
             entry.state, entry.suffix, entry.warning = "done", report.suffix, report.warning
             try:

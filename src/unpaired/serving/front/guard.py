@@ -59,7 +59,7 @@ class Access:
 
         An address in digits cannot be rebound.
         """
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _host_of(f"//{host}")
         if name in self.hosts:
             return True
         try:
@@ -115,7 +115,10 @@ class Guard:
                 log.debug("a client did not take its response")
             else:
                 log.error("a request failed", exc_info=error)
-            if not whole:  # the connection is closed
+            if not status:
+                bug = HttpProblem(500, "the server failed: see its log")
+                await problem_response(bug)(scope, receive, guarded)
+            elif not whole:  # the connection is closed
                 raise
         finally:
             route = self.route_of(scope)
@@ -157,8 +160,15 @@ class Guard:
         return _CORS | allowed | {"Cross-Origin-Resource-Policy": "cross-origin"}
 
 
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _same(origin: str, headers: Headers) -> bool:
-    return urlsplit(origin).netloc == headers.get("host", "")
+    return origin.partition("://")[2] == headers.get("host", "")
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -19,13 +19,17 @@ State: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 @dataclass(eq=False)
 class JobImage:
-    """One image of a job. `source` and `target` (without suffix) are files of the store."""
+    """One image of a job. `source` and `target` (without suffix) are files of the store.
+
+    `bytes` are those of `source`, which is removed when it has been translated.
+    """
 
     job: "ClientJob"
     index: int
     name: str
     source: Path
     target: Path
+    bytes: int = 0
     state: State = "waiting"
     problem: HttpProblem | None = None
     warning: str = ""
@@ -67,18 +71,20 @@ class ClientJob:
     _watchers: set[asyncio.Event] = field(default_factory=set)
 
     def add(self, name: str, source: Path) -> JobImage:
-        """Adds an image that waits."""
+        """Adds an image that waits: a file of its folder."""
         index = len(self.entries)
-        entry = JobImage(self, index, name, source, self.folder / f"{index}-result")
+        target = self.folder / f"{index}-result"
+        entry = JobImage(self, index, name, source, target, source.stat().st_size)
         self.entries.append(entry)
         self.pending.append(entry)
         return entry
 
     def add_failed(self, name: str, problem: HttpProblem) -> None:
         """Adds an image that has failed before it could wait."""
-        entry = self.add(name, self.folder / "none")
-        self.pending.pop()
+        index = len(self.entries)
+        entry = JobImage(self, index, name, self.folder / "none", self.folder / "none")
         entry.state, entry.problem = "failed", problem
+        self.entries.append(entry)
 
     @property
     def state(self) -> State:

@@ -18,8 +18,10 @@ from unpaired.serving.front.problems import HttpProblem
 from unpaired.serving.limits import ServeLimits
 from unpaired.serving.messages import Order, Settings, StageReport, decode, encode
 
-__all__ = ["WorkerProcess"]
+__all__ = ["COMMAND", "WorkerProcess"]
 
+COMMAND = (sys.executable, "-m", "unpaired.serving.worker.main")
+"""What starts a worker; it reads standard input and writes standard output."""
 _AHEAD = 16  # images that a worker has at once: in the network, decoded for it, being encoded
 _SILENCE = 30.0  # seconds without a sign of life after which a worker counts as dead
 _MOST_LINE = 2**22  # bytes of a message
@@ -150,9 +152,7 @@ class WorkerProcess:
         """One life of the process."""
         self.error = ""
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "unpaired.serving.worker.main",
+            *COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_MOST_LINE,
@@ -201,7 +201,8 @@ class WorkerProcess:
         """Sorts the images that it had: to be tried again, or the culprit."""
         held, self._held = list(self._held.values()), {}
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        log.warning("the worker died (%s) with %d images", reason, len(held))
+        if not self.error:
+            log.warning("the worker died (%s) with %d images", reason, len(held))
         alone = len(held) == 1
         for each in held:
             entry = each.entry

@@ -8,24 +8,29 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from unpaired.console import show
 from unpaired.directions import source_of, target_of
 from unpaired.errors import UnpairedError, reason_of
 from unpaired.serving.messages import Order, Settings, StageReport, decode, encode
 from unpaired.translation.model import Model
 
-__all__ = ["main"]
+__all__ = ["load_models", "main"]
 
 _BEAT = 1.0  # seconds between two signs of life
 _NO_DRIVERS = "VRT GTI WMS WMTS WCS HTTP STACIT STACTA PLMOSAIC DAAS EEDAI RASTERLITE OGCAPI"
 """Of GDAL: those that open other files or addresses than the one they are given."""
 
 
-def main() -> None:
-    """Loads the models, says so, and works off orders until standard input ends."""
+def main(load: Callable[[Settings], dict[str, Model]] | None = None) -> None:
+    """Loads the models, says so, and works off orders until standard input ends.
+
+    `load` gives the models by their names; by default `load_models`.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # of the whole group: the front ends us
     os.environ.setdefault("GDAL_SKIP", _NO_DRIVERS)
@@ -42,13 +47,14 @@ def main() -> None:
             answers.write(encode(message))
             answers.flush()
 
+    show("quiet")
     first = decode(orders.readline() or b"{}")
     if not first:
         return
     first["models"] = tuple(map(tuple, first["models"]))
     settings = Settings(**first)
     try:
-        models = _load(settings)
+        models = (load or load_models)(settings)
     except UnpairedError as error:
         answer({"id": "", "error": str(error)})
         return
@@ -66,8 +72,12 @@ def main() -> None:
     pipeline.run()
 
 
-def _load(settings: Settings) -> dict[str, Model]:
-    """The models by their names, each having translated one image in each direction."""
+def load_models(settings: Settings) -> dict[str, Model]:
+    """The models by their names, each having translated one image in each direction.
+
+    Raises:
+        UnpairedError: as `translation.model.load`.
+    """
     from unpaired.translation.model import load
     from unpaired.translation.streaming.options import Streaming
 
