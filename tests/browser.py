@@ -179,15 +179,6 @@ class Browser:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=node)
 
-    def bytes_of(self, url):
-        """What is behind a URL of the page, blobs included."""
-        text = self.js(
-            f"fetch({json.dumps(url)}).then(r => r.blob()).then(b => new Promise(done => {{"
-            "const reader = new FileReader(); reader.onload = () => done(reader.result);"
-            "reader.readAsDataURL(b) }))"
-        )
-        return base64.b64decode(text.split(",", 1)[1])
-
     def see(self, path=None, *, whole=False):
         """A screenshot as a Pillow image in RGB; also saved if a path is given."""
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
@@ -207,13 +198,18 @@ class Browser:
             if not node["ignored"] and node.get("role", {}).get("value") in usable
         ]
 
-    def saved(self, pattern):
-        """The one saved file of that name, once it is whole."""
-        end = time.monotonic() + PATIENCE
-        while not (found := list(self.downloads.glob(pattern))):
-            assert time.monotonic() < end, f"{pattern} was not saved"
-            self._next(0.05)
-        return found[0]
+    def saved(self, selector):
+        """The file that a click on an element saves, once it is whole; earlier ones are removed."""
+        for path in self.downloads.iterdir():
+            path.unlink()
+        self.click(selector)
+
+        def new():
+            found = self.downloads.iterdir()
+            return next((path for path in found if path.suffix != ".crdownload"), None)
+
+        self.until(new)
+        return new()
 
     def close(self):
         with contextlib.suppress(AssertionError, OSError):

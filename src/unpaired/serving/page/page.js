@@ -648,6 +648,7 @@ async function start() {
   listen();
   try { state.info = await api.info(); } catch (error) {
     $("about").textContent = "";
+    $("add").hidden = true;
     return fault(`The page cannot start: ${error.message}`);
   }
   const { models, limits, formats, metadata } = state.info;
