@@ -126,15 +126,14 @@ def test_a_step_restated_plainly():
         np.testing.assert_allclose(found, 0.5 * slope.numpy(), rtol=1e-7, atol=1e-12)
 
 
-def batch_of_constants(seed):
+def batch_with_other_gaps(seed):
     """A batch whose pixels without data are random, and all others the same for every seed."""
-    recipe = little()
-    images = np.random.default_rng(1).uniform(-1, 1, (2, 1, 24, 24, 3))
-    valid = masks(recipe, 0)
-    for image, mask in zip(images, valid.values(), strict=True):
-        image[~mask] = np.random.default_rng(seed).uniform(-1, 1, image[~mask].shape)
-    plans = (pool_plan(recipe, pool, 0, slice(None)) for pool in (POOL_A, POOL_B))
-    return recipe, Batch(*images, *plans, valid=valid)
+    batch = with_gaps(test_further.batch(RECIPE, 0), RECIPE, 0)
+    reals = {"a": batch.real_a.copy(), "b": batch.real_b.copy()}
+    for domain, images in reals.items():
+        gaps = ~batch.valid[domain]
+        images[gaps] = np.random.default_rng(seed).uniform(-1, 1, images[gaps].shape)
+    return dataclasses.replace(batch, real_a=reals["a"], real_b=reals["b"])
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
@@ -142,9 +141,9 @@ def test_what_is_in_the_gaps_does_not_count(name):
     """Constant generators see nothing, so only the losses themselves could: all stay the same."""
     found = []
     for seed in (1, 2):
-        recipe, batch = batch_of_constants(seed)
-        engine = make_engine(recipe, Runtime(engine=name, device="cpu:0", threads=1))
-        state = initial_state(engine.state(), recipe)
+        batch = batch_with_other_gaps(seed)
+        engine = make_engine(RECIPE, Runtime(engine=name, device="cpu:0", threads=1))
+        state = initial_state(engine.state(), RECIPE)
         state |= {n: np.zeros_like(x) for n, x in state.items() if n.startswith("generator_")}
         state["generator_ab.head.bias"][:] = 0.5
         engine.load(state)
@@ -153,13 +152,13 @@ def test_what_is_in_the_gaps_does_not_count(name):
     assert found[0][0] == found[1][0]
     for key, array in found[0][1].items():
         np.testing.assert_array_equal(array, found[1][1][key])
-    _, batch = batch_of_constants(1)
+    batch = batch_with_other_gaps(1)
     gaps = np.abs(np.tanh(0.5) - batch.real_b[batch.valid["b"]])
     assert found[0][0]["identity_b"] == pytest.approx(gaps.mean(), rel=1e-12)
 
 
 def test_weights_are_those_of_a_mean_over_pixels_with_data():
-    _, batch = batch_of_constants(1)
+    batch = batch_with_other_gaps(1)
     weights = pixel_weights(batch)
     made, real = to_torch(batch.real_b), to_torch(batch.real_a)
     for domain, valid in batch.valid.items():
@@ -170,9 +169,9 @@ def test_weights_are_those_of_a_mean_over_pixels_with_data():
 
 
 def test_a_batch_without_any_data_teaches_no_cycle():
-    recipe, batch = batch_of_constants(1)
+    batch = batch_with_other_gaps(1)
     nothing = {domain: np.zeros_like(valid) for domain, valid in batch.valid.items()}
-    engine = torch_engine(recipe)
+    engine = torch_engine(RECIPE)
     losses = engine.train_step(dataclasses.replace(batch, valid=nothing), 1.0)
     assert all(float(losses[name]) == 0 for name in ("cycle_a", "cycle_b", "identity_a"))
     assert all(np.isfinite(array).all() for array in engine.state().values())
@@ -180,11 +179,11 @@ def test_a_batch_without_any_data_teaches_no_cycle():
 
 def test_masks_of_pixels_with_data_alone_change_nothing():
     """To rounding: and without any the step has no weights at all."""
-    recipe, batch = batch_of_constants(1)
+    batch = batch_with_other_gaps(1)
     whole = {domain: np.ones_like(valid) for domain, valid in batch.valid.items()}
     ends = []
     for valid in ({}, whole):
-        engine = torch_engine(recipe)
+        engine = torch_engine(RECIPE)
         engine.train_step(dataclasses.replace(batch, valid=valid), 1.0)
         ends.append(engine.state())
     assert_alike(*ends)

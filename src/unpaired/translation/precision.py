@@ -45,6 +45,8 @@ _TOLD = {
     "bf16": "bf16",
     "fp32 winograd": "fp32 with Winograd's convolutions",
     "bf16 winograd": "bf16 with Winograd's convolutions",
+    "fp32 fused": "fp32 with fused norms",
+    "bf16 fused": "bf16 with fused norms",
     "mixed winograd": "bf16 with Winograd's convolutions, the first layers in fp32",
 }
 

@@ -6,21 +6,34 @@ A prepared generator is a copy with some of its layers replaced:
 - an enlargement and its convolution become one transposed convolution of 4 x 4, exactly, with 4/9
   of the multiplications and no enlarged tensor;
 - the convolutions of residual blocks are Winograd's, if asked for (winograd.py);
+- what follows a convolution is one pass on CUDA, if asked for (fused.py);
 - weights are in bf16 once and for all, if asked for; the input of `added` stays fp32, and so may
   the layers before the residual blocks, whose rounding errors pass through all others.
 """
 
 import copy
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unpaired.engines.torch.networks import Convolution, Generator, finish
+from unpaired.engines.architecture import NORM_EPS, Layer
+from unpaired.engines.tiles import closes_block, opens_block
+from unpaired.engines.torch.networks import (
+    Convolution,
+    Generator,
+    ResidualBlock,
+    TransposedConvolution,
+    Upsampling,
+    finish,
+    finished_image,
+    instance_norm,
+)
 from unpaired.engines.torch.winograd import WinogradConvolution
 
-__all__ = ["prepared"]
+__all__ = ["FusedGenerator", "normalised", "prepared"]
 
 _TOGETHER = 4  # pixels that the head computes at once; sides are multiples of 4
 
@@ -101,11 +114,13 @@ class _Head(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, [self.mirror] * 4, mode="reflect")
+        return finish(self.layer, self.convolve(F.pad(x, [self.mirror] * 4, mode="reflect")))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution of an image that is mirrored already."""
         y = F.conv2d(x, self.weight, self.bias, stride=(1, _TOGETHER)).permute(0, 2, 3, 1)
         n, height, width, _ = y.shape
-        y = y.reshape(n, height, width * _TOGETHER, -1).permute(0, 3, 1, 2)
-        return finish(self.layer, y)
+        return y.reshape(n, height, width * _TOGETHER, -1).permute(0, 3, 1, 2)
 
 
 class _Enlarging(nn.Module):
@@ -128,6 +143,85 @@ class _Enlarging(nn.Module):
         self.bias = convolution.bias
 
     def forward(self, x: Tensor) -> Tensor:
+        return finish(self.layer, self.convolve(x))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution alone."""
         x = F.pad(x, [1] * 4, mode="replicate")
-        y = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=3)
-        return finish(self.layer, y)
+        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=3)
+
+
+# ---- one pass after each convolution ------------------------------------------------------
+
+
+class FusedGenerator(nn.Module):
+    """A generator with instance norms whose layers are run one by one, each with what follows it.
+
+    Shortcuts are read from the mirrored tensors that the blocks take.
+    """
+
+    def __init__(self, generator: Generator, dtype: torch.dtype) -> None:
+        super().__init__()
+        quick = copy.deepcopy(generator).requires_grad_(False)
+        quick.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype, self.start = dtype, quick.start
+        layers: list[nn.Module] = [quick.stem, *quick.down]
+        for stage in (*quick.blocks, *quick.up):
+            if isinstance(stage, ResidualBlock):
+                layers += [stage.conv1, stage.conv2]
+            elif isinstance(stage, Upsampling):
+                layers.append(stage.conv)
+        layers.append(quick.head)
+        replaced = (
+            _replaced(layer, dtype, winograd=False) if isinstance(layer, Convolution) else None
+            for layer in layers
+        )
+        self.layers = nn.ModuleList(new or old for new, old in zip(replaced, layers, strict=True))
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        layers = list(self.layers)
+        y = F.pad(image.to(self.dtype), [_mirror(layers[0])] * 4, mode="reflect")
+        shortcut = None
+        for module, following in pairwise(layers):
+            layer, mirror = _layer(module), _mirror(module)
+            if opens_block(layer):
+                shortcut = y[..., mirror:-mirror, mirror:-mirror]
+            added = shortcut if closes_block(layer) else None
+            y = normalised(_convolved(module, y), layer.leak, added, _mirror(following))
+        return finished_image(image, _convolved(layers[-1], y), self.start)
+
+
+def _layer(module: nn.Module) -> Layer:
+    assert isinstance(module, Convolution | TransposedConvolution | _Head | _Enlarging)
+    return module.layer
+
+
+def _mirror(module: nn.Module) -> int:
+    """The pixels by which the input of a layer is mirrored beforehand."""
+    return int(getattr(module, "mirror", 0))
+
+
+def _convolved(module: nn.Module, x: Tensor) -> Tensor:
+    """The convolution of a layer alone, without mirroring and what follows it."""
+    if isinstance(module, Convolution):
+        return nn.Conv2d.forward(module, x)
+    if isinstance(module, TransposedConvolution):
+        return nn.ConvTranspose2d.forward(module, x)
+    assert isinstance(module, _Head | _Enlarging)
+    return module.convolve(x)
+
+
+def normalised(
+    x: Tensor, leak: float | None, shortcut: Tensor | None = None, mirror: int = 0
+) -> Tensor:
+    """Instance norm, activation, shortcut and mirrored edge: on CUDA in one pass (fused.py)."""
+    if x.is_cuda:
+        from unpaired.engines.torch import fused
+
+        return fused.run(x, NORM_EPS, leak, shortcut, mirror)
+    y = instance_norm(x)
+    if leak is not None:
+        y = F.leaky_relu(y, leak) if leak else F.relu(y)
+    y = y if shortcut is None else shortcut + y
+    return F.pad(y, [mirror] * 4, mode="reflect") if mirror else y

@@ -14,7 +14,17 @@ from torch.utils.checkpoint import checkpoint
 from unpaired.engines.architecture import NORM_EPS, START_LIMIT, START_SCALE, Layer, Start
 from unpaired.engines.torch.moments import moments
 
-__all__ = ["Discriminator", "Generator"]
+__all__ = [
+    "Convolution",
+    "Discriminator",
+    "Generator",
+    "ResidualBlock",
+    "TransposedConvolution",
+    "Upsampling",
+    "finish",
+    "finished_image",
+    "instance_norm",
+]
 
 _LARGE = 2**16  # pixels
 
@@ -59,6 +69,12 @@ def added(x: Tensor, y: Tensor) -> Tensor:
     x = x.clamp(-START_LIMIT, START_LIMIT)
     beneath = torch.atanh(START_SCALE * x)
     return x + (torch.tanh(beneath + y) - torch.tanh(beneath)) / START_SCALE
+
+
+def finished_image(x: Tensor, y: Tensor, start: Start) -> Tensor:
+    """The result of a generator whose head gives `y` for the image `x`, at least fp32."""
+    y = _at_least_fp32(y)
+    return added(_at_least_fp32(x), y) if start == "identity" else torch.tanh(y)
 
 
 class Convolution(nn.Conv2d):
@@ -143,8 +159,7 @@ class Generator(nn.Module):
                 y = checkpoint(stage, y, use_reentrant=False, preserve_rng_state=False)
             else:
                 y = stage(y)
-        y = _at_least_fp32(self.head(y))
-        return added(_at_least_fp32(x), y) if self.start == "identity" else torch.tanh(y)
+        return finished_image(x, self.head(y), self.start)
 
 
 class Discriminator(nn.Module):

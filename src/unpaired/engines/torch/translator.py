@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from unpaired.config import Recipe, Runtime
 from unpaired.directions import Direction
 from unpaired.engines.seam import Images, generators_of, in_range, memory_errors, require_fit
 from unpaired.engines.tiles import TileInput, TileResult, TileRun
 from unpaired.engines.torch.device import Machine, out_of_memory
-from unpaired.engines.torch.inference import prepared
+from unpaired.engines.torch.inference import FusedGenerator, prepared
 from unpaired.engines.torch.networks import Generator
 from unpaired.engines.torch.tiles import run_tile
 
@@ -34,7 +35,7 @@ class TorchTranslator:
     The method "trained" runs them as the engine that trains does; the others run copies that are
     prepared for it (inference.py) when they are first needed. "fp32 winograd" and "bf16 winograd"
     have fewer multiplications than "fp32" and "bf16"; "mixed winograd" is the latter with its first
-    layers in fp32.
+    layers in fp32. "fp32 fused" and "bf16 fused" are for CUDA: see fused.py.
     """
 
     def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
@@ -48,10 +49,12 @@ class TorchTranslator:
             self.methods += ("fp32", "bf16")
         if recipe.settled_precision != "fp64" and self.memory == "host":
             self.methods += ("fp32 winograd", "mixed winograd", "bf16 winograd")
+        if self.machine.device.type == "cuda" and recipe.norm == "instance" and find_spec("triton"):
+            self.methods += ("fp32 fused", "bf16 fused")
         self.method = "trained"
         # Prepared generators have their types in themselves.
         self._untyped = Machine(replace(recipe, precision="fp32"), runtime)
-        self._prepared: dict[tuple[str, str], Generator] = {}
+        self._prepared: dict[tuple[str, str], nn.Module] = {}
 
     def signature(self) -> str:
         """See seam.Translator.signature."""
@@ -91,15 +94,19 @@ class TorchTranslator:
         with memory_errors("translate", given.values[None], out_of_memory):
             return run_tile(run, given, self.layers[name], weights, self.start, machine, dtype)
 
-    def _prepare(self, name: str) -> Generator:
+    def _prepare(self, name: str) -> nn.Module:
         """The generator of that name as the method wants it."""
         key = name, self.method
         if key not in self._prepared:
-            precision, _, winograd = self.method.partition(" ")
+            precision, _, manner = self.method.partition(" ")
             generator = self.generators[name]
             assert isinstance(generator, Generator)
             dtype, first = _TYPES[precision]
-            self._prepared[key] = prepared(generator, dtype, winograd=bool(winograd), first=first)
+            if manner == "fused":
+                self._prepared[key] = FusedGenerator(generator, dtype)
+            else:
+                how = {"winograd": manner == "winograd"}
+                self._prepared[key] = prepared(generator, dtype, first=first, **how)
         return self._prepared[key]
 
 
