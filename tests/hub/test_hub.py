@@ -102,7 +102,8 @@ def test_a_pushed_run_is_loaded_again_and_its_revision_is_told(hub, run, tmp_pat
     np.testing.assert_array_equal(
         model.translate(image, to=WINTER), local.translate(image, to=WINTER)
     )
-    assert read_init("hf://ann/seasons").config.recipe == RECIPE
+    init = read_init("hf://ann/seasons")
+    assert (init.given, init.config.recipe) == ("hf://ann/seasons", RECIPE)
 
     hub.commit("ann/seasons", {"README.md": b"other"})
     assert str(local_model(pinned)).endswith(f"{commit}/model.safetensors")

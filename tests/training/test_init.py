@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +83,7 @@ def test_a_run_gives_networks_moments_average_and_updates(
     assert "a is now day and b is now night; fresh: nothing" in said[0]
 
 
-def test_it_resumes_bit_for_bit_without_the_file(engine, before, new, tmp_path, monkeypatch, shown):
+def test_it_resumes_bit_for_bit_without_the_file(before, engine, new, tmp_path, monkeypatch, shown):
     asked = {"recipe": {"steps": 8, "validation": 0.4}, "init": before}
     asked["runtime"] = {"evaluate_every": 3, "report": "none"}
     train(new, tmp_path / "one", **asked)
@@ -200,7 +199,7 @@ def test_where_bands_begin_to_differ_a_model_that_adds_draws_its_last_layer_agai
 
 
 def init_of(recipe, arrays):
-    return InitModel(Path("old"), Config(recipe, Runtime()), 0, "f00d", arrays)
+    return InitModel("old", Config(recipe, Runtime()), 0, "f00d", arrays)
 
 
 def test_the_architecture_is_that_of_the_model(before, tmp_path):

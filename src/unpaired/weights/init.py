@@ -25,7 +25,7 @@ from unpaired.errors import (
     reason_of,
     shown,
 )
-from unpaired.hub.download import local_model
+from unpaired.hub.download import HubAddress, is_hub, local_model
 from unpaired.presets import PRESETS, preset
 
 __all__ = ["InitModel", "asked_recipe", "begin_from", "find_init", "read_init"]
@@ -43,12 +43,12 @@ _SWAPPED = {"ab": "ba", "ba": "ab", "a": "b", "b": "a"}
 class InitModel:
     """The networks of a file to start a training from.
 
-    `arrays` are the weights and state of its networks by canonical names; of a run with a
-    checkpoint all that a resume needs. `fingerprint` tells them from others: 16 hexadecimal digits
-    of their SHA-256.
+    `given` is what messages name it by. `arrays` are the weights and state of its networks by
+    canonical names; of a run with a checkpoint all that a resume needs. `fingerprint` tells them
+    from others: 16 hexadecimal digits of their SHA-256.
     """
 
-    path: Path
+    given: str
     config: Config
     step: int
     fingerprint: str
@@ -77,7 +77,7 @@ class InitModel:
             if asked != own and (item, asked) != ("start", "auto"):
                 flag = f"--{item.replace('_', '-')}"
                 raise ConfigError(
-                    f"{flag} {asked} contradicts --init {shown(self.path)}, whose generators have "
+                    f"{flag} {asked} contradicts --init {self.given}, whose generators have "
                     f"{flag} {own}: omit {flag}, or omit --init"
                 )
         if any(name.startswith("discriminator_") for name in self.arrays):
@@ -116,15 +116,16 @@ def read_init(path: str | Path) -> InitModel:
         CheckpointError: missing, damaged or foreign, or without a generator that fits its recipe.
         RunError: the system gives no access to it, or it needs more memory than is free.
     """
+    given = str(HubAddress.parse(path)) if is_hub(path) else shown(path)
     path = local_model(path)
     if path.suffix.lower() in (".pth", ".pt"):
         raise CheckpointError(
-            f"--init {shown(path)} is a file of the original code: import it first, "
-            f"`unpaired import {shown(path)} --out model.safetensors`"
+            f"--init {given} is a file of the original code: import it first, "
+            f"`unpaired import {given} --out model.safetensors`"
         )
     if path.suffix.lower() == ".onnx":
         raise CheckpointError(
-            f"--init {shown(path)} is an exported file: give the model it was exported from"
+            f"--init {given} is an exported file: give the model it was exported from"
         )
     try:
         found = checkpoint.latest_good(path) if path.is_dir() else None
@@ -133,19 +134,19 @@ def read_init(path: str | Path) -> InitModel:
         else:
             header, arrays = checkpoint.read(path / "model.safetensors" if path.is_dir() else path)
     except OSError as error:
-        raise RunError(f"cannot read {shown(path)}: {reason_of(error)}") from error
+        raise RunError(f"cannot read {given}: {reason_of(error)}") from error
     require_filled(header.config.recipe, arrays, whole=False)
-    model = InitModel(path, header.config, header.step, _fingerprint(arrays), arrays)
+    model = InitModel(given, header.config, header.step, _fingerprint(arrays), arrays)
     networks = generators_of(header.config.recipe) | discriminators_of(header.config.recipe)
     taken = {name for name in networks if _has(arrays, name)}
     if not any(name.startswith("generator_") for name in taken):
-        raise CheckpointError(f"--init {shown(path)} holds no generator: give a run or its model")
+        raise CheckpointError(f"--init {given} holds no generator: give a run or its model")
     for name in taken:
         for parameter, shape in _parameters(networks[name]).items():
             array = arrays.get(f"{name}.{parameter}")
             if array is None or array.shape != shape:
                 raise CheckpointError(
-                    f"--init {shown(path)} does not fit its own recipe: {name}.{parameter} "
+                    f"--init {given} does not fit its own recipe: {name}.{parameter} "
                     + ("is missing" if array is None else f"has shape {array.shape}, not {shape}")
                 )
     return model
@@ -232,7 +233,7 @@ def _told(
         if before != now[domain]
     ]
     step = f", {counted(init.step, 'step')}" if init.step else ""
-    parts = [f"starting from {shown(init.path)}{step}: {', '.join(taken)}"]
+    parts = [f"starting from {init.given}{step}: {', '.join(taken)}"]
     if swapped:
         parts.append(f"its a and b change places, as {now['a']} and {now['b']} are named")
     if renamed:
