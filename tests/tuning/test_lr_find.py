@@ -147,10 +147,13 @@ def curve_of(*criteria):
     return LrCurve(rungs(*criteria), "colours", 300, 0.5)
 
 
-def test_the_lowest_criterion_is_suggested_and_the_lower_rate_of_equals():
+def test_the_lowest_criterion_is_suggested_and_the_middle_of_equals():
     assert curve_of(0.9, 0.5, 0.7).suggestion == 2e-4
+    assert "its criterion of 0.5 is the lowest" in curve_of(0.9, 0.5, 0.7).reason
     assert curve_of(0.9, 0.51, 0.5).suggestion == 2e-4
-    assert "is within 3% of the lowest (0.5 at 0.0004)" in curve_of(0.9, 0.51, 0.5).reason
+    flat = curve_of(0.9, 0.51, 0.51, 0.5, 0.9)
+    assert flat.suggestion == 4e-4
+    assert "the middle of those within 3% of the lowest criterion (0.5 at 0.0008)" in flat.reason
     assert curve_of(0.9, 0.52, 0.5).suggestion == 4e-4
     assert "it is the end of the ladder: higher --rates" in curve_of(0.9, 0.52, 0.5).reason
     assert "lower --rates" in curve_of(0.5, 0.9).reason

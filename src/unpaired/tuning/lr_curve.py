@@ -3,14 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median_low
 
 from unpaired.storage import json_number
 
 __all__ = ["LrCurve", "Rung"]
 
 CLOSE = 1.03
-"""Criteria within this factor of the lowest count as equal; the lowest rate of them is suggested,
-since short trainings favour high rates."""
+"""Criteria within this factor of the lowest count as equal; of such rates the middle one is
+suggested, of two the lower: it is the farthest from where the criterion rises."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 344, 30, 180
 _STYLE = (
@@ -61,7 +62,7 @@ class LrCurve:
         if not stable:
             return None
         limit = CLOSE * min(rung.criterion for rung in stable)
-        return min(rung.rate for rung in stable if rung.criterion <= limit)
+        return median_low(rung.rate for rung in stable if rung.criterion <= limit)
 
     @property
     def reason(self) -> str:
@@ -75,8 +76,8 @@ class LrCurve:
         told = f"its criterion of {rung.criterion:.3g} is the lowest"
         if rung is not best:
             told = (
-                f"its criterion of {rung.criterion:.3g} is within {CLOSE - 1:.0%} of the lowest "
-                f"({best.criterion:.3g} at {best.rate:.2g}), and short trainings favour high rates"
+                f"it is the middle of those within {CLOSE - 1:.0%} of the lowest criterion "
+                f"({best.criterion:.3g} at {best.rate:.2g})"
             )
         parts = [f"{told}; an update is {rung.share:.1e} of the weights"]
         if not any(each.moved for each in stable):
@@ -89,7 +90,7 @@ class LrCurve:
         ends = {self.rungs[0].rate: "lower", self.rungs[-1].rate: "higher"}
         if chosen in ends and len(self.rungs) > 1:
             parts.append(f"it is the end of the ladder: {ends[chosen]} --rates may be better")
-        return ". ".join(parts)
+        return "; ".join(parts)
 
     def _candidates(self) -> Sequence[Rung]:
         """Stable rungs; those that moved, where any did."""
