@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unpaired.config import Recipe
 from unpaired.data.ahead import in_order
 from unpaired.data.crops import DomainReader
+from unpaired.data.kept import KeptImages
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.directions import DOMAINS, Domain
 from unpaired.errors import ConfigError
@@ -130,6 +131,8 @@ class Batches:
     ) -> None:
         """`shard` is (index, count): this process computes one of `count` parts of every batch.
 
+        Images are decoded once, as many as fit into the memory: see `kept`.
+
         Raises:
             ConfigError: the batch size is not a multiple of `count`.
         """
@@ -137,10 +140,11 @@ class Batches:
         self.recipe = recipe
         self.max_pixels = max_pixels
         self.folders: Mapping[Domain, Folder] = {"a": data.train_a, "b": data.train_b}
-        self.readers: Mapping[Domain, DomainReader] = {
-            domain: DomainReader.of(recipe, domain, max_pixels) for domain in DOMAINS
-        }
         index, count = shard
+        kept = KeptImages(processes=count)
+        self.readers: Mapping[Domain, DomainReader] = {
+            domain: DomainReader.of(recipe, domain, max_pixels, kept) for domain in DOMAINS
+        }
         if recipe.batch_size % count:
             raise ConfigError(
                 f"--batch-size {recipe.batch_size} cannot be divided among {count} processes"

@@ -3,13 +3,15 @@
 The one place where training, validation and evaluation read images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from unpaired.config import Recipe
+from unpaired.data.kept import KeptImages
 from unpaired.data.layout.domains import Folder
 from unpaired.directions import Domain
 from unpaired.errors import ImageError
@@ -37,17 +39,20 @@ class DomainReader:
     native: bool  # crops are windows at the images' own resolution
     invalid: float  # share of pixels without data, above which a native crop is not taken
     max_pixels: int
+    kept: KeptImages | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, recipe: Recipe, domain: Domain, max_pixels: int) -> "DomainReader":
-        """As images of a domain of a recipe are read.
+    def of(
+        cls, recipe: Recipe, domain: Domain, max_pixels: int, kept: KeptImages | None = None
+    ) -> "DomainReader":
+        """As images of a domain of a recipe are read; whole ones are `kept`, if anywhere.
 
         Raises:
             ConfigError: its scaling is not settled.
         """
         facts = recipe.domains[domain]
         native = recipe.crops == "native"
-        return cls(facts.bands, Scaling.of(facts), native, recipe.invalid, max_pixels)
+        return cls(facts.bands, Scaling.of(facts), native, recipe.invalid, max_pixels, kept)
 
     def crop(
         self, folder: Folder, index: int, chance: NDArray[np.float64], load_size: int, side: int
@@ -84,7 +89,12 @@ class DomainReader:
         return self._signed(over_white(image), image.valid)[0]
 
     def _read(self, folder: Folder, index: int, window: Window | None = None) -> Image:
-        return folder.read(index, max_pixels=self.max_pixels, bands=self.bands, window=window)
+        read = partial(
+            folder.read, index, max_pixels=self.max_pixels, bands=self.bands, window=window
+        )
+        if self.kept is None or window is not None or folder.window(index) is not None:
+            return read()
+        return self.kept.get((folder.path(index), folder.half), read)
 
     def _native(
         self, folder: Folder, index: int, side: int, chance: NDArray[np.float64] | None
