@@ -161,7 +161,7 @@ class LrCurve:
             drawn.append(
                 f'<circle class="{kind}" cx="{x(rung.rate)}" cy="{y(rung.criterion)}" r="3.5"/>'
             )
-        title = f"criterion after {self.steps:,} steps by learning rate"
+        title = f"criterion after {self.steps:,} steps by learning rate (dashed: suggested)"
         return (
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 360 206" width="720" '
             f'height="412" role="img" aria-label="{title}"><style>{_STYLE}</style>'

@@ -116,6 +116,8 @@ def lr_find(
     if request.init:
         state, told = begin_from(request.init, state, settled)
         log.info(told)
+    if request.recipe.get("steps"):
+        log.info(f"--steps is of a whole training: each short one takes --length {length}")
     ladder = sorted(set(rates)) or [factor * settled.learning_rate for factor in FACTORS]
     trial = _Trial(engine, batches, validation, state, config.runtime.workers)
     return LrCurve(

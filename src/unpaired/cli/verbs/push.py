@@ -21,7 +21,7 @@ def push(
     ] = False,
     private: Annotated[bool, shown("create the repository as a private one")] = False,
     out: Annotated[
-        Path | None, shown("write the files into this folder instead, to look at them")
+        Path | None, shown("write the files into this folder instead, to look at them", "FOLDER")
     ] = None,
 ) -> None:
     """Push a model and a card written from its run to a hub (extra hub)."""
