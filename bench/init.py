@@ -88,7 +88,7 @@ def tell(name, run):
 def photos(asked):
     first, second = write_halves(asked.data, asked.out)
     for seed in asked.seeds:
-        every = {"evaluate_every": 250, "checkpoint_every": 250}
+        every = {"evaluate_every": 100, "checkpoint_every": 250}
         common = {"preset": "small", "seed": seed, **HOW, **every}
         before = asked.out / f"before-{seed}"
         drawn = {"start": "identity"}  # what --start auto chooses for summer and winter

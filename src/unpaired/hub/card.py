@@ -165,7 +165,7 @@ def _recipe(header: Header) -> str:
 
 
 _OF_DATA = {
-    "preset", "seed", "epoch_steps", "data_fingerprint", "init_fingerprint",
+    "preset", "seed", "crops", "epoch_steps", "data_fingerprint", "init_fingerprint",
     *(f"{fact}_{d}" for d in DOMAINS for fact in (
         "name", "bands", "depth", "select", "scaling", "dtype", "band_names", "units", "nodata",
         "resolution",
