@@ -123,7 +123,8 @@ def kills(args):
     print(f"plain process: {time.time() - began:.0f} s", flush=True)
     log = root / "calls.txt"
     env = os.environ | {
-        "PYTHONPATH": plug_in(root / "plug"), "STORE_ROOT": str(root / "store"),
+        "PYTHONPATH": os.pathsep.join([plug_in(root / "plug"), os.environ.get("PYTHONPATH", "")]),
+        "STORE_ROOT": str(root / "store"),
         "STORE_LOG": str(log), "STORE_FAULTS": str(args.faults), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     job = ["fleet", "faulty://b/in", "faulty://b/out", str(model), "--to", "b", "--quiet"]

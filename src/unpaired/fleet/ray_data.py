@@ -272,11 +272,13 @@ def _parts(held: Mapping[str, Any], folder: str) -> list[str]:
     return sorted(n for n in held if n.startswith(f"{folder}/") and n.endswith(".parquet"))
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause of an error of Ray's, in one line."""
-    while (cause := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = cause
-    if isinstance(error, UnpairedError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _reason(error: BaseException | None) -> str:
+    """What an error of Ray's says in one line: its innermost cause that says something."""
+    said = type(error).__name__
+    while error is not None:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if isinstance(error, UnpairedError):
+            return str(error)
+        said = lines[-1] if lines else said
+        error = getattr(error, "cause", None) or error.__cause__
+    return said
