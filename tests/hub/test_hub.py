@@ -110,6 +110,17 @@ def test_a_pushed_run_is_loaded_again_and_its_revision_is_told(hub, run, tmp_pat
     assert local_model("hf://ann/seasons").parent.name != commit
 
 
+def test_a_hub_model_is_exported(hub, run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pushed = push(run, "ann/seasons", licence="mit").address
+    words = ["export", str(pushed), "--out", str(tmp_path / "out"), "--format"]
+    assert main([*words, "onnx"]) == 0
+    assert main([*words, "original"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model-ab.onnx", "model-ba.onnx", "latest_net_G_A.pth", "latest_net_G_B.pth",
+    }  # fmt: skip
+
+
 def test_a_pinned_model_in_the_cache_needs_no_network(hub, run, monkeypatch):
     pinned = str(push(run, "ann/seasons", licence="mit").address)
     found = local_model(pinned)

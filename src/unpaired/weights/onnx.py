@@ -21,6 +21,7 @@ from unpaired.engines.choice import make_translator
 from unpaired.engines.runtimes import make_onnx_file, make_runtime
 from unpaired.engines.seam import Images, Networks, Translator
 from unpaired.errors import CheckpointError, ConfigError, MissingExtra
+from unpaired.hub.download import local_model
 from unpaired.images.formats import Reading
 from unpaired.storage import atomic_path
 
@@ -90,7 +91,7 @@ def export_onnx(
         MissingExtra: onnx or onnxruntime is not installed.
         RunError: the system refuses to read or write.
     """
-    model, out = Path(model), Path(out)
+    model, out = local_model(model), Path(out)
     header, arrays = checkpoint.read(model / "model.safetensors" if model.is_dir() else model)
     arrays, weights = checkpoint.generators(header, arrays)
     header, recipe = replace(header, weights=weights), header.config.recipe
