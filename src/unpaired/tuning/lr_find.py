@@ -23,7 +23,7 @@ from unpaired.data.batches import Batches, prefetch
 from unpaired.data.layout.domains import DataSet
 from unpaired.data.source import Source, find_source
 from unpaired.directions import DOMAINS, Aligned
-from unpaired.engines.choice import make_engine
+from unpaired.engines.choice import make_engine, settle_precision
 from unpaired.engines.seam import Arrays, Engine, initial_state
 from unpaired.errors import ConfigError, Diverged
 from unpaired.images.formats import Reading
@@ -100,7 +100,7 @@ def lr_find(
         )
         config = create_or_resume(folder, request, checked.facts).config
     settled = replace(
-        config.recipe,
+        settle_precision(config.recipe, config.runtime),
         steps=length,
         schedule="linear",
         validation=config.recipe.validation or VALIDATION,
