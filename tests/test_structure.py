@@ -29,7 +29,7 @@ FLOORS = (
     ("__init__", "cli"),
     ("demo",),
     ("tuning",),
-    ("training",),
+    ("study", "training"),
     ("benchmark", "evaluation", "hub", "serving", "web"),
     ("report",),
     ("diagnostics", "metrics"),

@@ -17,6 +17,7 @@ __all__ = [
     "POOL_A",
     "POOL_B",
     "SAMPLE",
+    "STUDY",
     "VALIDATION",
     "stream",
 ]
@@ -34,6 +35,7 @@ EXAMPLES = 10  # examples of a report
 FURTHER_ORDER_A, FURTHER_ORDER_B = 11, 12  # order of a domain in one pass, for discriminators alone
 FURTHER_CROP = 13  # crops and flips of further images of a step
 FURTHER_POOL_A, FURTHER_POOL_B = 14, 15  # further images of a pool shown in a step
+STUDY = 16  # pairs of a study with people, and the bootstrap of its answers
 
 
 def stream(seed: int, name: int, index: int) -> np.random.Generator:

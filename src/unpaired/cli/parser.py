@@ -13,7 +13,7 @@ from unpaired.cli.verbs.bench import bench
 from unpaired.cli.verbs.convert import export, import_
 from unpaired.cli.verbs.data import data
 from unpaired.cli.verbs.demo import demo
-from unpaired.cli.verbs.evaluate import compare, evaluate
+from unpaired.cli.verbs.evaluate import compare, evaluate, study
 from unpaired.cli.verbs.fleet import fleet
 from unpaired.cli.verbs.lr_find import lr_find
 from unpaired.cli.verbs.push import push
@@ -41,6 +41,7 @@ else:
         fleet,
         evaluate,
         compare,
+        study,
         lr_find,
         import_,
         export,
@@ -69,8 +70,11 @@ def parse(words: Sequence[str]) -> Verb:
     named = [word for word in words if word not in ("--quiet", "--verbose")]
     if named[:1] == ["--version"]:  # the parser would ask for a verb
         return lambda: print(f"unpaired {version('unpaired')}")
-    if named in ([], ["data"]):
+    if named in ([], ["data"], ["study"]):
         words = [*words, "--help"]
+    elif named[0] == "study" and named[1] not in ("make", "score", "-h", "--help"):
+        at = words.index("study") + 1
+        words = [*words[:at], "make", *words[at:]]
     for word in words:
         _require_short(word)
     verb, output = tyro.cli(

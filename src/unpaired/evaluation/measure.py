@@ -19,7 +19,7 @@ from unpaired.metrics.metric import Measurement, Metric, Value, measure
 from unpaired.report.report import Example, Method, MethodKind
 from unpaired.translation.model import Model
 
-__all__ = ["FLOOR", "measure_methods"]
+__all__ = ["FLOOR", "measure_methods", "translate_set"]
 
 BATCH = 8  # images translated at once
 FLOOR = "real training images"
@@ -70,7 +70,7 @@ def _candidates(
     models: Mapping[str, Model], tests: TestSet, direction: Direction
 ) -> Iterator[Candidate]:
     for name, model in models.items():
-        yield Candidate(name, "model", "", _translate(model, tests, direction))
+        yield Candidate(name, "model", "", translate_set(model, tests, direction))
     yield from baselines_of(tests, direction)
     floor = tests.floor(direction)
     if floor is not None:
@@ -78,7 +78,7 @@ def _candidates(
         yield Candidate(FLOOR, "floor", note, floor)
 
 
-def _translate(model: Model, tests: TestSet, direction: Direction) -> ImageSet:
+def translate_set(model: Model, tests: TestSet, direction: Direction) -> ImageSet:
     """The model's translations of the test images."""
     sources, target = tests.sources(direction), tests.reference(direction)
     shape = (*sources.samples.shape[:3], target.bands)

@@ -1,17 +1,26 @@
-"""`unpaired evaluate` and `unpaired compare`."""
+"""`unpaired evaluate`, `unpaired compare` and `unpaired study`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from unpaired.cli.flags import Data, ModelPath, OptionFlags, given, shown, source
+from unpaired.cli.flags import (
+    Data,
+    ModelPath,
+    OptionFlags,
+    Verb,
+    given,
+    shown,
+    source,
+    verbs,
+)
 from unpaired.errors import ConfigError
 
 if TYPE_CHECKING:
     from unpaired.report.report import Report
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["compare", "evaluate", "study"]
 
 
 def evaluate(
@@ -46,6 +55,58 @@ def compare(
     from unpaired.evaluation.evaluate import compare as run
 
     _write(run(models, data, **given(evaluation)), out)
+
+
+def make(
+    model: ModelPath,
+    data: Data,
+    out: Annotated[Path, shown("the folder for the page")],
+    to: Annotated[
+        str | None, shown("one direction alone, by the domain it leads to", "DOMAIN", "")
+    ] = None,
+    trials: Annotated[int, arg(help="trials in each direction")] = 40,
+    practice: Annotated[int, arg(help="trials before them that say who was right")] = 10,
+    seed: Annotated[int, arg(help="of the images, and of their order")] = 0,
+    image_size: Annotated[
+        int | None, shown("side in pixels of the images", "INT", "(default: as trained)")
+    ] = None,
+    overwrite: Annotated[bool, shown("replace an existing page")] = False,
+) -> None:
+    """Write a page that asks people which of two images is real (`make` may be omitted)."""
+    from unpaired.console import log
+    from unpaired.study.build import make_study
+
+    page = make_study(
+        model, source(data), out, to=to, trials=trials, practice=practice, seed=seed,
+        image_size=image_size, overwrite=overwrite,
+    )  # fmt: skip
+    print(page.path)
+    log.info(f"study {page.study}: send the page to people; score what it saves with "
+             "`unpaired study score ANSWERS...`")  # fmt: skip
+
+
+def score(
+    answers: Annotated[
+        tuple[Path, ...], Positional, shown("files that the page saved", "ANSWERS...")
+    ],
+    seed: Annotated[int, arg(help="of the bootstrap")] = 0,
+) -> None:
+    """Tell how often people were fooled, with its interval, beside the results of the paper."""
+    from unpaired.study.score import as_lines
+    from unpaired.study.score import score as run
+
+    print("\n".join(as_lines(run(answers, seed=seed))))
+
+
+if TYPE_CHECKING:
+    StudyVerb: TypeAlias = Verb
+else:
+    StudyVerb = verbs(make, score)
+
+
+def study(verb: StudyVerb) -> None:
+    """Ask people which images are real: a page for them, and the score of their answers."""
+    verb()
 
 
 def _write(report: "Report", folder: Path) -> None:
