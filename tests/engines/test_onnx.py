@@ -15,6 +15,7 @@ from unpaired.engines.architecture import he_std
 from unpaired.engines.choice import make_translator
 from unpaired.engines.runtimes import make_onnx_file, make_runtime, read_onnx_file
 from unpaired.engines.seam import generators_of
+from unpaired.engines.tiles import TileNetworks
 from unpaired.engines.torch.networks import Generator
 from unpaired.errors import CheckpointError, ConfigError, MissingExtra, TooLarge
 from unpaired.presets import preset
@@ -28,7 +29,6 @@ from unpaired.engines.onnx.onnxruntime import OnnxRuntime  # noqa: E402
 from unpaired.engines.onnx.openvino import OpenVino  # noqa: E402
 from unpaired.engines.onnx.quantise import input_ranges  # noqa: E402
 from unpaired.engines.onnx.translator import OnnxTranslator  # noqa: E402
-from unpaired.engines.tiles import TileNetworks
 
 CPU = Runtime(device="cpu", threads=1)
 RUNTIMES = ("onnx", "openvino")
