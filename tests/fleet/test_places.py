@@ -146,6 +146,28 @@ def test_from_a_folder_to_memory_and_back(translation, photos, plain, tmp_path):
         fs.rm("/fleet-test", recursive=True)
 
 
+def test_where_files_are_visible_before_they_are_whole_they_are_renamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "_RENAMING", {"memory"})
+    fs, place = fsspec.filesystem("memory"), open_place("memory://fleet-test")
+    seen = []
+    usual = fs.put_file
+
+    def put_file(here, there, **more):
+        seen.append(there)
+        usual(here, there, **more)
+
+    monkeypatch.setattr(fs, "put_file", put_file)
+    (tmp_path / "made.png").write_bytes(b"made")
+    try:
+        place.put(tmp_path / "made.png", "sub/a.png")
+        place.put(tmp_path / "made.png", "sub/a.png")
+        assert fs.find("/fleet-test") == ["/fleet-test/sub/a.png"]
+        assert all(name.startswith("/fleet-test/sub/a.png.") for name in seen)
+        assert len(set(seen)) == 2
+    finally:
+        fs.rm("/fleet-test", recursive=True)
+
+
 def test_places_that_cannot_be(tmp_path, monkeypatch):
     assert open_place(f"file://{tmp_path}") == LocalPlace(tmp_path)
     with pytest.raises(ConfigError, match="s3x://a cannot be used: Protocol not known"):

@@ -177,6 +177,24 @@ def test_a_source_inside_or_equal(translation, photos, plain, tmp_path):
         translate(translation, tmp_path / "empty", tmp_path / "x")
 
 
+def test_a_link_does_not_lead_out(translation, photos, out, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    out.mkdir()
+    (out / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"sub/deep leads out of .*, through a link"):
+        translate(translation, photos, out)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_broken_device_stops_all(translation, photos, out, inverters):
+    inverters[-1].error = RuntimeError("CUDA error: unspecified launch failure")
+    with pytest.raises(RunError, match="8 images in a row cannot be translated: unexpected: Run"):
+        translate(translation, photos, out)
+    assert {row["status"] for row in rows_in(out / "manifest-0-of-1.jsonl")} <= {"failed"}
+    inverters[-1].error = None
+    assert translate(translation, photos, out).done == 11
+
+
 def test_a_manifest_is_of_one_process(translation, photos, out, tmp_path):
     with exclusive(tmp_path, "m.jsonl"), pytest.raises(RunError, match="in use by another"):
         translate(translation, photos, out, manifest=str(tmp_path / "m.jsonl"))

@@ -83,6 +83,8 @@ def plan_shard(source: str, out: str, translation: Translation, shard: Shard, ro
     if inside == ".":
         raise ConfigError(f"{goes} is the source: choose another destination")
     items = work_list(came.sizes(), shard, translation.format, inside)
+    if isinstance(goes, LocalPlace):
+        _require_inside(goes.root, items)
     held = goes.sizes()
     begin(goes, translation, shard.count, rows, {item.output for item in items} & held.keys())
     return Plan(came, goes, items, held)
@@ -129,6 +131,14 @@ def translate_shard(
                 shown_progress.advance()
         confirm(plan.out, translation, shard.count, "jsonl")
     return outcome
+
+
+def _require_inside(root: Path, items: Sequence[Item]) -> None:
+    """Requires that no folder in a destination is a link to somewhere else."""
+    top = root.resolve()
+    for folder in sorted({(root / item.output).parent for item in items}):
+        if not folder.resolve().is_relative_to(top):
+            raise ConfigError(f"{folder} leads out of {root}, through a link: remove it")
 
 
 @contextmanager

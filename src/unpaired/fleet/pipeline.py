@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from unpaired.errors import RunError
 from unpaired.fleet.manifest import ManifestRow
 from unpaired.fleet.one import Translation, Under
 from unpaired.fleet.places import LocalPlace, Place
@@ -19,6 +20,10 @@ from unpaired.fleet.shards import Item
 __all__ = ["run"]
 
 _LOCAL, _REMOTE = 4, 16  # threads that read and write: a store answers slowly, and many at once
+
+_IN_A_ROW = (
+    8  # images at which networks fail unexpectedly, after which a device is taken for broken
+)
 
 
 def run(
@@ -29,11 +34,11 @@ def run(
     `scratch` is a folder for what is not whole; with a local `out` it is inside that.
 
     Raises:
-        ConfigError, RunError: no image can be translated or stored.
+        ConfigError, RunError: no image can be translated or stored; the device is broken.
     """
     local = isinstance(source, LocalPlace) and isinstance(out, LocalPlace)
     threads = _LOCAL if local else _REMOTE
-    upcoming = iter(items)
+    upcoming, broken = iter(items), 0
     reading: deque[Future[Under]] = deque()
     writing: deque[Future[ManifestRow]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="images")
@@ -44,8 +49,12 @@ def run(
             under = reading.popleft().result()
             if (item_next := next(upcoming, None)) is not None:
                 reading.append(pool.submit(_read, translation, item_next, source, scratch))
+            read = not under.error
             with under.step():
                 under.translate()
+            broken = broken + 1 if read and under.error.startswith("unexpected: ") else 0
+            if broken == _IN_A_ROW:
+                raise RunError(f"{broken} images in a row cannot be translated: {under.error}")
             writing.append(pool.submit(_write, under, source, out, scratch))
             while writing and (len(writing) > threads or writing[0].done()):
                 yield writing.popleft().result()
