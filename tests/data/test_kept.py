@@ -50,6 +50,17 @@ def test_a_share_of_the_memory_is_taken(monkeypatch, processes, expected):
     assert reads == [*range(6), *range(expected, 6)]
 
 
+def test_nothing_more_is_kept_where_other_work_needs_the_memory(monkeypatch):
+    amounts = {"free": 10**6}
+    monkeypatch.setattr(kept_module, "free", lambda: amounts["free"])
+    kept, reads = KeptImages(), []
+    for key, amount in enumerate((10**6, 500_000, 499_999, 10**6)):
+        amounts["free"] = amount
+        for _ in range(2):
+            kept.get(key, lambda key=key: reads.append(key) or image(key))
+    assert reads == [0, 1, 2, 2, 3]
+
+
 def test_what_is_kept_cannot_be_changed():
     kept = KeptImages()
     found = kept.get("a", lambda: image(1))

@@ -8,7 +8,7 @@ from unpaired.memory import free
 
 __all__ = ["KeptImages"]
 
-_SHARE = 0.25  # of the memory that is free at the first image
+_SHARE, _FREE = 0.25, 0.5  # of the memory that is free at the first image: kept, and left free
 
 
 class KeptImages:
@@ -22,6 +22,7 @@ class KeptImages:
         """`processes` share the machine's memory, each with images of its own."""
         self.processes = processes
         self.left: float | None = None  # bytes; not known before the first image
+        self._floor = 0.0  # bytes that must be free
         self._images: dict[Hashable, Image] = {}
         self._lock = threading.Lock()
 
@@ -39,7 +40,8 @@ class KeptImages:
         with self._lock:
             if self.left is None:
                 self.left = _SHARE * free() / self.processes
-            if key not in self._images and size <= self.left:
+                self._floor = _FREE * free()
+            if key not in self._images and size <= self.left and free() >= self._floor:
                 self.left -= size
                 for each in arrays:
                     each.flags.writeable = False
