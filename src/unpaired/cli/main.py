@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from unpaired.cli.interrupts import end_on_signals, leave
-from unpaired.errors import UnpairedError, shown
+from unpaired.errors import ToldElsewhere, UnpairedError, shown
 
 __all__ = ["main"]
 
@@ -44,7 +44,8 @@ def _exit_code(words: Sequence[str], *, program: bool) -> int:
     except UnpairedError as error:
         if debug:
             raise
-        _tell(error)
+        if not isinstance(error, ToldElsewhere):
+            _tell(error)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         _discard_output()

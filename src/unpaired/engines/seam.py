@@ -12,7 +12,7 @@ Rules that keep it tight:
 7. A missing framework is one clear line, and so is a device without enough memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol, SupportsFloat
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from unpaired.config import LOSS_KINDS, Recipe
 from unpaired.data.batches import Batch
-from unpaired.directions import DIRECTIONS, Direction, Domain, source_of, target_of
+from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, source_of, target_of
 from unpaired.engines.architecture import (
     INIT_STD,
     Layer,
@@ -44,11 +44,13 @@ __all__ = [
     "generators_of",
     "in_range",
     "initial_state",
+    "lanes_of",
     "memory_errors",
     "parts_of",
     "pixel_weights",
     "require_filled",
     "require_fit",
+    "shared_pixel_weights",
 ]
 
 Images = NDArray[np.float32] | NDArray[np.float64]
@@ -117,17 +119,23 @@ class Engine(Networks, Protocol):
     def train_step(self, batch: Batch, rate_factor: float) -> Losses:
         """Updates all four networks once, at the recipe's learning rates times `rate_factor`.
 
-        The losses, named as in LOSSES, are means over the batch and without their weights.
+        The losses, named as in LOSSES, are means over the batch and without their weights. Of
+        several processes each calls it with its share, as each calls `state` and `load`.
         """
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """Scores (N, h, w) of the domain's discriminator, one per patch; 1 is real, 0 fake."""
 
     def state(self) -> Arrays:
-        """Everything a resume needs, under canonical names (docs/concepts.md lists them)."""
+        """Everything a resume needs, under canonical names (docs/concepts.md lists them).
+
+        Of several processes the first gets it whole; the others have their own lanes of the pools.
+        """
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes a whole state, as `state` of this or another engine gave it.
+
+        Of several processes all take that of the first; what the others give is ignored.
 
         Raises:
             CheckpointError: a name is missing or unexpected, or an array has another shape.
@@ -251,7 +259,8 @@ def parts_of(batch_size: int, count: int) -> list[slice]:
     """
     if batch_size % count:
         raise ConfigError(
-            f"--accumulate {count} does not divide --batch-size {batch_size}: give a divisor"
+            f"--accumulate {count} does not divide --batch-size {batch_size} (of each process): "
+            "give a divisor"
         )
     size = batch_size // count
     return [slice(start, start + size) for start in range(0, batch_size, size)]
@@ -272,6 +281,45 @@ def pixel_weights(batch: Batch) -> dict[str, Images]:
         for domain, valid in batch.valid.items()
     }
     return weights | {"seen": seen[..., np.newaxis].astype(kind)}
+
+
+def shared_pixel_weights(
+    batch: Batch, total: Callable[[Sequence[float]], Sequence[float]]
+) -> dict[str, Images]:
+    """`pixel_weights` where `batch` is a share: "a" and "b" are 1 on average over the whole batch.
+
+    `total` gives the sums of numbers over all processes, which call it together; all of them have
+    weights, or none.
+    """
+    pixels = batch.real_a[..., 0].size
+    own = [int(batch.valid[d].sum()) if batch.valid else pixels for d in DOMAINS]
+    *counts, whole = total([*own, pixels])
+    if all(count == whole for count in counts):
+        return {}
+    kind, everywhere = batch.real_a.dtype, np.ones(batch.real_a.shape[:3], bool)
+    valid = batch.valid or dict.fromkeys(DOMAINS, everywhere)
+    weights: dict[str, Images] = {
+        domain: (valid[domain] * (whole / max(count, 1)))[..., np.newaxis].astype(kind)
+        for domain, count in zip(DOMAINS, counts, strict=True)
+    }
+    return weights | {"seen": (valid["a"] & valid["b"])[..., np.newaxis].astype(kind)}
+
+
+def lanes_of(batch_size: int, processes: int) -> list[slice]:
+    """The lanes of a batch that each of several processes has.
+
+    >>> lanes_of(4, 2)
+    [slice(0, 2, None), slice(2, 4, None)]
+
+    Raises:
+        ConfigError: the shares would not be equal.
+    """
+    if batch_size % processes:
+        raise ConfigError(
+            f"--batch-size {batch_size} cannot be divided among {processes} processes: give a "
+            "multiple"
+        )
+    return parts_of(batch_size, processes)
 
 
 _ADVICE = {

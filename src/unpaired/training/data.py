@@ -24,7 +24,7 @@ from unpaired.images.raster.geo import Window
 from unpaired.storage import read_regular, write_text
 from unpaired.streams import VALIDATION, stream
 
-__all__ = ["DataFacts", "TrainingData", "prepare", "set_aside"]
+__all__ = ["DataFacts", "TrainingData", "kept_of", "prepare", "set_aside"]
 
 FEW = 4  # training images of a domain, below which a training can hardly learn anything
 _MOST_CACHED = 100_000_000  # bytes of data.json, which lists omitted images
@@ -110,12 +110,7 @@ def prepare(
     if facts.omitted:
         listed = "\n".join(f"  {shown(path)}" for path in facts.omitted)
         log.info(f"omitted as asked, {counted(len(facts.omitted), 'image')}:\n{listed}")
-    kept = data.without(set(map(Path, facts.omitted)))
-    parts = {
-        split: {name: [Window(*each) for each in found] for name, found in of_split.items()}
-        for split, of_split in facts.parts.items()
-    }
-    kept = kept.in_parts(parts)
+    kept = kept_of(data, facts)
     for folder_of_name in (kept.train_a, kept.train_b):
         if not folder_of_name:
             raise DataError(
@@ -129,6 +124,15 @@ def prepare(
                 "learn so few by heart; hundreds are usual"
             )
     return TrainingData(kept, facts)
+
+
+def kept_of(data: DataSet, facts: DataFacts) -> DataSet:
+    """What a data set of these facts is trained on: without omitted images, rasters in parts."""
+    parts = {
+        split: {name: [Window(*each) for each in found] for name, found in of_split.items()}
+        for split, of_split in facts.parts.items()
+    }
+    return data.without(set(map(Path, facts.omitted))).in_parts(parts)
 
 
 def set_aside(

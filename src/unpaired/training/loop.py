@@ -1,8 +1,6 @@
 """Training, from two folders of images to a translator."""
 
-import shlex
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,21 +8,36 @@ from typing import Unpack
 
 from unpaired.checkpoint import checkpoints
 from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
-from unpaired.console import counted, log, progress
-from unpaired.data.batches import Batch, Batches, load_whole, prefetch
+from unpaired.console import log, progress
+from unpaired.data.batches import Batches, load_whole, prefetch
 from unpaired.data.crops import DomainReader
 from unpaired.data.layout.domains import DataSet, Folder
 from unpaired.data.source import Source, find_source
 from unpaired.directions import DOMAINS, Aligned, Domain
-from unpaired.engines.choice import make_engine
-from unpaired.engines.seam import Engine, Images, initial_state
+from unpaired.engines.choice import join, make_engine, settle_precision
+from unpaired.engines.processes import Processes
+from unpaired.engines.seam import Engine, Images, initial_state, lanes_of
 from unpaired.errors import DataError, Interrupted
 from unpaired.images.formats import Reading
 from unpaired.presets import PresetName, from_noise
 from unpaired.storage import exclusive, sweep
-from unpaired.training.data import prepare, set_aside
+from unpaired.training.data import TrainingData, prepare, set_aside
 from unpaired.training.journal import Journal, require_finite, write_samples
 from unpaired.training.keywords import TrainKeywords, sort_keywords
+from unpaired.training.lines import announcement, ending_of, log_end
+from unpaired.training.parallel.large_batch import scaled_values
+from unpaired.training.parallel.together import (
+    COLLECT,
+    FINISH,
+    GO_ON,
+    TIMED,
+    agreed_batches,
+    due,
+    follow,
+    invite,
+    runtime_of,
+    seconds_per_step,
+)
 from unpaired.training.run import (
     Request,
     Start,
@@ -47,7 +60,6 @@ __all__ = ["Run", "train"]
 
 SAMPLES = 4  # images of each domain in a sample grid
 SLOW_LOADING = 0.1, 30.0  # share of the time, and seconds, of waiting for images: told beyond both
-WARM_UP, TIMED = 3, 20  # steps that --minutes takes before it times some, and times
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ def train(
     epochs: float | None = None,
     minutes: float | None = None,
     extend: int = 0,
+    scale_with_batch: bool = False,
     domains: tuple[str, str] | None = None,
     aligned: Aligned | None = None,
     skip_unreadable: bool = False,
@@ -89,6 +102,8 @@ def train(
         epochs: the length, in passes over the larger domain (instead of `steps`).
         minutes: the length by the clock: 20 steps are timed, which sets the number of steps.
         extend: steps to add to an existing run.
+        scale_with_batch: scale the preset from its batch size to `batch_size`: see
+            `presets.scaled_to_batch`.
         domains: the folders of A and B in `data`, where it has several, such as ("day", "night").
         aligned: every image shows A and B side by side: "left-right" or "right-left".
         skip_unreadable: omit images that cannot be read.
@@ -99,9 +114,36 @@ def train(
         ConfigError, DataError, RunError, CheckpointError: rejected; nothing was lost.
         Interrupted: SIGINT or SIGTERM; the state is saved, and the same call resumes.
     """
-    request = Request(preset, *sort_keywords(values, recipe, runtime), epochs, minutes, extend)
     folder = Path(out)
-    source = find_source(data, domains=domains, aligned=aligned)
+    asked, how = sort_keywords(values, recipe, runtime)
+    if scale_with_batch:
+        timed = epochs is not None or minutes is not None
+        asked = scaled_values(folder, preset, asked, length_given=timed)
+    request = Request(preset, asked, how, epochs, minutes, extend)
+    find = partial(find_source, data, domains=domains, aligned=aligned)
+    processes = join(runtime_of(folder, request.runtime))
+    try:
+        if processes.place.rank:
+            run = Run(folder, *follow(processes, find, max_pixels))
+        else:
+            run = _lead(processes, find(), folder, request, init, skip_unreadable, max_pixels)
+    except BaseException as error:
+        processes.close(error)
+        raise
+    processes.close()
+    return run
+
+
+def _lead(
+    processes: Processes,
+    source: DataSet,
+    folder: Path,
+    request: Request,
+    init: str | Path | None,
+    skip_unreadable: bool,
+    max_pixels: int,
+) -> Run:
+    """Trains as the first of the processes, which alone writes and evaluates."""
     with exclusive(folder):
         request = replace(request, init=find_init(init, resuming=bool(checkpoints(folder))))
         expected = expect(folder, request)
@@ -113,24 +155,27 @@ def train(
             max_pixels=max_pixels,
             recipe=expected,
         )
+        lanes_of(expected.batch_size, processes.place.count)
         start = create_or_resume(folder, request, checked.facts)
         sweep(folder, folder / "checkpoints", folder / "samples")
         remembered = Remembered.from_pending(start.pending)
         if start.extended_from is not None and remembered.stopped:
             remembered = replace(remembered, stopped=False, waited=0)
         if start.step and (start.step >= start.config.recipe.steps or remembered.stopped):
-            ending = _ending(start.step, remembered)
+            ending = ending_of(start.step, remembered)
             longer = "give --extend STEPS to train longer"
             if start.arrays is None:
                 longer = "its checkpoints are gone, so it cannot be trained longer"
             log.info(f"{folder} is finished: {ending}; {longer}")
+            invite(processes, start, checked, finished=True)
             return Run(folder, start.config, start.step)
-        return _train(folder, checked.data, start, request, remembered, max_pixels)
+        return _train(processes, folder, checked, start, request, remembered, max_pixels)
 
 
 def _train(
+    processes: Processes,
     folder: Path,
-    data: DataSet,
+    checked: TrainingData,
     start: Start,
     request: Request,
     remembered: Remembered,
@@ -138,13 +183,18 @@ def _train(
 ) -> Run:
     """Trains from `start` to the end of the run, with its evaluations and report."""
     recipe, runtime = start.config.recipe, start.config.runtime
-    training, part = set_aside(data, recipe.validation, recipe.seed)
+    training, part = set_aside(checked.data, recipe.validation, recipe.seed)
     if part is None and (runtime.features or runtime.patience):
         log.warning("ignoring --features and --patience: nothing is set aside (--validation)")
+    if start.arrays is None:
+        recipe = settle_precision(recipe, runtime)
+        start = replace(start, config=replace(start.config, recipe=recipe))
     if recipe.start == "auto" and start.arrays is None:
         start = _settle_start(start, request, training, max_pixels)
         recipe = start.config.recipe
-    engine = make_engine(recipe, runtime)
+    invite(processes, start, checked, timed=request.minutes is not None)
+    several = processes.place.count > 1
+    engine = make_engine(recipe, runtime, *([processes] if several else []))
     batches = Batches(training, recipe, shard=engine.shard, max_pixels=max_pixels)
     probe_images = choose_probe_images(training, part, recipe, max_pixels)
     validation = prepare_validation(part, start.config, max_pixels) if part else None
@@ -152,7 +202,8 @@ def _train(
         start = _initialise(engine, batches, start, request, folder)
     else:
         _load(engine, start)
-    log.info(_announcement(start, engine, training, part))
+    processes.share(start.config.to_toml())
+    log.info(announcement(start, engine, training, part))
     write_config(folder, start.config)
     start = replace(start, arrays=None)  # the engine has them now, and they are large
     if probe_images and not probe_images.held_out:
@@ -166,7 +217,7 @@ def _train(
         engine,
         probe_images,
         validation,
-        partial(write_best, folder, start.config, engine),
+        partial(_write_best, processes, folder, start.config, engine),
         remembered.for_measure(validation.name) if validation else remembered,
     )
     write_report = partial(
@@ -178,14 +229,24 @@ def _train(
         max_pixels=max_pixels,
     )
     with stop_on_signals() as stop:
-        done = _take_steps(engine, batches, start, watch, stop, write_report)
+        done = _take_steps(processes, engine, batches, start, watch, stop, write_report)
     if runtime.report != "none":
         write_report(done)
-    _log_end(folder, recipe, watch.remembered)
+    processes.share("")  # the others have waited for the report
+    log_end(folder, recipe, watch.remembered)
     return Run(folder, start.config, done)
 
 
+def _write_best(
+    processes: Processes, folder: Path, config: Config, engine: Engine, step: int
+) -> None:
+    """Writes the best checkpoint, for which all processes collect the state."""
+    processes.sum([COLLECT])
+    write_best(folder, config, engine, step)
+
+
 def _take_steps(
+    processes: Processes,
     engine: Engine,
     batches: Batches,
     start: Start,
@@ -205,40 +266,37 @@ def _take_steps(
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
         save_state(start.step)
 
-    def saving_where_data_fail(ahead: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches; where an image can no longer be read, the steps so far are saved first.
-
-        Only there: a step or an evaluation that fails halfway leaves no state to resume from.
-        """
-        try:
-            yield from ahead
-        except DataError as error:
-            if done > saved:
-                save_state(done)
-            raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
+    def save_what_is_done() -> None:
+        """Only where data fail: a step that fails halfway leaves no state to resume from."""
+        if done > saved:
+            save_state(done)
 
     last_losses: dict[str, float] = {}
     done = saved = start.step
     ahead = prefetch(batches, start.step, recipe.steps, runtime.workers)
     try:
         with progress("step", recipe.steps, first=start.step) as meter:
-            for batch in journal.timed(saving_where_data_fail(ahead)):
+            agreed = agreed_batches(ahead, processes, stop, save_what_is_done)
+            for batch, asked in journal.timed(agreed):
                 journal.note(engine.train_step(batch, recipe.rate_factor(done)))
                 done += 1
                 finished = done == recipe.steps
-                stopping = stop.asked  # read once: a signal may come at any line below
-                evaluating = finished or _due(done, runtime.evaluate_every)
+                # Read once: a signal may come at any line below. Of several processes all stop at
+                # the step before which they agreed.
+                stopping = asked or (processes.place.count == 1 and stop.asked)
+                evaluating = finished or due(done, runtime.evaluate_every)
 
-                if evaluating or _due(done, runtime.log_every):
+                if evaluating or due(done, runtime.log_every):
                     last_losses = journal.means()
                     require_finite(last_losses, done, _last_good(folder))
                     journal.write(done, last_losses)
                 if evaluating:
                     finished = watch.evaluate(done, journal) or finished
-                if finished or _due(done, runtime.sample_every):
+                    processes.sum([FINISH if finished else GO_ON])
+                if finished or due(done, runtime.sample_every):
                     sample = folder / "samples" / f"step-{done:08d}.png"
                     write_samples(sample, engine, recipe, images)
-                if finished or stopping or _due(done, runtime.checkpoint_every):
+                if finished or stopping or due(done, runtime.checkpoint_every):
                     save_state(done)
                     saved = done
                 if evaluating and not finished and runtime.report == "evaluations":
@@ -247,11 +305,14 @@ def _take_steps(
                 if finished:
                     break
                 if stopping:
+                    processes.close()
                     without = " without --extend" if start.extended_from else ""
                     raise Interrupted(
                         f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
                         f"run the same command{without} to resume"
                     )
+    except DataError as error:
+        raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
     finally:
         journal.close()
     share, seconds = journal.loading()
@@ -287,20 +348,13 @@ def _initialise(
         request.init.arrays.clear()  # the engine has them now, and they are large
     engine.load(state)
 
-    def seconds_per_step() -> float:
+    def timed() -> float:
         log.info(f"timing {TIMED} steps")
-        began = 0.0
-        ahead = prefetch(batches, 0, WARM_UP + TIMED, start.config.runtime.workers)
-        for index, batch in enumerate(ahead):
-            if index == WARM_UP:
-                began = time.perf_counter()
-            losses = engine.train_step(batch, 1.0)
-            for loss in losses.values():
-                float(loss)  # waits for the device
+        seconds = seconds_per_step(engine, batches, start.config.runtime.workers)
         engine.load(state)
-        return (time.perf_counter() - began) / TIMED
+        return seconds
 
-    recipe = settle_steps(recipe, request, seconds_per_step)
+    recipe = settle_steps(recipe, request, timed)
     config = replace(start.config, recipe=recipe)
     save(folder, config, engine, 0, {})
     return replace(start, config=config)
@@ -316,37 +370,6 @@ def _load(engine: Engine, start: Start) -> None:
         )
 
 
-def _announcement(
-    start: Start, engine: Engine, data: DataSet, part: tuple[Folder, Folder] | None
-) -> str:
-    recipe = start.config.recipe
-    begin = f"resuming at step {start.step}" if start.step else "starting"
-    aside = f" ({len(part[0])} and {len(part[1])} set aside)" if part else ""
-    return (
-        f"{begin}: {counted(recipe.steps, 'step')} of preset {recipe.preset}, "
-        f"{counted(len(data.train_a), 'image')} of {recipe.name_a}, "
-        f"{len(data.train_b):,} of {recipe.name_b}{aside}, {recipe.precision}, {engine.signature()}"
-    )
-
-
-def _log_end(folder: Path, recipe: Recipe, remembered: Remembered) -> None:
-    """Logs the command that translates, and the best checkpoint."""
-    where, name = shlex.quote(str(folder)), shlex.quote(recipe.name_b)
-    log.info(f"finished: unpaired translate {where} IMAGES --to {name} --out FOLDER")
-    if remembered.best_step:
-        best = shlex.quote(str(folder / "best.safetensors"))
-        if remembered.fallback:
-            log.warning(
-                "no evaluation changed the images enough to be the best (change in metrics.jsonl): "
-                f"{best} is the last one, of step {remembered.best_step}"
-            )
-            return
-        log.info(
-            f"best on the validation part: {best}, of step {remembered.best_step} "
-            f"({remembered.best:.4g}; {remembered.measure})"
-        )
-
-
 def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
     """The first images of each test set (or training set), whole, resized to the crop."""
 
@@ -358,17 +381,6 @@ def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Imag
     a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
     rows = min(len(a), len(b))
     return a[:rows], b[:rows]
-
-
-def _ending(step: int, remembered: Remembered) -> str:
-    """How a finished run ended."""
-    chosen = remembered.best_step and not remembered.fallback
-    best = f", best at step {remembered.best_step}" if chosen else ""
-    return (f"stopped early at step {step}" if remembered.stopped else counted(step, "step")) + best
-
-
-def _due(done: int, every: int) -> bool:
-    return every > 0 and done % every == 0
 
 
 def _last_good(folder: Path) -> Path | None:

@@ -45,6 +45,13 @@ def train(
         shown("duration, instead of --steps, which follow from 20 timed steps", "FLOAT"),
     ] = None,
     extend: Annotated[int, shown("steps to add to an existing run")] = 0,
+    scale_with_batch: Annotated[
+        bool,
+        shown(
+            "scale the preset's learning rates, betas, EMA and steps from its batch size to "
+            "--batch-size (square-root rule, half-lives in images); values given stay"
+        ),
+    ] = False,
     domains: Domains = None,
     aligned: AlignedFlag = None,
     skip_unreadable: Annotated[bool, shown("train without the images that cannot be read")] = False,
@@ -63,6 +70,7 @@ def train(
         epochs=epochs,
         minutes=minutes,
         extend=extend,
+        scale_with_batch=scale_with_batch,
         domains=domains,
         aligned=aligned,
         skip_unreadable=skip_unreadable,

@@ -15,8 +15,10 @@ from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import Direction, Domain
 from unpaired.engines.jax.device import Machine, out_of_memory
+from unpaired.engines.jax.processes import JaxProcesses
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
 from unpaired.engines.jax.tiles import run_tile
+from unpaired.engines.processes import ALONE, Processes
 from unpaired.engines.seam import (
     LOSSES,
     Arrays,
@@ -24,10 +26,12 @@ from unpaired.engines.seam import (
     Losses,
     generators_of,
     in_range,
+    lanes_of,
     memory_errors,
     parts_of,
     pixel_weights,
     require_fit,
+    shared_pixel_weights,
 )
 from unpaired.engines.tiles import TileInput, TileResult, TileRun
 
@@ -44,9 +48,9 @@ class JaxTranslator:
         with self.machine.arithmetic():
             self.generators = self.machine.place(make_generators(recipe, self.machine.dtype))
         # On a CPU bf16 was never faster, and each method takes seconds to compile.
-        on_cpu = self.memory == "host" or recipe.precision == "fp64"
+        on_cpu = self.memory == "host" or recipe.settled_precision == "fp64"
         self.methods: tuple[str, ...] = ("trained",) if on_cpu else ("trained", "fp32", "bf16")
-        self.precision: str = recipe.precision
+        self.precision: str = recipe.settled_precision
 
     def signature(self) -> str:
         """See seam.Translator.signature."""
@@ -93,15 +97,20 @@ class JaxEngine:
     has its lanes of the image pools, and the weights are whole on each.
     """
 
-    shard = (0, 1)  # this process feeds whole batches
-
-    def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
+    def __init__(self, recipe: Recipe, runtime: Runtime, processes: Processes = ALONE) -> None:
         self.recipe = recipe
-        self.parts = len(parts_of(recipe.batch_size, runtime.accumulate))
-        self.machine = Machine(recipe, runtime)
+        self.processes = processes if isinstance(processes, JaxProcesses) else None
+        self.shard = processes.place.shard
+        lanes_of(recipe.batch_size, self.shard[1])
+        self.machine = Machine(recipe, runtime, self.shard[1])
         self.memory = self.machine.memory
-        while recipe.batch_size % len(self.machine.devices):
-            self.machine.devices.pop()
+        self.machine.divide(recipe.batch_size)
+        each = (
+            recipe.batch_size
+            if self.processes is None
+            else recipe.batch_size // self.machine.mesh.size
+        )
+        self.parts = len(parts_of(each, runtime.accumulate))
         with self.machine.arithmetic():
             empty = make_state(recipe, self.machine.dtype, runtime.activation_checkpointing)
             self.names = labels(empty)
@@ -118,19 +127,18 @@ class JaxEngine:
         machine = self.machine
         with memory_errors("train on", batch.real_a, out_of_memory), machine.arithmetic():
             reals = machine.send(batch.real_a), machine.send(batch.real_b)
-            plans = exact(batch.pool_a), exact(batch.pool_b)
-            lanes = machine.sharding("batch")
-            plans = jax.device_put(plans, lanes)
+            plans = machine.divided((exact(batch.pool_a), exact(batch.pool_b)))
             further = {
-                domain: (machine.send(x.real), jax.device_put(x.slot, lanes))
+                domain: (machine.send(x.real), machine.divided(x.slot))
                 for domain, x in batch.further.items()
             }
-            weights = {name: machine.send(each) for name, each in pixel_weights(batch).items()}
+            weights = {k: machine.send(each) for k, each in self._pixel_weights(batch).items()}
             factor = machine.place(np.asarray(rate_factor, machine.dtype))
             how = {
                 "recipe": self.recipe,
                 "parts": self.parts,
                 "one_by_one": machine.one_by_one,
+                "mesh": machine.mesh if self.processes else None,
             }
             given = *reals, *plans, further, weights, factor
             self._state, losses = train_step(self._state, *given, **how)
@@ -141,12 +149,13 @@ class JaxEngine:
     def translate(self, images: Images, direction: Direction) -> Images:
         """See seam.Networks.translate; the EMA weights stand in for the trained ones."""
         generators = self._state.ema or self._state.generators
+        generator = self.machine.own(generators[f"generator_{direction}"])
         with memory_errors("translate", images, out_of_memory):
-            return in_range(self.machine.run(generators[f"generator_{direction}"], images))
+            return in_range(self.machine.run(generator, images))
 
     def judge(self, images: Images, domain: Domain) -> NDArray[np.float32]:
         """See seam.Engine.judge."""
-        discriminator = self._state.discriminators[f"discriminator_{domain}"]
+        discriminator = self.machine.own(self._state.discriminators[f"discriminator_{domain}"])
         with memory_errors("judge", images, out_of_memory):
             return self.machine.run(discriminator, images)[..., 0]
 
@@ -154,7 +163,12 @@ class JaxEngine:
 
     def state(self) -> Arrays:
         """See seam.Engine.state; every array is a copy."""
-        names, leaves = jax.tree.leaves(self.names), jax.tree.leaves(self._state)
+        state = self._state
+        if self.processes:
+            with self.machine.arithmetic():
+                pools = {k: self.processes.gather(pool) for k, pool in state.pools.items()}
+            state = self.machine.own(state._replace(pools={}))._replace(pools=pools)
+        names, leaves = jax.tree.leaves(self.names), jax.tree.leaves(state)
         arrays = {
             name: np.array(jax.device_get(leaf)) for name, leaf in zip(names, leaves, strict=True)
         }
@@ -163,12 +177,28 @@ class JaxEngine:
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""
         with self.machine.arithmetic():
-            self._state = self._place(fill(self._state, self.names, arrays, whole=True))
+            if self.processes is None or self.shard[0] == 0:
+                filled = fill(self._state, self.names, arrays, whole=True)
+            else:
+                filled = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._state)
+            if self.processes:
+                leaves, structure = jax.tree.flatten(filled)
+                filled = jax.tree.unflatten(structure, self.processes.broadcast(leaves))
+            self._state = self._place(filled)
 
     def _place(self, state: State) -> State:
         """Puts weights on every device, whole, and pools by their lanes."""
-        lanes = jax.device_put(state.pools, self.machine.sharding("batch"))
-        return self.machine.place(state._replace(pools={}))._replace(pools=lanes)
+        pools, own = state.pools, lanes_of(self.recipe.batch_size, self.shard[1])[self.shard[0]]
+        if self.processes:
+            pools = {name: pool[own] for name, pool in pools.items()}
+        placed = self.machine.place(state._replace(pools={}))
+        return placed._replace(pools=self.machine.divided(pools))
+
+    def _pixel_weights(self, batch: Batch) -> Mapping[str, Images]:
+        """The weights of the pixels in the losses, of the whole batch together."""
+        if self.processes is None or self.recipe.gaps == "count":
+            return pixel_weights(batch)
+        return shared_pixel_weights(batch, self.processes.sum)
 
 
 def labels(state: State) -> Any:

@@ -33,7 +33,7 @@ def generators_loss(
     `weights` are those of `seam.pixel_weights`. The fake is as discriminators see it.
     """
     source, target = source_of(direction), target_of(direction)
-    networks = in_precision(generators | discriminators, recipe.precision)
+    networks = in_precision(generators | discriminators, recipe.settled_precision)
     start = recipe.settled_start
     forth, back, judge = (
         partial(through, networks[name], one_by_one=one_by_one)
@@ -80,9 +80,11 @@ def discriminators_loss(
     The penalty is that of the batch's own images, the first `own` of each: see torch/losses.py.
     """
     name = f"discriminator_{domain}"
-    network = in_precision(discriminators[name], recipe.precision)
+    network = in_precision(discriminators[name], recipe.settled_precision)
     judge = partial(through, network, one_by_one=one_by_one)
-    on_real, on_fake = (judge(in_precision(images, recipe.precision)) for images in (real, shown))
+    on_real, on_fake = (
+        judge(in_precision(images, recipe.settled_precision)) for images in (real, shown)
+    )
     loss = discriminator_loss(on_real, on_fake)
     total = loss
     if recipe.gradient_penalty:
@@ -93,7 +95,7 @@ def discriminators_loss(
 
 def fed(images: Array, recipe: Recipe) -> Array:
     """Images for the networks of a step; not cast where a generator adds its head to its input."""
-    return images if recipe.start == "identity" else in_precision(images, recipe.precision)
+    return images if recipe.start == "identity" else in_precision(images, recipe.settled_precision)
 
 
 # ---- terms of 2017 ------------------------------------------------------------------------

@@ -7,12 +7,14 @@ Source: arXiv 1703.10593, equations 1 to 3, and the authors' code for the order.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
 from unpaired.config import Recipe
 from unpaired.data.batches import PoolPlan
@@ -75,8 +77,48 @@ def make_state(recipe: Recipe, dtype: jnp.dtype, recompute: bool = False) -> Sta
     )
 
 
-@partial(jax.jit, static_argnames=("recipe", "parts", "one_by_one"), donate_argnames="state")
+@partial(
+    jax.jit, static_argnames=("recipe", "parts", "one_by_one", "mesh"), donate_argnames="state"
+)
 def train_step(
+    state: State,
+    *batch: Any,
+    recipe: Recipe,
+    parts: int,
+    one_by_one: bool,
+    mesh: Mesh | None,
+) -> tuple[State, dict[str, Array]]:
+    """One update of all four networks; see seam.Engine.train_step, and networks.through.
+
+    `batch` are the arguments of `_step` after the state. With a `mesh`, that of several processes,
+    each of its devices takes the step with its lanes of the batch and the pools.
+    """
+    step = partial(_step, recipe=recipe, parts=parts, one_by_one=one_by_one)
+    if mesh is None:
+        return step(state, *batch)
+    whole, lanes = PartitionSpec(), PartitionSpec("batch")  # type: ignore[no-untyped-call]
+    states = State(*[whole] * len(state))._replace(pools=lanes)  # type: ignore[arg-type]
+    shared = jax.shard_map(
+        partial(step, devices=mesh.size),
+        mesh=mesh,
+        in_specs=(states, *[lanes] * (len(batch) - 1), whole),
+        out_specs=(states, whole),
+        check_vma=False,  # gradients stay those of the device: `together` sums them, once a phase
+    )
+    result: tuple[State, dict[str, Array]] = shared(state, *batch)
+    return result
+
+
+def together(tree: Tree, devices: int) -> Tree:
+    """The mean of a tree over the devices of a mesh: flattened, in one exchange."""
+    if devices == 1:
+        return tree
+    flat, restore = jax.flatten_util.ravel_pytree(tree)
+    mean: Tree = restore(jax.lax.psum(flat / devices, "batch"))  # type: ignore[no-untyped-call]
+    return mean
+
+
+def _step(
     state: State,
     real_a: Array,
     real_b: Array,
@@ -89,10 +131,11 @@ def train_step(
     recipe: Recipe,
     parts: int,
     one_by_one: bool,
+    devices: int = 1,
 ) -> tuple[State, dict[str, Array]]:
-    """One update of all four networks; see seam.Engine.train_step, and networks.through.
+    """The step on one of several `devices`, or on all of them where XLA divides it.
 
-    Gradients and losses are means over `parts` of the batch.
+    Gradients and losses are means over `parts` of the batch and over devices.
     """
     real: dict[Domain, Array] = {"a": real_a, "b": real_b}
 
@@ -109,11 +152,10 @@ def train_step(
         )
         return forth[0] + back[0], ({"b": forth[1], "a": back[1]}, forth[2] | back[2])
 
-    slices = parts_of(recipe.batch_size, parts)
+    slices = parts_of(len(real_a), parts)
     learn = jax.value_and_grad(of_generators, has_aux=True)
     found = [learn(state.generators, lanes) for lanes in slices]
-    gradients = mean_of([each for _, each in found])
-    losses = mean_of([aux[1] for (_, aux), _ in found])
+    gradients, losses = together(mean_of([(each, aux[1]) for (_, aux), each in found]), devices)
     fakes = {
         domain: jnp.concatenate([aux[0][domain] for (_, aux), _ in found]) for domain in DOMAINS
     }
@@ -152,7 +194,7 @@ def train_step(
 
     judge = jax.value_and_grad(of_discriminators, has_aux=True)
     judged = [judge(state.discriminators, lanes) for lanes in slices]
-    gradients = mean_of([each for _, each in judged])
+    gradients, more = together(mean_of([(each, loss) for (_, loss), each in judged]), devices)
     rate = recipe.discriminator_rate * factor
     discriminators, discriminator_adam = adam_step(
         state.discriminators, gradients, state.discriminator_adam, rate, recipe
@@ -166,7 +208,7 @@ def train_step(
         discriminator_adam=discriminator_adam,
         pools={"pool_a": pool_a, "pool_b": pool_b},
         updates=updates,
-    ), losses | mean_of([each for (_, each), _ in judged])
+    ), losses | more
 
 
 def mean_of(trees: Sequence[Tree]) -> Tree:

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, target_of
+from unpaired.engines.processes import ALONE, Processes
 from unpaired.engines.seam import (
     LOSSES,
     Arrays,
@@ -24,13 +25,16 @@ from unpaired.engines.seam import (
     discriminators_of,
     generators_of,
     in_range,
+    lanes_of,
     memory_errors,
     parts_of,
     pixel_weights,
+    shared_pixel_weights,
 )
 from unpaired.engines.torch.device import Machine, out_of_memory
 from unpaired.engines.torch.losses import discriminators_loss, generators_loss
 from unpaired.engines.torch.networks import Discriminator, Generator
+from unpaired.engines.torch.processes import TorchProcesses
 from unpaired.engines.torch.translator import fill
 
 __all__ = ["TorchEngine"]
@@ -41,11 +45,14 @@ COMPILED_FROM = 2000  # steps; a compilation takes about a minute
 class TorchEngine:
     """All four networks, their optimisers and image pools. See seam.Engine."""
 
-    shard = (0, 1)  # this process feeds whole batches
-
-    def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
+    def __init__(self, recipe: Recipe, runtime: Runtime, processes: Processes = ALONE) -> None:
         self.recipe = recipe
-        self.parts = parts_of(recipe.batch_size, runtime.accumulate)
+        self.processes = processes if isinstance(processes, TorchProcesses) else None
+        self.shard = processes.place.shard
+        self.lanes = lanes_of(recipe.batch_size, self.shard[1])  # of each process
+        own = self.lanes[self.shard[0]]
+        self.share = (own.stop - own.start) / recipe.batch_size
+        self.parts = parts_of(own.stop - own.start, runtime.accumulate)
         self.machine = Machine(recipe, runtime)
         self.memory = self.machine.memory
         kind = partial(Generator, start=recipe.settled_start)
@@ -57,7 +64,7 @@ class TorchEngine:
         self.ema = {k: p.detach().clone() for k, p in averaged.items()} if recipe.ema else {}
         self.generator_adam = self._adam(self.generators, recipe.learning_rate)
         self.discriminator_adam = self._adam(self.discriminators, recipe.discriminator_rate)
-        shape = (recipe.batch_size, recipe.pool_size, recipe.image_size, recipe.image_size)
+        shape = (own.stop - own.start, recipe.pool_size, recipe.image_size, recipe.image_size)
         self.pools = {
             f"pool_{domain}": torch.zeros(
                 *shape, facts.bands, device=self.machine.device, dtype=self.machine.dtype
@@ -68,7 +75,8 @@ class TorchEngine:
 
     def signature(self) -> str:
         """See seam.Engine.signature."""
-        return self.machine.signature()
+        count = self.shard[1]
+        return self.machine.signature() + (f", {count} processes" if count > 1 else "")
 
     # ---- the step -------------------------------------------------------------------------
 
@@ -79,7 +87,7 @@ class TorchEngine:
                 "a": self.machine.send(batch.real_a),
                 "b": self.machine.send(batch.real_b),
             }
-            weights = {k: self.machine.send(x) for k, x in pixel_weights(batch).items()}
+            weights = {k: self.machine.send(x) for k, x in self._pixel_weights(batch).items()}
             self._set_rates(rate_factor)
             fakes, losses = self._update_generators(real, weights)
             if weights:
@@ -124,10 +132,9 @@ class TorchEngine:
                 (total / len(self.parts)).backward(inputs=parameters)  # type: ignore[no-untyped-call]
                 found.append(each)
                 fakes[target_of(direction)].append(fake.detach())
+        losses = self._mean(parameters, means(found, len(self.parts)))
         self.generator_adam.step()
-        return {domain: torch.cat(images) for domain, images in fakes.items()}, means(
-            found, len(self.parts)
-        )
+        return {domain: torch.cat(images) for domain, images in fakes.items()}, losses
 
     def _update_discriminators(
         self,
@@ -159,8 +166,28 @@ class TorchEngine:
                 weights = list(self.discriminators[f"discriminator_{domain}"].parameters())
                 (total / len(self.parts)).backward(inputs=weights)  # type: ignore[no-untyped-call]
                 found.append(each)
+        losses = self._mean(list(self.discriminators.parameters()), means(found, len(self.parts)))
         self.discriminator_adam.step()
-        return means(found, len(self.parts))
+        return losses
+
+    def _pixel_weights(self, batch: Batch) -> Mapping[str, Images]:
+        """The weights of the pixels in the losses, of the whole batch together."""
+        if self.processes is None or self.recipe.gaps == "count":
+            return pixel_weights(batch)
+        return shared_pixel_weights(batch, self.processes.sum)
+
+    def _mean(self, weights: Sequence[Tensor], losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses as means over the whole batch; so are the gradients of `weights` then.
+
+        Of several processes each has its share of the sum, all in one exchange.
+        """
+        if self.processes is None:
+            return losses
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        values = torch.stack(list(losses.values())).to(gradients[0].dtype)
+        torch._foreach_mul_([*gradients, values], self.share)
+        self.processes.add([*gradients, values])
+        return dict(zip(losses, values, strict=True))
 
     def _update_ema(self) -> None:
         """Moves the running means; faster in the first steps, to forget the initial weights."""
@@ -207,18 +234,41 @@ class TorchEngine:
 
     def state(self) -> Arrays:
         """See seam.Engine.state; every array is a copy."""
-        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
+        found = self._tensors()
+        if self.processes is not None:
+            found |= {k: self.processes.gather(pool, self.lanes) for k, pool in self.pools.items()}
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
         arrays = {name: np.array(array, order="C") for name, array in tensors.items()}
         return arrays | {"updates": np.array(self.updates, np.int64)}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""
         updates = {"updates": torch.tensor(0)}
-        fill(self._tensors() | updates, arrays, whole=True)
-        self.updates = int(arrays["updates"])
+        if self.processes is None:
+            fill(self._tensors() | updates, arrays, whole=True)
+        else:
+            self._load_shared(updates, arrays, self.processes)
+        self.updates = int(updates["updates"])
         for adam in (self.generator_adam, self.discriminator_adam):
             for slot in adam.state.values():
                 slot["step"].fill_(self.updates)
+
+    def _load_shared(
+        self,
+        updates: dict[str, Tensor],
+        arrays: Mapping[str, np.ndarray],
+        processes: TorchProcesses,
+    ) -> None:
+        """Takes the state of the first process: weights whole, and each its lanes of the pools."""
+        whole = dict(self.pools)
+        if processes.place.rank == 0:
+            size = self.recipe.batch_size
+            whole = {k: x.new_empty(size, *x.shape[1:], device="cpu") for k, x in whole.items()}
+            fill(self._tensors() | whole | updates, arrays, whole=True)
+        processes.broadcast([x for name, x in self._tensors().items() if name not in self.pools])
+        for name, pool in self.pools.items():
+            processes.scatter(whole[name], pool, self.lanes)
+        updates["updates"].fill_(int(processes.sum([float(updates["updates"])])[0]))
 
     def _tensors(self) -> dict[str, Tensor]:
         """Returns all tensors of the state by canonical name, not copied."""

@@ -1,0 +1,1 @@
+"""Training at a larger scale: several processes (`together`), larger batches (`large_batch`)."""
