@@ -643,10 +643,21 @@ function fault(message) {
   $("fault").textContent = message;
 }
 
+/** What the server says of itself, once it has loaded its models. */
+async function ready() {
+  for (;;) {
+    let info = null;
+    try { info = await api.info(); } catch (error) { if (!error.after) throw error; }
+    if (info?.models.length) return info;
+    $("about").textContent = "The server is loading its model";
+    await sleep(500);
+  }
+}
+
 async function start() {
   try { state.token = sessionStorage.getItem("unpaired-token") ?? ""; } catch { /* none */ }
   listen();
-  try { state.info = await api.info(); } catch (error) {
+  try { state.info = await ready(); } catch (error) {
     $("about").textContent = "";
     $("add").hidden = true;
     return fault(`The page cannot start: ${error.message}`);
@@ -654,7 +665,7 @@ async function start() {
   const { models, limits, formats, metadata } = state.info;
   $("model").append(...models.map(({ name }) => el("option", { textContent: name })));
   $("models").hidden = models.length < 2;
-  const parts = [formats.input.join(", ")];
+  const parts = [formats.input.filter((name) => !name.endsWith(" code stream")).join(", ")];
   if (limits.body_bytes) parts.push(`up to ${size(limits.body_bytes)}`);
   if (limits.pixels) parts.push(`${Math.round(limits.pixels / 1e6)} megapixels`);
   if (limits.zip_images) parts.push(`zip files of up to ${limits.zip_images} images`);
