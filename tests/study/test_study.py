@@ -87,7 +87,7 @@ def test_the_command(run, images, tmp_path, capsys):
     assert main(words) == 0
     shown = capsys.readouterr()
     page = tmp_path / "out" / "index.html"
-    assert shown.out == f"{page}\n"
+    assert shown.out == f"{page}: {page.stat().st_size / 1e6:.1f} MB\n"
     assert "14 test images, so 11 trials of 30 after 3 of practice" in shown.err
     told = told_by(page)
     assert [block["to"] for block in told["blocks"]] == ["winter", "summer"]

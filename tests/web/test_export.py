@@ -218,6 +218,13 @@ def test_a_browser_translates_as_the_engine_does_and_offline(make_run, tmp_path)
         browser.wait("document.querySelectorAll('#directions input').length === 2")
         assert browser.js("self.crossOriginIsolated") is True
         again = translated(browser, path)
+        # Smaller, as the visitor chooses, and told so.
+        Image.fromarray(np.repeat(np.repeat(pixels, 9, 0), 9, 1)).save(tmp_path / "large.png")
+        browser.js("document.querySelector('#drop select').value = '256'")
+        assert translated(browser, tmp_path / "large.png").shape == (158, 256, 4)
+        browser.click("#items li:last-child .open")
+        warning = "reduced from 306 × 189 to 256 × 158 pixels, as chosen"
+        browser.wait(f"document.querySelector('#warning').innerText === '{warning}'")
         pages = [url for url in browser.requests if not url.startswith(("blob:", "data:"))]
         assert {url.split("/")[2] for url in pages} == {files.url.split("/")[2]}
         assert [line for line in browser.complaints if "Content Security" in line] == []

@@ -52,6 +52,7 @@ class StudyPage:
     """A page that was written, the id that its answers have, and its trials in each direction."""
 
     path: Path
+    bytes: int
     study: str
     trials: dict[Direction, int]
 
@@ -112,8 +113,11 @@ def make_study(
     }
     study = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     title = f"{recipe.name_a} and {recipe.name_b}"
-    write_text(path, _page(title, {"study": study, **told}))
-    return StudyPage(path, study, {b["direction"]: len(b["real"]) - practice for b in blocks})
+    page = _page(title, {"study": study, **told})
+    write_text(path, page)
+    return StudyPage(
+        path, len(page.encode()), study, {b["direction"]: len(b["real"]) - practice for b in blocks}
+    )
 
 
 def _tests(model: Model, source: Source, count: int, options: Options) -> TestSet:

@@ -80,7 +80,7 @@ def make(
         model, source(data), out, to=to, trials=trials, practice=practice, seed=seed,
         image_size=image_size, overwrite=overwrite,
     )  # fmt: skip
-    print(page.path)
+    print(f"{page.path}: {page.bytes / 1e6:.1f} MB")
     log.info(f"study {page.study}: send the page to people; score what it saves with "
              "`unpaired study score ANSWERS...`")  # fmt: skip
 

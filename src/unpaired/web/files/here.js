@@ -1,7 +1,7 @@
 // Translates in this browser: what `page.js` asks a server for where there is one.
 "use strict";
 (() => {
-let worker = null, facts = null, turn = Promise.resolve(), number = 0;
+let worker = null, facts = null, turn = Promise.resolve(), number = 0, size = null;
 
 class Failed extends Error {}
 
@@ -13,8 +13,21 @@ async function info() {
   const answer = await fetch("model.json");
   if (!answer.ok) throw new Failed(`model.json is missing (${answer.status})`);
   facts = await answer.json();
+  offerSizes();
   void keep();
   return facts;
+}
+
+/** A network takes seconds for 256 pixels and minutes for 2048, so the visitor chooses. */
+function offerSizes() {
+  size = document.createElement("select");
+  for (const side of [0, 1024, 512, 256]) {
+    size.append(new Option(side ? `at most ${side} px` : "full size", side));
+  }
+  const label = document.createElement("label");
+  label.className = "small";
+  label.append("Size ", size);
+  document.getElementById("limits").before(label);
 }
 
 /** Keeps all files in the browser, so that the page works without a network. */
@@ -58,7 +71,7 @@ function run({ file, name, to }, tell, signal) {
       else done({ blob: data.blob, warning: data.warning });
     };
     tell({ state: "running", total: 1, done: 0 });
-    worker.postMessage({ job: ++number, file, direction: id, bands, most: facts.most_pixels });
+    worker.postMessage({ job: ++number, file, direction: id, bands, most: facts.most_pixels, side: Number(size.value) });
   });
 }
 

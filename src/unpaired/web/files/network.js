@@ -3,15 +3,18 @@ import * as ort from "./ort.wasm.min.mjs";
 
 const STRIDE = 4, SMALLEST = 8;
 const sessions = new Map();
+let rate = 0; // pixels a second of the image before
 // More than one thread takes the headers that `offline.js` gives from the second visit on.
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
 
-self.onmessage = async ({ data: { job, file, direction, bands, most } }) => {
+self.onmessage = async ({ data: { job, file, direction, bands, most, side } }) => {
   try {
     const session = await load(direction, (share) => self.postMessage({ job, state: "loading", share }));
-    self.postMessage({ job, state: "running", total: 1, done: 0 });
-    const { image, warning } = await decode(file, most);
+    const { image, warning } = await decode(file, most, side);
+    const pixels = image.width * image.height, began = performance.now();
+    self.postMessage({ job, state: "running", total: 1, done: 0, seconds_left: rate ? pixels / rate : null });
     const result = await translate(session, image, bands);
+    rate = 1000 * pixels / Math.max(performance.now() - began, 1);
     const canvas = new OffscreenCanvas(image.width, image.height);
     canvas.getContext("2d").putImageData(result, 0, 0);
     self.postMessage({ job, blob: await canvas.convertToBlob({ type: "image/png" }), warning });
@@ -49,19 +52,20 @@ async function* pieces(stream) { // not every browser can loop over a stream its
 }
 
 /** The samples of an image as its file has them: turned upright, colours not converted. */
-async function decode(file, most) {
+async function decode(file, most, side) {
   let map;
   try {
     map = await createImageBitmap(file,
       { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" });
   } catch { throw new Error("this browser cannot decode it: give a PNG, JPEG or WebP image"); }
-  const scale = Math.min(1, Math.sqrt(most / (map.width * map.height)));
-  const width = Math.max(1, Math.floor(map.width * scale)), height = Math.max(1, Math.floor(map.height * scale));
+  const fits = Math.sqrt(most / (map.width * map.height)), wanted = (side || Infinity) / Math.max(map.width, map.height);
+  const scale = Math.min(1, fits, wanted);
+  const width = Math.max(1, Math.round(map.width * scale)), height = Math.max(1, Math.round(map.height * scale));
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.drawImage(map, 0, 0, width, height);
-  const warning = scale < 1
-    ? `reduced from ${map.width} × ${map.height} to ${width} × ${height} pixels, which a browser has memory for` : "";
+  const why = fits < wanted ? "which a browser has memory for" : "as chosen";
+  const warning = scale < 1 ? `reduced from ${map.width} × ${map.height} to ${width} × ${height} pixels, ${why}` : "";
   map.close();
   return { image: context.getImageData(0, 0, width, height), warning };
 }
