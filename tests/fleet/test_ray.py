@@ -28,6 +28,7 @@ from unpaired.fleet.parquet import decode, encode, merge, read_manifest
 from unpaired.fleet.places import LocalPlace
 from unpaired.fleet.ray_data import Actor, Cluster, JobOrder, _blocks
 from unpaired.fleet.shards import Item
+from unpaired.storage import exclusive
 from unpaired.translation.files import translate_files
 from unpaired.translation.model import load
 
@@ -179,3 +180,7 @@ def test_the_command_rejects_before_a_cluster_starts(images, tmp_path, capsys):
         error = capsys.readouterr().err
         assert line in error
         assert error.count("\n") == 1
+    words[2] = str(tmp_path / "out")
+    with exclusive(tmp_path / "out", "manifest.parquet"):
+        assert main(words) == 2
+    assert "manifest.parquet is in use by another process" in capsys.readouterr().err

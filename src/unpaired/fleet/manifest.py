@@ -150,13 +150,14 @@ def open_manifest(place: Place, name: str) -> Iterator[Manifest]:
             manifest = _read(place, name)
             path = place.root / name
             try:
-                with open(path, "ab") as file:
-                    if file.tell() and not path.read_bytes().endswith(b"\n"):
-                        file.write(b"\n")  # of a killed writer
-                    manifest._file = file
-                    yield manifest
+                file = open(path, "ab")  # noqa: SIM115
             except OSError as error:
                 raise explain_os_error(error, path) from error
+            with file:
+                if file.tell() and not path.read_bytes().endswith(b"\n"):
+                    file.write(b"\n")  # of a killed writer
+                manifest._file = file
+                yield manifest
             manifest.settle()
         return
     manifest = _read(place, name)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from unpaired.console import log, progress
 from unpaired.errors import ConfigError, RunError, UnpairedError
-from unpaired.fleet.job import Outcome, plan_shard, scratch_of
+from unpaired.fleet.job import Outcome, Plan, plan_shard, scratch_of
 from unpaired.fleet.manifest import missing
 from unpaired.fleet.one import Translation
 from unpaired.fleet.parquet import decode, encode, merge, read_manifest
@@ -34,6 +34,7 @@ from unpaired.fleet.pipeline import run
 from unpaired.fleet.places import LocalPlace, Place, open_place
 from unpaired.fleet.record import confirm
 from unpaired.fleet.shards import Item, Shard
+from unpaired.storage import exclusive
 from unpaired.translation.model import load
 from unpaired.translation.scratch import scratch_folder
 
@@ -146,6 +147,20 @@ def run_fleet(
     plan = plan_shard(source, out, translation, shard, "parquet")
     stem = f"manifest-{shard.index}-of-{shard.count}" if shard.count > 1 else "manifest"
     name, parts = f"{stem}.parquet", f"{stem}-parts"
+    with _alone(plan.out, name):
+        return _run_plan(plan, translation, shard, cluster, (name, parts), loading, options)
+
+
+def _run_plan(
+    plan: Plan,
+    translation: Translation,
+    shard: Shard,
+    cluster: Cluster,
+    manifest: tuple[str, str],
+    loading: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Outcome:
+    name, parts = manifest
     rows = read_manifest(plan.out, name, _parts(plan.held, parts))
     left = [
         item
@@ -262,6 +277,13 @@ def _watch(over: threading.Event) -> None:
         if not all(alive) and not over.is_set():
             os.write(2, f"unpaired: the Ray job ended: its raylet was killed{_AGAIN}\n".encode())
             os._exit(2)
+
+
+def _alone(place: Place, name: str) -> contextlib.AbstractContextManager[None]:
+    """Holds the manifest of a local destination for one job; an object store has no locks."""
+    return (
+        exclusive(place.root, name) if isinstance(place, LocalPlace) else contextlib.nullcontext()
+    )
 
 
 def _absolute(place: Place) -> str:
