@@ -8,9 +8,10 @@ import time
 import zipfile
 import zlib
 
+import numpy as np
 import pytest
 
-from serving_servers import png, served
+from serving_servers import pixels, png, served
 from unpaired.errors import ConfigError
 from unpaired.serving.front import bodies, connection
 from unpaired.serving.limits import ServeLimits
@@ -266,3 +267,20 @@ def test_many_clients_at_once_and_nothing_is_lost():
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_what_is_no_http_is_told_so(server):
+    answer = raw(server, "no request\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+    assert raw(server, HEAD + "X: " + "y" * 20_000 + "\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_large_result_comes_in_parts(tmp_path):
+    with served() as server:
+        body = png(-1, side=1000)
+        answer = server.translate(body, headers={"Range": "bytes=0-9"})
+        assert answer.status_code == 200
+        assert len(answer.content) > 2**20
+        np.testing.assert_array_equal(pixels(answer.content), 255 - pixels(body))
+        assert server.running.dispatcher.store.used == 0

@@ -5,22 +5,22 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-from unpaired.serving.front.archive import is_zip, label, pack, unpack
+from unpaired.serving.front.archive import is_zip, label, pack, unpack, unpacked_bytes
 from unpaired.serving.front.bodies import Gone, receive_body
 from unpaired.serving.front.dispatcher import Dispatcher
 from unpaired.serving.front.guard import Access, Guard, on_error, on_gone, on_http_error, on_problem
@@ -40,6 +40,7 @@ _MEDIA = {
     ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".jp2": "image/jp2",
 }  # fmt: skip
 _SMALL = 2**20  # bytes of a result that is sent at once
+_PART = 2**18  # bytes of a larger one that are sent at a time
 _EVENT_SECONDS = 15.0  # between two lines of a stream of events, at most
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -153,7 +154,8 @@ class Front:
         path = files[int(number)]
         if not path.is_file():
             raise HttpProblem(404, "this sample has been removed")
-        return FileResponse(path, media_type="image/png", headers={"Cache-Control": "max-age=600"})
+        body = await run_in_threadpool(path.read_bytes)
+        return Response(body, media_type="image/png", headers={"Cache-Control": "max-age=600"})
 
     async def health(self, request: Request) -> Response:
         """GET /healthz: the front answers."""
@@ -225,9 +227,10 @@ class Front:
                 raise HttpProblem(415, "a zip file: send it to /v1/jobs")
             if zipped:
                 path = path.rename(job.folder / "sources.zip")
-                sizes: list[int] = []
-                await run_in_threadpool(unpack, path, job, limits, sizes.append)
-                self.store.take(job, sum(sizes) - path.stat().st_size)
+                packed = path.stat().st_size
+                self.store.take(job, await run_in_threadpool(unpacked_bytes, path, limits))
+                await run_in_threadpool(unpack, path, job)
+                self.store.take(job, -packed)
                 path.unlink()
             else:
                 job.add(label(request.query_params.get("name", "image")), path)
@@ -316,7 +319,9 @@ class Front:
             headers["X-Warning"] = entry.warning.encode("ascii", "replace").decode()
         media, path = _MEDIA[entry.suffix], entry.result
         if path.stat().st_size > _SMALL:
-            return FileResponse(path, media_type=media, headers=headers, background=after)
+            headers["Content-Length"] = str(path.stat().st_size)
+            parts = _parts(open(path, "rb"))  # noqa: SIM115
+            return StreamingResponse(parts, media_type=media, headers=headers, background=after)
         return Response(path.read_bytes(), media_type=media, headers=headers, background=after)
 
 
@@ -362,6 +367,12 @@ def _preferred_wait(request: Request, most: int) -> float:
         return 0
     asked = re.search(r"wait=(\d{1,6})", prefer)
     return min(int(asked[1]), most) if asked else most
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while part := file.read(_PART):
+            yield part
 
 
 def _safe(name: str) -> str:

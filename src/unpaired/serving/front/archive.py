@@ -5,14 +5,14 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from unpaired.serving.front.jobs import ClientJob, JobImage
 from unpaired.serving.front.problems import HttpProblem
 from unpaired.serving.limits import MEGABYTE, ServeLimits
 
-__all__ = ["is_zip", "label", "pack", "unpack"]
+__all__ = ["is_zip", "label", "pack", "unpack", "unpacked_bytes"]
 
 _CHUNK = 2**16
 _MOST_DIRECTORY = 2**20  # bytes of the list of a zip file
@@ -35,24 +35,37 @@ def label(name: str) -> str:
     return "/".join(parts)[-_LONGEST_NAME:].strip("/") or "image"
 
 
-def unpack(path: Path, job: ClientJob, limits: ServeLimits, taken: Callable[[int], None]) -> None:
-    """Adds the images of a zip file to a job; `taken` counts their bytes.
-
-    Folders and hidden files are skipped. A file that is damaged or encrypted fails alone.
+def unpacked_bytes(path: Path, limits: ServeLimits) -> int:
+    """The bytes that the images of a zip file take at most, by its list.
 
     Raises:
-        HttpProblem: no zip file, no images, or over a limit.
+        HttpProblem: no zip file, or over a limit.
     """
     try:
         _require_short_list(path)
         with zipfile.ZipFile(path) as archive:
-            members = [item for item in archive.infolist() if not _skipped(item.filename)]
+            members = _members(archive)
             _require_within(members, limits)
-            for number, item in enumerate(members):
+            return sum(item.file_size for item in members)
+    except _DAMAGE as error:
+        raise HttpProblem(422, "the zip file is damaged: pack it again") from error
+
+
+def unpack(path: Path, job: ClientJob) -> None:
+    """Adds the images of a zip file to a job, after `unpacked_bytes`.
+
+    Folders and hidden files are skipped. A file that is damaged or encrypted fails alone.
+
+    Raises:
+        HttpProblem: it is damaged, or there are no images.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for number, item in enumerate(_members(archive)):
                 target = job.folder / f"{number}-source"
                 name = label(item.filename)
                 try:
-                    taken(_extract(archive, item, target))
+                    _extract(archive, item, target)
                 except (
                     zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
                     ValueError, OSError,
@@ -64,10 +77,17 @@ def unpack(path: Path, job: ClientJob, limits: ServeLimits, taken: Callable[[int
                     )
                 else:
                     job.add(name, target)
-    except (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise HttpProblem(422, "the zip file is damaged: pack it again") from error
     if not job.entries:
         raise HttpProblem(422, "the zip file has no images")
+
+
+_DAMAGE = (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError)
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [item for item in archive.infolist() if not _skipped(item.filename)]
 
 
 def _require_short_list(path: Path) -> None:
@@ -120,16 +140,13 @@ def _skipped(name: str) -> bool:
     return name.endswith("/") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 
-def _extract(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path) -> int:
+def _extract(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path) -> None:
     """Unpacks one file; never more than the bytes that its entry declares."""
     if item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise NotImplementedError
-    count = 0
     with archive.open(item) as packed, open(target, "wb") as file:
         while chunk := packed.read(_CHUNK):
-            count += len(chunk)
             file.write(chunk)
-    return count
 
 
 class _Outlet(io.RawIOBase):

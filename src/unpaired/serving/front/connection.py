@@ -25,6 +25,14 @@ _FULL_BODY = (
     b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, '
     b'"detail": "too many connections are open: try again later"}'
 )
+_BAD = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+)
+_BAD_BODY = (
+    b'{"type": "about:blank", "title": "Bad Request", "status": 400, '
+    b'"detail": "this is no HTTP, or its head is too long"}'
+)
 
 
 class HttpServer(uvicorn.Server):
@@ -65,6 +73,11 @@ def make_server(app: ASGIApp, limits: ServeLimits) -> HttpServer:
             if self._timer:
                 self._timer.cancel()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            body = _BAD_BODY
+            self.transport.write(_BAD % (len(body), body))
+            self.transport.close()
 
         def _expire(self) -> None:
             if self.cycle is None or self.cycle.response_complete:

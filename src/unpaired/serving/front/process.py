@@ -25,7 +25,13 @@ COMMAND = (sys.executable, "-m", "unpaired.serving.worker.main")
 _AHEAD = 16  # images that a worker has at once: in the network, decoded for it, being encoded
 _SILENCE = 30.0  # seconds without a sign of life after which a worker counts as dead
 _MOST_LINE = 2**22  # bytes of a message
-_PAUSES = (0.0, 0.0, 1.0, 5.0, 30.0)  # seconds before a start, by the deaths before it in a row
+_PAUSES = (
+    0.0,
+    0.0,
+    1.0,
+    5.0,
+    30.0,
+)  # seconds before a start, by how many before it failed
 
 
 @dataclass
@@ -62,7 +68,7 @@ class WorkerProcess:
         self._again: deque[JobImage] = deque()  # to be tried one by one
         self._process: asyncio.subprocess.Process | None = None
         self._heard = time.monotonic()
-        self._closing = False
+        self._closing = self._was_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -109,13 +115,13 @@ class WorkerProcess:
         deaths = 0
         while not self._closing:
             await asyncio.sleep(_PAUSES[min(deaths, len(_PAUSES) - 1)])
-            began = time.monotonic()
+            self._was_ready = False
             await self._live()
             if self._closing:
                 return
             if not self.models:
                 raise RunError(self.error or "the worker ended before its models were loaded")
-            deaths = 0 if time.monotonic() - began > 60 or not self.error else deaths + 1
+            deaths = 0 if self._was_ready else deaths + 1
             self.restarts += 1
 
     async def close(self) -> None:
@@ -177,6 +183,7 @@ class WorkerProcess:
         elif "ready" in message:
             self.models = message["ready"]
             self.ready.set()
+            self._was_ready = True
             self._try_again()
             self.on_room()
         elif "stage" in message:
