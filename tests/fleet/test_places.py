@@ -107,7 +107,12 @@ def test_a_destination_that_takes_nothing_stops_all(
         translate_shard(translation, "faulty://b/in", "faulty://b/out", WHOLE)
     broken.update(dict.fromkeys(names, OSError("503")))
     monkeypatch.setattr(places, "_IN_A_ROW", 4)
-    with pytest.raises(RunError, match=r"503 \(5 attempts\)"):
+    with pytest.raises(RunError, match=r"b/out failed 4 times in a row: .*503 \(5 attempts\)"):
+        translate_shard(translation, "faulty://b/in", "faulty://b/out", WHOLE)
+    broken.clear()
+    for k in range(9):
+        broken[f"b/in/{k:02d}.png"] = PermissionError(13, "The token has expired")
+    with pytest.raises(RunError, match=r"b/in failed 4 times in a row: .*token has expired"):
         translate_shard(translation, "faulty://b/in", "faulty://b/out", WHOLE)
     assert rows_in(bucket / "out" / "manifest-0-of-1.jsonl") is not None
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import random
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 PAUSE = 0.5  # seconds before the second attempt; it doubles
-_IN_A_ROW = 20  # results that could not be stored, after which the rest is not tried
+_IN_A_ROW = 20  # files that could not be read or stored, after which the rest is not tried
 _MOST_SMALL = 2**32  # bytes of a manifest
 # Nobody is helped by another attempt.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
@@ -128,7 +127,6 @@ class RemotePlace:
     root: str
     renaming: bool = False
     _failures: list[str] = field(default_factory=list, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def __str__(self) -> str:
         return self.url
@@ -152,6 +150,7 @@ class RemotePlace:
 
         Raises:
             ImageError: it cannot be read whole.
+            RunError: neither could many before it.
         """
         target = scratch / f"{secrets.token_hex(8)}{Path(name).suffix}"
 
@@ -165,8 +164,11 @@ class RemotePlace:
             self._tried("read", name, get)
         except (RunError, *_FINAL) as error:
             target.unlink(missing_ok=True)
+            if not isinstance(error, FileNotFoundError):
+                self._count(name, error)
             reason = error if isinstance(error, RunError) else reason_of(error)
             raise ImageError(f"{name}: {reason}") from error
+        self._failures.clear()
         return target
 
     def drop(self, fetched: Path) -> None:
@@ -195,13 +197,9 @@ class RemotePlace:
         except _FINAL as error:
             raise RunError(f"cannot write {self.url}/{name}: {reason_of(error)}") from error
         except RunError as error:
-            with self._lock:
-                self._failures.append(name)
-                if len(self._failures) >= _IN_A_ROW:
-                    raise
+            self._count(name, error)
             raise ImageError(f"{name}: {error}") from error
-        with self._lock:
-            self._failures.clear()
+        self._failures.clear()
 
     def read(self, name: str) -> bytes | None:
         """A small file; None where there is none.
@@ -250,6 +248,17 @@ class RemotePlace:
             pass
         except _FINAL as error:
             raise RunError(f"cannot remove {self.url}/{name}: {reason_of(error)}") from error
+
+    def _count(self, name: str, error: Exception) -> None:
+        """Counts a file that could not be read or stored.
+
+        Raises:
+            RunError: it is one of many in a row.
+        """
+        self._failures.append(name)
+        if len(self._failures) >= _IN_A_ROW:
+            reason = error if isinstance(error, RunError) else f"{name}: {reason_of(error)}"
+            raise RunError(f"{self.url} failed {_IN_A_ROW} times in a row: {reason}") from error
 
     def _listed(self) -> Iterator[Mapping[str, Any]]:
         """What fsspec says of each file below. Object stores list all at once, by their prefix.
