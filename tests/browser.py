@@ -205,8 +205,9 @@ class Browser:
         self.click(selector)
 
         def new():
-            found = self.downloads.iterdir()
-            return next((path for path in found if path.suffix != ".crdownload"), None)
+            found = list(self.downloads.iterdir())
+            whole = all(path.suffix != ".crdownload" and path.stat().st_size for path in found)
+            return found[0] if found and whole else None
 
         self.until(new)
         return new()

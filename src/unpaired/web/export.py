@@ -130,7 +130,7 @@ def _facts(
     return {
         "models": [
             {
-                "name": model.stem if model.is_file() else model.name,
+                "name": _name(model),
                 "domains": {
                     key: {"name": facts.name, "bands": facts.bands, "samples": facts.samples}
                     for key, facts in domains.items()
@@ -154,6 +154,13 @@ def _facts(
         "version": version("unpaired"),
         "token": False,
     }
+
+
+def _name(model: Path) -> str:
+    """A run by its folder, as is the file in it; another file by its own name."""
+    if model.is_file():
+        return model.parent.name if model.name == "model.safetensors" else model.stem
+    return model.name
 
 
 def _sample(model: Path) -> dict[str, bytes]:
