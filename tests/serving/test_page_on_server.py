@@ -14,9 +14,9 @@ from serving_servers import pixels, png, served
 from unpaired.serving.serve import Address
 
 
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path)
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("browser"))
     yield browser
     browser.close()
 
@@ -29,6 +29,7 @@ def save(folder, name, content):
 @needs_chromium
 def test_upload_translate_slide_cancel_and_an_error(browser, tmp_path):
     with served(("held",), max_body=1) as server:
+        browser.requests.clear()
         browser.open(server.running.url)
         browser.wait("document.querySelectorAll('#directions input').length === 2")
         image, broken = png(-1, 64), png(-2, 64)[:900]
@@ -87,9 +88,9 @@ def test_more_files_than_one_client_may_have_in_flight(browser, tmp_path):
     with served(("small",), in_flight=3, queue=2) as server:
         browser.open(server.running.url)
         browser.wait("document.querySelectorAll('#directions input').length === 2")
-        files = [save(tmp_path, f"{k}.png", png(k)) for k in range(20)]
+        files = [save(tmp_path, f"{k}.png", png(k)) for k in range(9)]
         browser.choose("#files", *files)
-        browser.wait("document.querySelectorAll('#items .done').length === 20")
+        browser.wait("document.querySelectorAll('#items .done').length === 9")
 
 
 @needs_chromium
