@@ -41,7 +41,7 @@ FLOORS = (
     ("images", "seasons"),
     ("presets", "storage"),
     ("config",),
-    ("console", "directions", "engines.architecture", "memory", "processor", "streams"),
+    ("console", "directions", "engines.architecture", "memory", "streams"),
     ("errors",),
 )
 # The files that may import a framework, by the packages they may import; and all that a base

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from unpaired.processor import instructions
+from unpaired.engines.processor import instructions
 
 __all__ = ["cores", "forget_peak", "load", "memory", "peak", "processor", "resident"]
 

@@ -12,10 +12,10 @@ from unpaired.config import Recipe, Runtime
 from unpaired.console import log
 from unpaired.engines.architecture import PEAK_BYTES, parameter_count
 from unpaired.engines.processes import ALONE, Processes, find_place
+from unpaired.engines.processor import BF16_INSTRUCTIONS, instructions
 from unpaired.engines.seam import Engine, Translator, discriminators_of, generators_of
 from unpaired.errors import MissingExtra, TooLarge
 from unpaired.memory import free
-from unpaired.processor import BF16_INSTRUCTIONS, instructions
 
 __all__ = ["join", "make_engine", "make_translator", "require_memory", "settle_precision"]
 
