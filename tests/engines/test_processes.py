@@ -108,6 +108,13 @@ def test_what_is_wrong_is_seen(states, name):
     assert states.apart("few", name) > 1e-6
 
 
+def test_a_state_that_is_not_equal_in_all_is_not_collected(states):
+    for name, (count, *_) in several.SCENARIOS.items():
+        told = [json.loads((states.folder / f"{name}.{r}.json").read_text()) for r in range(count)]
+        unequal = name in ("no exchange", "ema not shared")
+        assert [each["unequal"] for each in told] == [unequal] * count, name
+
+
 # ---- the place of a process ---------------------------------------------------------------
 
 

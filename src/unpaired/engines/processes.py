@@ -5,13 +5,14 @@ environment. Each computes its share of every batch; the first alone writes and 
 """
 
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from unpaired.errors import ConfigError, quoted
+from unpaired.errors import ConfigError, RunError, quoted
 
-__all__ = ["ALONE", "Alone", "Place", "Processes", "find_place"]
+__all__ = ["ALONE", "Alone", "Place", "Processes", "find_place", "require_equal"]
 
 _MOST = 100_000  # processes
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -123,3 +124,25 @@ def _number(environment: Mapping[str, str], name: str, most: int) -> int:
     if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= most:
         return int(text)
     raise ConfigError(f"{name} is {quoted(text)}: it must be a number from 0 to {most}")
+
+
+def require_equal(processes: Processes, state: Mapping[str, Any]) -> None:
+    """Requires that all but the pools of a state (arrays by name) is equal in all processes.
+
+    Before the first update, when engines may hold anything, nothing is required.
+
+    Raises:
+        RunError: it is not, in any of them; all raise it.
+    """
+    if not state["updates"]:
+        return
+    code = 0
+    for name in sorted(state):
+        if not name.startswith("pool_"):
+            code = zlib.crc32(state[name], code)
+    differs = processes.sum([float(code)])[0] != code * processes.place.count
+    if processes.sum([float(differs)])[0]:
+        raise RunError(
+            "the weights of the processes are no longer equal, so they were not saved: run the "
+            "same command to resume from the last checkpoint, on equal devices and versions"
+        )

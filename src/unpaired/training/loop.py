@@ -17,7 +17,7 @@ from unpaired.directions import DOMAINS, Aligned, Domain
 from unpaired.engines.choice import join, make_engine, settle_precision
 from unpaired.engines.processes import Processes
 from unpaired.engines.seam import Engine, Images, initial_state, lanes_of
-from unpaired.errors import DataError, Interrupted
+from unpaired.errors import Interrupted
 from unpaired.images.formats import Reading
 from unpaired.presets import PresetName, from_noise
 from unpaired.storage import exclusive, sweep
@@ -266,10 +266,11 @@ def _take_steps(
         journal.record(start.step, extended_from=start.extended_from, extended_to=recipe.steps)
         save_state(start.step)
 
-    def save_what_is_done() -> None:
+    def save_what_is_done() -> str:
         """Only where data fail: a step that fails halfway leaves no state to resume from."""
         if done > saved:
             save_state(done)
+        return f"stopped at step {done}, all saved in {folder}"
 
     last_losses: dict[str, float] = {}
     done = saved = start.step
@@ -311,8 +312,6 @@ def _take_steps(
                         f"stopped at step {done} of {recipe.steps}, all saved in {folder}: "
                         f"run the same command{without} to resume"
                     )
-    except DataError as error:
-        raise DataError(f"{error}; stopped at step {done}, all saved in {folder}") from error
     finally:
         journal.close()
     share, seconds = journal.loading()

@@ -18,7 +18,7 @@ from unpaired.engines.jax.device import Machine, out_of_memory
 from unpaired.engines.jax.processes import JaxProcesses
 from unpaired.engines.jax.step import State, make_generators, make_state, train_step
 from unpaired.engines.jax.tiles import run_tile
-from unpaired.engines.processes import ALONE, Processes
+from unpaired.engines.processes import ALONE, Processes, require_equal
 from unpaired.engines.seam import (
     LOSSES,
     Arrays,
@@ -172,6 +172,8 @@ class JaxEngine:
         arrays = {
             name: np.array(jax.device_get(leaf)) for name, leaf in zip(names, leaves, strict=True)
         }
+        if self.processes is not None:
+            require_equal(self.processes, arrays)
         return arrays | {"updates": arrays["updates"].astype(np.int64)}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:

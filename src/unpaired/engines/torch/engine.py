@@ -16,7 +16,7 @@ from torch.func import functional_call
 from unpaired.config import Recipe, Runtime
 from unpaired.data.batches import Batch, PoolPlan
 from unpaired.directions import DIRECTIONS, DOMAINS, Direction, Domain, target_of
-from unpaired.engines.processes import ALONE, Processes
+from unpaired.engines.processes import ALONE, Processes, require_equal
 from unpaired.engines.seam import (
     LOSSES,
     Arrays,
@@ -239,7 +239,10 @@ class TorchEngine:
             found |= {k: self.processes.gather(pool, self.lanes) for k, pool in self.pools.items()}
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
         arrays = {name: np.array(array, order="C") for name, array in tensors.items()}
-        return arrays | {"updates": np.array(self.updates, np.int64)}
+        arrays["updates"] = np.array(self.updates, np.int64)
+        if self.processes is not None:
+            require_equal(self.processes, arrays)
+        return arrays
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """See seam.Engine.load."""

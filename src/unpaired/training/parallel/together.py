@@ -142,9 +142,10 @@ def _take_steps(
     recipe, runtime = config.recipe, config.runtime
     done = saved = first
 
-    def collect() -> None:
+    def collect() -> str:
         if done > saved:
             engine.state()
+        return f"stopped at step {done}, all saved"
 
     ahead = prefetch(batches, first, recipe.steps, runtime.workers)
     for batch, stopping in agreed_batches(ahead, processes, stop, collect):
@@ -167,11 +168,12 @@ def _take_steps(
 
 
 def agreed_batches(
-    ahead: Iterator[Batch], processes: Processes, stop: StopRequest, save: Callable[[], None]
+    ahead: Iterator[Batch], processes: Processes, stop: StopRequest, save: Callable[[], str]
 ) -> Iterator[tuple[Batch, bool]]:
     """The batches, and whether one of the processes was asked to stop: all see the same.
 
-    Where an image can no longer be read in one of them, `save` is called in all.
+    Where an image can no longer be read in one of them, `save` is called in all; it returns what
+    the error is to say of that.
 
     Raises:
         DataError: an image of this process can no longer be read.
@@ -187,13 +189,13 @@ def agreed_batches(
             return
         failed, asked = processes.sum([failure is not None, stop.asked])
         if failed:
-            save()
+            told = save()
             processes.close()
             if failure:
-                raise failure
+                raise DataError(f"{failure}; {told}") from failure
             if processes.place.rank:
                 raise ToldElsewhere("another process can no longer read an image")
-            raise RunError("another process can no longer read an image, and tells which: all end")
+            raise RunError(f"another process can no longer read an image, and tells which; {told}")
         assert batch is not None
         yield batch, asked > 0
 
