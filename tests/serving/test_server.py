@@ -274,3 +274,22 @@ def test_images_alike_are_translated_as_a_batch_and_as_alone(server):
     for id, content in zip(jobs, alone, strict=True):
         assert server.client.get(server.wait(id)["result"]).content == content
     assert server.metric('unpaired_batch_images_bucket{le="1.0"}') - ones < 6
+
+
+@pytest.mark.parametrize("cases", [60, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_fuzzed_images_are_answered(server, tmp_path, cases):
+    """Damaged images of all formats: translated or rejected, and the worker lives on."""
+    import fuzz_images
+
+    restarts = server.worker.restarts
+    found = fuzz_images.examples(tmp_path)
+    first = 0 if cases < 100 else int(np.random.default_rng().integers(10**6))
+    for seed in range(first, first + cases):
+        rng = np.random.default_rng(seed)
+        body = fuzz_images.mutate(found[rng.integers(len(found))], found, rng)
+        answer = server.translate(body, model="small")
+        assert answer.status_code in (200, 400, 413, 415, 422), (seed, answer.text)
+        if answer.status_code != 200:
+            assert "\n" not in answer.json()["detail"], seed
+            assert str(server.running.dispatcher.store.folder) not in answer.text, seed
+    assert server.worker.restarts == restarts

@@ -21,12 +21,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from unpaired.serving.front.archive import is_zip, label, pack, unpack, unpacked_bytes
-from unpaired.serving.front.bodies import Gone, receive_body
 from unpaired.serving.front.dispatcher import Dispatcher
 from unpaired.serving.front.guard import Access, Guard, on_error, on_gone, on_http_error, on_problem
 from unpaired.serving.front.jobs import ClientJob, JobImage
 from unpaired.serving.front.metrics import CONTENT_TYPE, Metrics
 from unpaired.serving.front.problems import HttpProblem
+from unpaired.serving.front.requests import (
+    Gone,
+    client_of,
+    parameter,
+    preferred_wait,
+    receive_body,
+)
 from unpaired.serving.front.store import Store
 from unpaired.serving.limits import MEGABYTE, ServeLimits
 from unpaired.serving.openapi import describe
@@ -39,6 +45,7 @@ _MEDIA = {
     ".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp",
     ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".jp2": "image/jp2",
 }  # fmt: skip
+_ACCEPTING = ("/v1/translate", "/v1/jobs")
 _SMALL = 2**20  # bytes of a result that is sent at once
 _PART = 2**18  # bytes of a larger one that are sent at a time
 _EVENT_SECONDS = 15.0  # between two lines of a stream of events, at most
@@ -68,7 +75,7 @@ class Front:
     async def translate(self, request: Request) -> Response:
         """POST /v1/translate: one image in, one image out."""
         job = await self._accept(request, zips=False)
-        wait = _preferred_wait(request, self.limits.wait_seconds)
+        wait = preferred_wait(request, self.limits.wait_seconds)
         try:
             if wait and not await self._ended(request, job, wait):
                 wait = 0
@@ -81,7 +88,7 @@ class Front:
         if entry.problem:
             self._remove(job)
             raise entry.problem
-        return await self._image(entry, BackgroundTask(self._remove, job))
+        return await self._image(entry, BackgroundTask(self._forget, job))
 
     async def create_job(self, request: Request) -> Response:
         """POST /v1/jobs: a zip file of images, or one image."""
@@ -104,7 +111,7 @@ class Front:
     async def result(self, request: Request) -> Response:
         """GET /v1/jobs/{id}/result: the image, or a zip file of several."""
         job = self._job(request)
-        chosen = request.query_params.get("image")
+        chosen = parameter(request, "image")
         if chosen is not None:
             if not (chosen.isdecimal() and len(chosen) < 6 and int(chosen) < len(job.entries)):
                 raise HttpProblem(422, f"image is 0 to {len(job.entries) - 1}")
@@ -190,6 +197,15 @@ class Front:
         kind = _KINDS[path.suffix]
         return Response(path.read_bytes(), headers={"Content-Type": f"{kind}; charset=utf-8"})
 
+    def admit(self, request: Request) -> None:
+        """Requires, of a request for a job, that there is room for it: the guard asks.
+
+        Raises:
+            HttpProblem: there is none.
+        """
+        if request.method == "POST" and request.scope["path"] in _ACCEPTING:
+            self.dispatcher.require_room(client_of(request))
+
     # ---- parts ----------------------------------------------------------------------------
 
     async def _accept(self, request: Request, *, zips: bool) -> ClientJob:
@@ -199,17 +215,15 @@ class Front:
             HttpProblem: it is rejected; nothing of it stays.
             Gone: the client has hung up.
         """
-        client = request.client.host if request.client else ""
-        self.dispatcher.require_room(client)
+        client = client_of(request)
         name, direction, to = self._direction(request)
-        format = request.query_params.get("format", "")
-        if format and format not in self.formats["output"]:
-            written = ", ".join(self.formats["output"])
-            raise HttpProblem(422, f"format is one of {written}")
+        format = parameter(request, "format")
+        if format is not None and format not in self.formats["output"]:
+            raise HttpProblem(422, f"format is one of {', '.join(self.formats['output'])}")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("multipart/form-data", "application/json"):
             raise HttpProblem(415, "send the bytes of the image as the body, not a form or JSON")
-        job = self.store.create(name, direction, to, format, client)
+        job = self.store.create(name, direction, to, format or "", client)
         limits = self.limits
         most, limit, seconds = limits.max_body, "body_bytes", float(limits.read_seconds)
         if zips and kind in ("application/zip", "application/x-zip-compressed"):
@@ -244,10 +258,12 @@ class Front:
     def _direction(self, request: Request) -> tuple[str, Any, str]:
         """The model, the direction and the name of the domain that a request asks for."""
         models = self.models
-        name = request.query_params.get("model", next(iter(models)) if len(models) == 1 else "")
-        if name not in models:
+        name = parameter(request, "model")
+        if name is None and len(models) == 1:
+            name = next(iter(models))
+        if name is None or name not in models:
             raise HttpProblem(422, f"model is one of {', '.join(models)}")
-        to = request.query_params.get("to", "")
+        to = parameter(request, "to")
         facts = models[name]
         for direction in facts["directions"]:
             if to in (direction["to"], direction["id"][1]):
@@ -269,6 +285,10 @@ class Front:
     def _remove(self, job: ClientJob) -> None:
         self.dispatcher.cancel(job)
         self.store.remove(job)
+
+    async def _forget(self, job: ClientJob) -> None:
+        """Removes a job in the event loop: Starlette calls what is not async in a thread."""
+        self._remove(job)
 
     async def _ended(self, request: Request, job: ClientJob, seconds: float) -> bool:
         """Waits for the end of a job, so many seconds; whether it came.
@@ -346,7 +366,7 @@ def make_app(front: Front) -> ASGIApp:
                 Exception: on_error}  # fmt: skip
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, front.access, front.metrics, _route)
+    return Guard(app, front.access, front.metrics, _route, front.admit)
 
 
 def _route(scope: Scope) -> str:
@@ -358,15 +378,6 @@ def _route(scope: Scope) -> str:
 async def _hung_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _preferred_wait(request: Request, most: int) -> float:
-    """The seconds that a client wants to wait, by its Prefer header (RFC 7240)."""
-    prefer = request.headers.get("prefer", "").lower()
-    if "respond-async" in prefer:
-        return 0
-    asked = re.search(r"wait=(\d{1,6})", prefer)
-    return min(int(asked[1]), most) if asked else most
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,6 +37,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+_ENCODED = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "authorization, content-type, prefer",
@@ -83,6 +84,8 @@ class Guard:
     access: Access
     metrics: Metrics
     route_of: Callable[[Scope], str]
+    admit: Callable[[Request], None]
+    """Raises HttpProblem for a request that there is no room for, before it goes any further."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,9 +98,9 @@ class Guard:
             nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in (_HEADERS | cors).items():
-                    headers.setdefault(name, value)
+                present = {name.lower() for name, _ in message["headers"]}
+                further = [(k.lower().encode(), v.encode()) for k, v in cors.items()] + _ENCODED
+                message["headers"] += [pair for pair in further if pair[0] not in present]
             async with asyncio.timeout(_SEND_SECONDS):
                 await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body")
@@ -143,13 +146,14 @@ class Guard:
             raise HttpProblem(403, "pages of other origins are not served: see --allow-origin")
         if cors and request.method == "OPTIONS":
             return Response(status_code=204)
-        is_closed = access.token and request.url.path.startswith("/v1/")
+        is_closed = access.token and request.scope["path"].startswith("/v1/")
         if is_closed and not access.allows_token(headers.get("authorization", "")):
             raise HttpProblem(
                 401,
                 "the token is missing or wrong: send Authorization: Bearer TOKEN",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        self.admit(request)
         return None
 
     def _cors(self, request: Request) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""The bodies of requests: into a file, counted, in time, and not slower than a rate."""
+"""What requests hold: parameters, and bodies, into a file, counted, and in time."""
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from unpaired.serving.front.jobs import ClientJob
 from unpaired.serving.front.problems import HttpProblem
 from unpaired.serving.front.store import Store
 
-__all__ = ["Gone", "receive_body"]
+__all__ = ["Gone", "client_of", "parameter", "preferred_wait", "receive_body"]
 
 _GRACE = 5.0  # seconds before the rate counts
 _BUFFER = 2**16
@@ -19,6 +20,32 @@ _BUFFER = 2**16
 
 class Gone(Exception):
     """The client has hung up."""
+
+
+def parameter(request: Request, name: str) -> str | None:
+    """A parameter of the query, or None.
+
+    Raises:
+        HttpProblem: it is given more than once.
+    """
+    given = request.query_params.getlist(name)
+    if len(given) > 1:
+        raise HttpProblem(422, f"{name} is given {len(given)} times: give it once")
+    return given[0] if given else None
+
+
+def client_of(request: Request) -> str:
+    """The address that a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def preferred_wait(request: Request, most: int) -> float:
+    """The seconds that a client wants to wait, by its Prefer header (RFC 7240)."""
+    prefer = request.headers.get("prefer", "").lower()
+    if "respond-async" in prefer:
+        return 0
+    asked = re.search(r"wait=(\d{1,6})", prefer)
+    return min(int(asked[1]), most) if asked else most
 
 
 async def receive_body(
