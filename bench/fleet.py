@@ -195,7 +195,10 @@ def speed(args):
     ]
     fleet = ["fleet", str(root / "in"), str(root / "ray"), str(model), "--to", "b", "--quiet"]
     words.append([*fleet, "--actors", "2", "2"])
-    running = [subprocess.Popen([*COMMAND, *each], env=env) for each in words]
+    running = [subprocess.Popen([*COMMAND, *words.pop()], env=env)]
+    while len(results_in(root / "ray")) < args.images // 20:  # Ray takes longer to start
+        time.sleep(1)
+    running += [subprocess.Popen([*COMMAND, *each], env=env) for each in words]
     for each in running:
         each.wait()
     shards = [

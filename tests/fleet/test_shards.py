@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -273,3 +274,14 @@ def test_the_command(inverters, model_file, photos, out, capsys):
     assert "one folder or URL, and 2 are given" in capsys.readouterr().err
     record = json.loads((out / "translation.json").read_text())
     assert record["options"]["precision"] == "recipe"
+
+
+def test_a_fleet_without_ray_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "unpaired.fleet.ray_data", raising=False)
+    monkeypatch.delitem(sys.modules, "unpaired.fleet.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["fleet", str(tmp_path), str(tmp_path / "o"), str(tmp_path), "--to", "b"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("unpaired: unpaired fleet needs pyarrow, which is not installed: pip")
+    assert "unpaired[ray]" in error
