@@ -14,6 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio.windows import Window
 
@@ -45,9 +46,19 @@ DEMONSTRATIONS = {
 }
 
 
-def cut(files: dict[str, str], rasters: Path, data: Path) -> None:
-    """Writes the train and test parts of both scenes, tiled, with their band names."""
+def striped(pixels: np.ndarray) -> np.ndarray:
+    """Scenes as Landsat 7 has them since 2003: 6 of 40 rows, aslant, without data (0)."""
+    rows, columns = np.mgrid[: pixels.shape[1], : pixels.shape[2]]
+    return np.where((rows + columns // 4) % 40 < 6, 0, pixels).astype(pixels.dtype)
+
+
+def cut(files: dict[str, str], rasters: Path, data: Path, stripes: bool) -> None:
+    """Writes the train and test parts of both scenes, tiled, with their band names.
+
+    With `stripes` the training part of the second one lacks data there.
+    """
     for domain, name in files.items():
+        last = stripes and domain == list(files)[-1]
         with rasterio.open(rasters / name) as scene:
             train = scene.height * 3 // 4
             parts = {"train": (0, train), "test": (train, scene.height - train)}
@@ -57,12 +68,14 @@ def cut(files: dict[str, str], rasters: Path, data: Path) -> None:
                 folder.mkdir(parents=True)
                 profile = {
                     "driver": "GTiff", "width": scene.width, "height": height, "crs": scene.crs,
-                    "count": scene.count, "dtype": scene.dtypes[0], "nodata": scene.nodata,
+                    "count": scene.count, "dtype": scene.dtypes[0],
+                    "nodata": 0 if last else scene.nodata,
                     "transform": scene.window_transform(window), "compress": "deflate",
                     "tiled": True, "blockxsize": 256, "blockysize": 256,
                 }  # fmt: skip
                 with rasterio.open(folder / "scene.tif", "w", **profile) as part:
-                    part.write(scene.read(window=window))
+                    pixels = scene.read(window=window)
+                    part.write(striped(pixels) if last and split == "train" else pixels)
                     part.descriptions = scene.descriptions
 
 
@@ -73,6 +86,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--scenes", choices=DEMONSTRATIONS, default="sentinel")
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--steps", type=int, help="in place of minutes")
+    parser.add_argument("--stripes", action="store_true", help="training data of B have gaps")
+    parser.add_argument("--gaps", choices=("omit", "count"), default="omit")
     parser.add_argument("--cycle", type=float, help="weight of the cycle loss")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(words)
@@ -80,8 +95,8 @@ def main(words: list[str] | None = None) -> None:
     data, run = asked.work / "data", asked.work / "run"
     shutil.rmtree(data, ignore_errors=True)
     chosen = DEMONSTRATIONS[asked.scenes]
-    cut(chosen.files, asked.rasters, data)
-    recipe = chosen.recipe | {"image_size": 64, "seed": asked.seed}
+    cut(chosen.files, asked.rasters, data, asked.stripes)
+    recipe = chosen.recipe | {"image_size": 64, "seed": asked.seed, "gaps": asked.gaps}
     if asked.cycle is not None:
         recipe["cycle"] = asked.cycle
     length = {"steps": asked.steps} if asked.steps else {"minutes": asked.minutes}
