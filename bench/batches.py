@@ -80,22 +80,24 @@ def train(recipe, data):
 
 
 def table(lines):
-    """A row each: mean PSNR and criterion, and the PSNR minus that of the first row, paired."""
-    quality, criteria = {}, {}
+    """A row each: the mean PSNR and criterion, and both minus those of the first row, paired."""
+    found = {}
     for line in lines:
-        row = f"batch {line['batch']}, {line['rule']}"
-        quality.setdefault(row, {})[line["seed"]] = float(np.mean(list(line["psnr"].values())))
-        criteria.setdefault(row, []).append(line["criterion"])
-    rows = [f"{'row':18} seeds  PSNR dB   minus the first [95 %]      criterion"]
-    first = next(iter(quality.values()), {})
-    for row, by_seed in quality.items():
-        gaps = [value - first[seed] for seed, value in by_seed.items() if seed in first]
-        compared = gaps and by_seed is not first
-        told = "{1:+.2f} [{0:+.2f}, {2:+.2f}]".format(*interval(gaps)) if compared else "-"
-        mean = np.mean(list(by_seed.values()))
-        rows.append(
-            f"{row:18} {len(by_seed):5}  {mean:7.2f}   {told:26} {np.mean(criteria[row]):.3f}"
-        )
+        row = found.setdefault(f"batch {line['batch']}, {line['rule']}", {})
+        row[line["seed"]] = float(np.mean(list(line["psnr"].values()))), line["criterion"]
+    rows = [
+        f"{'row':18} seeds  PSNR dB  minus the first [95 %]   criterion  minus the first [95 %]"
+    ]
+    first = next(iter(found.values()), {})
+    for row, by_seed in found.items():
+        told = [f"{row:18} {len(by_seed):5}"]
+        for place, digits in ((0, 2), (1, 3)):
+            gaps = [by_seed[seed][place] - first[seed][place] for seed in by_seed if seed in first]
+            low, mean, high = interval(gaps) if gaps and by_seed is not first else (0, 0, 0)
+            gap = f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]" if mean else "-"
+            average = np.mean([each[place] for each in by_seed.values()])
+            told.append(f"{average:7.{digits}f}  {gap:24}")
+        rows.append("  ".join(told).rstrip())
     return "\n".join(rows)
 
 

@@ -15,6 +15,7 @@ import pytest
 import several
 from conftest import QUICK, SMALL
 from unpaired import checkpoint
+from unpaired.cli.main import main
 from unpaired.engines.processes import Place
 from unpaired.errors import ConfigError, DataError, ToldElsewhere
 from unpaired.presets import PRESETS, preset, scaled_to_batch
@@ -276,3 +277,11 @@ def test_a_scaled_run_is_resumed_by_the_same_command(data, tmp_path, fake_engine
     assert recipe.steps == 3 * recipe.epoch_steps
     again = loop.train(data, out=tmp_path / "run", **flags | {"preset": None}, epochs=3)
     assert again.config.recipe == replace(recipe)
+
+
+def test_only_a_training_looks_for_other_processes(monkeypatch, capsys):
+    """Programs that start others set these variables for their own ends, too."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["data", "list"]) == 0
+    assert main(["train", "nowhere", "--out", "run"]) == 2
+    assert "WORLD_SIZE is set and RANK is not" in capsys.readouterr().err

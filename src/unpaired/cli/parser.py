@@ -89,7 +89,7 @@ def parse(words: Sequence[str]) -> Verb:
     verbosity: console.Verbosity = "normal"
     if output.quiet or output.verbose:
         verbosity = "quiet" if output.quiet else "verbose"
-    console.show(verbosity, rank=find_place().rank)
+    console.show(verbosity, rank=find_place().rank if named[:1] == ["train"] else 0)
     return verb
 
 
