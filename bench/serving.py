@@ -101,6 +101,7 @@ class Server:
     """A server of one model in a process of its own."""
 
     def __init__(self, model, *flags):
+        began = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unpaired", "serve", f"m={model}", "--port", "0", *flags],
             stderr=subprocess.PIPE, text=True,
@@ -109,12 +110,18 @@ class Server:
         found = re.search(r"at http://127.0.0.1:(\d+)", line)
         if not found:
             raise SystemExit(line + self.process.stderr.read())
+        self.seconds = time.perf_counter() - began  # of its start, models loaded
         self.port = int(found[1])
         self.front = psutil.Process(self.process.pid)
 
     @property
     def worker(self):
         return next(iter(self.front.children()), None)
+
+    def processor(self):
+        """Seconds of the processor that front and worker have used."""
+        times = [process.cpu_times() for process in (self.front, self.worker)]
+        return [each.user + each.system for each in times]
 
     def memory(self):
         """MB resident of front and worker."""
@@ -165,7 +172,8 @@ def centile(values, share):
 
 
 def yardstick(model, images, folder, flags):
-    """Images a second of `unpaired translate`, without its start; and the files it wrote."""
+    """Images a second of `unpaired translate`, without its start, the files that it wrote, and
+    milliseconds of the processor for an image."""
     for name in ("in", "out"):
         (folder / name).mkdir()
     for number, body in enumerate(images):
@@ -178,15 +186,16 @@ def yardstick(model, images, folder, flags):
         "import numpy as np\n"
         f"for way in model.directions:\n"
         f"    model.translator.translate(np.zeros((1, {SIDE}, {SIDE}, 3), np.float32), way)\n"
-        "began = time.perf_counter()\n"
+        "began, used = time.perf_counter(), time.process_time()\n"
         "done = translate_files(model, [sys.argv[2]], sys.argv[3], to='b').done\n"
-        "print(len(done), time.perf_counter() - began)\n"
+        "print(len(done), time.perf_counter() - began, time.process_time() - used)\n"
     )
     words = [sys.executable, "-c", code, model, folder / "in", folder / "out", flags[1], flags[3]]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
-    count, seconds = done.stdout.split()
+    count, seconds, used = done.stdout.split()
     files = sorted((folder / "out").iterdir())
-    return int(count) / float(seconds), [path.read_bytes() for path in files]
+    processor = 1e3 * float(used) / int(count)
+    return int(count) / float(seconds), [path.read_bytes() for path in files], processor
 
 
 async def closed_loop(port, images, expected, clients, seconds):
@@ -470,7 +479,8 @@ async def kills(server, images, expected, count):
             wrong += body != expected[index]
     client.close()
     return {
-        "kills": count, "back_median_s": statistics.median(back), "back_max_s": max(back),
+        "kills": count, "start_s": server.seconds,
+        "back_median_s": statistics.median(back), "back_max_s": max(back),
         "jobs": len(jobs), "rejected": rejected, "states": states, "wrong": wrong,
     }  # fmt: skip
 
@@ -514,6 +524,7 @@ def main():
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--precision", default="recipe")
     parser.add_argument("--threads", default="0")
+    parser.add_argument("--alone", type=int, default=60, help="requests of one client")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     parts = given.only.split(",")
@@ -529,21 +540,27 @@ def main():
         images = [photo(number) for number in range(given.images)]
         rate, expected = 0.0, []
         if set(parts) & {"alone", "closed", "open", "kills"}:
-            rate, expected = yardstick(given.model, images, folder, flags)
-            tell("translate", {"images_per_second": rate})
+            rate, expected, usual = yardstick(given.model, images, folder, flags)
+            tell("translate", {"images_per_second": rate, "processor_ms": usual})
         many = ("--in-flight", "1000", *flags)
         if set(parts) & {"alone", "closed", "open", "hangups"}:
             with Server(given.model, *many, "--queue", "64") as server:
                 port = server.port
                 if "alone" in parts:
-                    tell("alone", asyncio.run(alone(port, images)))
+                    tell("alone", asyncio.run(alone(port, images, given.alone)))
                 if "closed" in parts:
                     work = closed_loop(port, images, expected, given.clients, given.seconds)
+                    before = server.processor()
                     result = asyncio.run(watched(port, work))
+                    used = [b - a for a, b in zip(before, server.processor(), strict=True)]
+                    done = result["statuses"].get(200, 1)
+                    result["processor_ms"] = [1e3 * each / done for each in used]
                     again = folder / "again"
                     again.mkdir()
-                    after = yardstick(given.model, images, again, flags)[0]
+                    after, _, usual_after = yardstick(given.model, images, again, flags)
+                    usual = statistics.mean((usual, usual_after))
                     result["translate_after"] = after
+                    result["processor_ratio"] = usual / sum(result["processor_ms"])
                     result["ratio"] = result["images_per_second"] / statistics.mean((rate, after))
                     tell("closed", result)
                 if "open" in parts:

@@ -37,12 +37,12 @@ def test_the_image_that_kills_the_worker_fails_alone():
         server.release()
         told = [server.wait(id, 60) for id in jobs]
         assert [each["state"] for each in told] == ["done", "failed", "done", "done"]
-        assert told[1]["error"] == "the worker died on this image, twice"
+        assert told[1]["error"] == "the worker died on this image 3 times"
         assert server.client.get(f"/v1/jobs/{jobs[1]}/result").status_code == 500
         for level, id in ((10, jobs[0]), (20, jobs[2])):
             result = server.client.get(f"/v1/jobs/{id}/result").content
             np.testing.assert_array_equal(pixels(result), 255 - pixels(png(level, side=256)))
-        assert server.metric("unpaired_worker_restarts") == 2
+        assert server.metric("unpaired_worker_restarts") == 3
 
 
 def test_an_image_that_takes_too_long_fails_and_the_others_are_done():
@@ -192,3 +192,24 @@ def _state(pid):
         return Path(f"/proc/{pid}/stat").read_text().split()[2]
     except OSError:
         return "Z"
+
+
+@pytest.mark.parametrize(
+    ("first", "further"), [(200, 400), pytest.param(500, 9500, marks=pytest.mark.nightly)]
+)
+def test_memory_does_not_grow(program, first, further):
+    """Of front and worker: after many requests within a twentieth of what it was after some."""
+    psutil = pytest.importorskip("psutil")
+    process, url, _ = program
+    front = psutil.Process(process.pid)
+    (worker,) = front.children()
+    images = [png(-number - 1, side=16 + number % 48) for number in range(40)]
+    resident = []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for count in (first, further):
+            for number in range(count):
+                answer = client.post("/v1/translate?to=b", content=images[number % 40])
+                assert answer.status_code == 200
+            resident.append([p.memory_info().rss for p in (front, worker)])
+    for before, after in zip(*resident, strict=True):
+        assert after < 1.05 * before, resident

@@ -24,6 +24,7 @@ COMMAND = (sys.executable, "-m", "unpaired.serving.worker.main")
 """What starts a worker; it reads standard input and writes standard output."""
 _AHEAD = 16  # images that a worker has at once: in the network, decoded for it, being encoded
 _SILENCE = 30.0  # seconds without a sign of life after which a worker counts as dead
+_TRIES = 3  # deaths of a worker with an image, the last alone with it, until that is the culprit
 _MOST_LINE = 2**22  # bytes of a message
 _PAUSES = (
     0.0,
@@ -48,7 +49,7 @@ class WorkerProcess:
 
     `on_report` is called with an image and each stage it reaches, `on_room` when it can take more.
     When it dies, the images it had are tried again one by one, and the one with which it dies again
-    fails.
+    and again fails.
     """
 
     def __init__(
@@ -216,8 +217,8 @@ class WorkerProcess:
             entry.tries += 1
             if entry.state == "cancelled":
                 self.on_report(entry, StageReport(entry.id, "cancelled"))
-            elif alone and entry.tries > 1:
-                self._fail(entry, HttpProblem(500, "the worker died on this image, twice"))
+            elif alone and entry.tries >= _TRIES:
+                self._fail(entry, HttpProblem(500, f"the worker died on this image {_TRIES} times"))
             else:
                 self.on_report(entry, StageReport(entry.id, "ready"))
                 self._again.append(entry)
