@@ -1,11 +1,13 @@
-"""Each engine alone in an environment of its own, installed as a user would.
+"""Each engine alone in an environment of its own, installed as a user would: from the wheel.
 
+The wheel is built from the sdist, as an index would serve both.
 Packages come from wherever pip is set up to find them, pinned by constraints.txt.
 """
 
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,14 +20,30 @@ pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
-def environments(tmp_path_factory):
+def wheel(tmp_path_factory):
+    """The wheel that pip builds from the sdist, in an environment of its own."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", folder]
+    subprocess.run(build, cwd=ROOT, check=True)
+    (sdist,), (direct,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    again = tmp_path_factory.mktemp("again")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", again, sdist]
+    subprocess.run(pip, check=True)
+    (built,) = again.glob("*.whl")
+    with zipfile.ZipFile(direct) as one, zipfile.ZipFile(built) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+    return built
+
+
+@pytest.fixture(scope="module")
+def environments(wheel, tmp_path_factory):
     """The `unpaired` command of two environments: one with torch, one with jax."""
     commands = {}
     for extra in ("torch", "jax"):
         folder = tmp_path_factory.mktemp(extra)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         install = ["install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-        subprocess.run([folder / "bin/pip", *install, f"{ROOT}[{extra}]"], check=True)
+        subprocess.run([folder / "bin/pip", *install, f"{wheel}[{extra}]"], check=True)
         commands[extra] = folder / "bin" / "unpaired"
     return commands
 
@@ -41,6 +59,34 @@ def run(environments):
         return subprocess.run(command, capture_output=True, text=True, env=clean, timeout=600)
 
     return run
+
+
+def test_the_installed_package_is_whole(environments, tmp_path):
+    """Typed, with its data, and away from the checkout; its version is that of the wheel."""
+    code = """
+import tomllib, unpaired
+from importlib.metadata import files, version
+from importlib.resources import files as resources
+from pathlib import Path
+root = resources("unpaired")
+assert (root / "py.typed").is_file()
+assert tomllib.loads((root / "data/paper.toml").read_text())
+missing = [str(f) for f in files("unpaired") if not Path(f.locate()).is_file()]
+assert missing == [], missing
+print(Path(unpaired.__file__).resolve().parent, version("unpaired"))
+"""
+    for command in environments.values():
+        python = command.parent / "python"
+        done = subprocess.run(
+            [python, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        where, version = done.stdout.split()
+        assert Path(where).is_relative_to(command.parents[1].resolve())
+        said = subprocess.run([command, "--version"], capture_output=True, text=True, cwd=tmp_path)
+        assert said.stdout.strip() == f"unpaired {version}"
+        checked = subprocess.run([python, "-m", "pip", "check"], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout
 
 
 def test_each_engine_needs_no_other(run, data, tmp_path):
