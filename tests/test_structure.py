@@ -30,7 +30,7 @@ FLOORS = (
     ("demo",),
     ("tuning",),
     ("study", "training"),
-    ("benchmark", "evaluation", "hub", "serving", "web"),
+    ("benchmark", "evaluation", "hub", "notebook.run_view", "serving", "web"),
     ("report",),
     ("diagnostics", "metrics"),
     ("features",),
@@ -42,6 +42,7 @@ FLOORS = (
     ("presets", "storage"),
     ("config",),
     ("console", "directions", "engines.architecture", "memory", "streams"),
+    ("notebook",),
     ("errors",),
 )
 # The files that may import a framework, by the packages they may import; and all that a base

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 from unpaired.errors import shown
+from unpaired.notebook.bar import NotebookBar, bar_for
+from unpaired.notebook.kernel import shell
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -43,13 +45,15 @@ _LEVELS: Mapping[Verbosity, int] = {
 }
 
 
-def _write(line: str) -> None:
+def _write(line: str, *, problem: bool = False) -> None:
     """Writes a line, or several, on standard error, control characters escaped.
 
-    A full disk behind it is no reason to stop the work.
+    In a notebook, where standard error looks like a failure, only a problem is written there. A
+    full disk behind it is no reason to stop the work.
     """
+    file = sys.stdout if shell() and not problem else sys.stderr
     try:
-        print("\n".join(map(shown, line.split("\n"))), file=sys.stderr, flush=True)
+        print("\n".join(map(shown, line.split("\n"))), file=file, flush=True)
     except BrokenPipeError:
         raise
     except OSError:
@@ -60,12 +64,12 @@ class _Lines(logging.Handler):
     """Writes each record as a plain line on standard error, whatever that is at the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _write(record.getMessage())
+        _write(record.getMessage(), problem=record.levelno >= logging.WARNING)
 
 
 _lines = _Lines()
 _progress_shown = False
-_bar: "Bar | None" = None  # the display of all progress that is under way
+_bar: "Bar | NotebookBar | None" = None  # the display of all progress that is under way
 
 
 def show(verbosity: Verbosity = "normal", *, rank: int = 0) -> None:
@@ -95,7 +99,7 @@ class Progress:
         self.title, self.total, self.unit, self.first, self.done = title, total, unit, first, first
         self.spoke = time.monotonic()
         self.measured_from: tuple[float, int] | None = None  # the moment, and what was done then
-        self.bar: Bar | None = None
+        self.bar: Bar | NotebookBar | None = None
 
     def update(
         self,
@@ -140,7 +144,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         global _bar
-        if _progress_shown and sys.stderr.isatty():
+        if _progress_shown and (sys.stderr.isatty() or shell()):
             self.first_bar = _bar is None
             if _bar is None:
                 _bar = _new_bar()
@@ -153,14 +157,20 @@ class Progress:
         """Removes the bar; of nested ones the outer bar holds them all."""
         global _bar
         if self.bar:
+            self.bar.update(self.task, completed=self.done, total=self.total)
             self.bar.remove_task(self.task)
             if self.first_bar:
                 self.bar.stop()
                 _bar = None
 
 
-def _new_bar() -> "Bar":
-    """A display on standard error. Its package is imported for it alone: that takes a while."""
+def _new_bar() -> "Bar | NotebookBar":
+    """A display below the cell of a notebook, else on standard error.
+
+    The package of the latter is imported for it alone: that takes a while.
+    """
+    if found := shell():
+        return bar_for(found)
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar

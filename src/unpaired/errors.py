@@ -43,7 +43,7 @@ LONGEST_LINE = 400
 
 
 class UnpairedError(Exception):
-    """Root of all errors for users; the command line prints them without a traceback.
+    """Root of all errors for users; command line and notebooks show them without a traceback.
 
     Long lines of the message lose their middle. Only errors that list something (`lists`) have
     several lines: in all others a line break comes from a name, and is shown escaped.
@@ -54,6 +54,10 @@ class UnpairedError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__("\n".join(map(_shortened, str(message).split("\n"))))
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the message, as on the command line."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(UnpairedError):

@@ -27,6 +27,7 @@ from unpaired.features.choice import make_features, make_lpips
 from unpaired.features.seam import FeatureNetwork, PairDistance
 from unpaired.images.formats import Reading
 from unpaired.metrics.catalogue import CYCLES, metrics_for
+from unpaired.report.page import render
 from unpaired.report.report import Report
 from unpaired.seasons.landscapes import CLASSES, palette
 from unpaired.translation.model import Model, load
@@ -152,6 +153,7 @@ def evaluate_models(
             "n": {domain: len(images) for domain, images in tests.test.items()},
             "paired": tests.paired,
         },
+        draw=render,
     )
 
 

@@ -4,8 +4,9 @@ Nothing is measured or drawn here, so a report can be built from any metrics.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from unpaired.diagnostics.finding import Finding
 from unpaired.directions import DIRECTIONS, Direction
 from unpaired.errors import ConfigError, DataError
 from unpaired.metrics.metric import Metric, Value
+from unpaired.notebook.html import framed
+from unpaired.notebook.kernel import show_page
 from unpaired.report.comparison import Comparison, Method, MethodKind
 from unpaired.report.verdict import Verdict, verdict, verdicts
 from unpaired.storage import json_number
@@ -91,7 +94,7 @@ class Report:
     kind "set"."""
     methods: Sequence[Method]
     """In the order of the rows. The verdict is about the first of kind "model"."""
-    examples: Mapping[Direction, Mapping[str, Sequence[Example]]]
+    examples: Mapping[Direction, Mapping[str, Sequence[Example]]] = field(repr=False)
     """By how they were chosen ("at random", "the worst"); the contact sheet shows the first
     choice. At least one example in each direction."""
     facts: Mapping[str, str]
@@ -100,14 +103,16 @@ class Report:
     """The directions of the model."""
     findings: Sequence[Finding] = ()
     """Results of all checks, fired or not; empty: no checks were run."""
-    journal: Sequence[Mapping[str, object]] = ()
+    journal: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     """The lines of metrics.jsonl."""
-    config: str = ""
+    config: str = field(default="", repr=False)
     """The text of config.toml."""
-    swatches: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    swatches: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict, repr=False)
     """RGB of each class in domains A and B."""
     record: Mapping[str, object] = field(default_factory=dict)
     """Further entries of report.json: data fingerprint, steps, seed; JSON types only."""
+    draw: "Callable[[Report], str] | None" = field(default=None, repr=False)
+    """Makes its page: `unpaired.report.page.render`, given by `evaluate` and `compare`."""
     comparison: Comparison = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +123,20 @@ class Report:
     def verdict(self) -> Verdict:
         """What the metrics say about the (first) model, in plain words."""
         return verdict(self.comparison)
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: the page, in a frame."""
+        return self.draw and framed(self.draw(self), self.title, 720)
+
+    def show(self) -> Path | None:
+        """Shows the page below the cell of a notebook, elsewhere in the browser.
+
+        Returns the temporary file that the browser was given; None in a notebook, or where there
+        is no page (`draw`).
+        """
+        return (
+            show_page(framed(self.draw(self), self.title, 720), self.title) if self.draw else None
+        )
 
     @property
     def figures(self) -> Sequence[Metric]:

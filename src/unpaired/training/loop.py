@@ -19,6 +19,8 @@ from unpaired.engines.processes import Processes
 from unpaired.engines.seam import Engine, Images, initial_state, lanes_of
 from unpaired.errors import Interrupted
 from unpaired.images.formats import Reading
+from unpaired.notebook.kernel import show_page
+from unpaired.notebook.run_view import run_html
 from unpaired.presets import PresetName, from_noise
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import TrainingData, prepare, set_aside
@@ -69,6 +71,14 @@ class Run:
     folder: Path
     config: Config
     step: int
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the learning curves and the newest samples."""
+        return run_html(self.folder, f"step {self.step:,} of {self.config.recipe.steps:,}")
+
+    def show(self) -> Path | None:
+        """Shows the curves and samples: see `unpaired.notebook.kernel.show_page`."""
+        return show_page(self._repr_html_(), f"run {self.folder}")
 
 
 def train(

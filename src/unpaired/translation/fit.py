@@ -8,10 +8,11 @@ from unpaired.config import DomainFacts
 from unpaired.errors import ImageError, shown
 from unpaired.images.formats import Reading, needs_scene, read_header
 from unpaired.images.header import ImageHeader
+from unpaired.images.image import Image
 from unpaired.images.raster.geo import Window, window_of
 from unpaired.images.raster.scene import OpenRaster, find_bands, open_scene
 
-__all__ = ["Area", "Fit", "fit"]
+__all__ = ["Area", "Fit", "fit", "require_samples"]
 
 _RESOLUTION = 1.1  # ratio of two pixels' sides, from which they are said to differ
 
@@ -115,3 +116,16 @@ def _coarser(resolution: float, facts: DomainFacts) -> list[str]:
             "another size than the model knows; resample it first (gdalwarp -tr)"
         ]
     return []
+
+
+def require_samples(image: Image, facts: DomainFacts) -> None:
+    """Checks that an array is of a type that a domain can have.
+
+    Raises:
+        ImageError: it is not.
+    """
+    if not (image.plain or facts.dtype):
+        raise ImageError(
+            f"an array of type {image.pixels.dtype} is not an image of {facts.name}, which has "
+            f"{facts.samples}: give that"
+        )

@@ -16,11 +16,15 @@ from unpaired.memory import free
 from unpaired.translation.detail import Detail, require_detail
 from unpaired.translation.sizes import Sizes
 
-__all__ = ["OwnPeak", "fits", "need", "peak_of", "settle"]
+__all__ = ["OwnPeak", "batch_limit", "fits", "need", "peak_of", "settle"]
 
 _BATCH = 1.5  # in a batch an image needs up to that much more than alone
 # Bytes of scratch, packed kernels, and of a heap with holes: glibc maps only what is over 32 MB.
 _FIXED = 100e6
+# Pixels translated at once. Small images batch better (up to a third faster at 32 px); from 256 px
+# on, a CPU is slower with batches: see docs/results.md.
+_PIXELS_ON_CPU = 256 * 256
+_PIXELS_ELSEWHERE = 1024 * 1024
 _MODEST = 150e6  # bytes: an image of 256 x 256 pixels under the recipe of 2017
 _MARGIN = 0.9  # of the free memory, for a working size that is advised or chosen
 # Longer sides of what does not fit at its own size. Few and fixed, so that results seldom depend on
@@ -79,6 +83,25 @@ def need(
 def fits(needed: int, budget: int | None = None) -> bool:
     """Whether so many bytes are free, or in the `budget`; a modest number always is."""
     return needed <= _MODEST or needed <= (free() if budget is None else budget)
+
+
+def batch_limit(
+    recipe: Recipe,
+    direction: Direction,
+    sizes: Sizes,
+    most: int,
+    *,
+    network: bool = True,
+    peak: float | None = None,
+) -> int:
+    """The number of images of such sizes to translate at once, at most `most`. See `need`."""
+    pixels = _PIXELS_ON_CPU if network else _PIXELS_ELSEWHERE
+    together = max(min(most, pixels // math.prod(sizes.padded)), 1)
+    while together > 1 and not fits(
+        need(recipe, direction, sizes, batch=together, network=network, peak=peak)
+    ):
+        together //= 2
+    return together
 
 
 def settle(

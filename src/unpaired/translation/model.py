@@ -28,9 +28,10 @@ from unpaired.images.formats import Reading, read_image
 from unpaired.images.image import Image
 from unpaired.images.pillow import from_pil, to_pil
 from unpaired.images.scaling import Scaling
+from unpaired.notebook.before_after import BeforeAfter
 from unpaired.translation import memory
 from unpaired.translation.detail import Detail
-from unpaired.translation.fit import Area, Fit, fit
+from unpaired.translation.fit import Area, Fit, fit, require_samples
 from unpaired.translation.precision import Measured, Precision, fingerprint, require_precision
 from unpaired.translation.remembered import ChoiceFile, cache_file
 from unpaired.translation.sizes import Sizes, from_network, say, to_network
@@ -40,11 +41,6 @@ from unpaired.translation.streaming.options import Streaming
 from unpaired.translation.streaming.run import Streamer
 
 __all__ = ["Model", "load"]
-
-# Pixels translated at once. Small images batch better (up to a third faster at 32 px); from 256 px
-# on, a CPU is slower with batches: see docs/results.md.
-_PIXELS_ON_CPU = 256 * 256
-_PIXELS_ELSEWHERE = 1024 * 1024
 
 
 def load(
@@ -218,7 +214,7 @@ class Model:
         if isinstance(image, np.ndarray):
             flat = image.ndim == 2
             value = Image(image[:, :, np.newaxis] if flat else image)
-            self._require_samples(value, direction)
+            require_samples(value, self.config.recipe.domains[source_of(direction)])
             (result,) = many([value], direction)
             return result.pixels[:, :, 0] if flat and result.bands == 1 else result.pixels
         if isinstance(image, PIL.Image.Image):
@@ -232,6 +228,25 @@ class Model:
         to_pil(Image(self.blank(direction).pixels, alpha))
         (result,) = many([value], direction)
         return to_pil(result)
+
+    def before_after(
+        self,
+        image: str | Path | PIL.Image.Image,
+        *,
+        to: str,
+        working_size: int | None = None,
+        detail: Detail | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> BeforeAfter:
+        """Translates as `translate` does; notebooks show the result beside its original."""
+        direction = self.direction(to)
+        if not isinstance(image, PIL.Image.Image):
+            found = self.check_file(image, direction, working_size, detail=detail)
+            bands = self.config.recipe.domains[source_of(direction)].bands
+            image = to_pil(read_image(image, found.reading, max_pixels=max_pixels, bands=bands))
+        after = self.translate(image, to=to, working_size=working_size, detail=detail)
+        names = (self.name_a, self.name_b)
+        return BeforeAfter(image, after, names if direction == "ab" else names[::-1])
 
     def translate_many(
         self,
@@ -273,7 +288,10 @@ class Model:
             alike = {padded: left for padded, left in alike.items() if left}
         for padded, indices in alike.items():
             largest = max((sizes[index] for index in indices), key=lambda s: math.prod(s.original))
-            together = self._batch_limit(direction, largest, batch_size)
+            host, peak = self.translator.memory == "host", memory.peak_of(self._networks)
+            together = memory.batch_limit(
+                self.config.recipe, direction, largest, batch_size, network=host, peak=peak
+            )
             for start in range(0, len(indices), together):
                 chosen = indices[start : start + together]
                 batch = np.empty((len(chosen), *padded, bands), np.float32)
@@ -377,22 +395,3 @@ class Model:
     def _networks(self) -> object:
         """The networks themselves, beneath what chooses how they compute."""
         return getattr(self.translator, "translator", self.translator)
-
-    def _require_samples(self, image: Image, direction: Direction) -> None:
-        facts = self.config.recipe.domains[source_of(direction)]
-        if not (image.plain or facts.dtype):
-            raise ImageError(
-                f"an array of type {image.pixels.dtype} is not an image of {facts.name}, which has "
-                f"{facts.samples}: give that"
-            )
-
-    def _batch_limit(self, direction: Direction, sizes: Sizes, most: int) -> int:
-        """The number of images to translate at once."""
-        recipe, network = self.config.recipe, self.translator.memory == "host"
-        pixels = _PIXELS_ON_CPU if network else _PIXELS_ELSEWHERE
-        together = max(min(most, pixels // math.prod(sizes.padded)), 1)
-        peak = memory.peak_of(self._networks)
-        need = partial(memory.need, recipe, direction, sizes, network=network, peak=peak)
-        while together > 1 and not memory.fits(need(batch=together)):
-            together //= 2
-        return together
