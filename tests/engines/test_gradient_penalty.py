@@ -118,8 +118,8 @@ def test_its_gradients(engine, norm):
 def test_a_step_adds_it_to_the_gradients_and_not_to_the_losses(engine, precision, images):
     """The first moment after a step is (1 - beta1) times the gradient, which is linear in it.
 
-    On real images and on those from the pool alike: the penalty's part of the gradient is that of
-    the function above, on both together; what discriminators see beyond the batch has no part.
+    On real images and on those from the pool alike, further ones included: the penalty's part of
+    the gradient is that of the function above, on all together.
     """
     pytest.importorskip(engine, reason=f"the {engine} engine is not installed")
     runtime = Runtime(engine=engine, device="cpu:0", threads=1)
@@ -161,8 +161,10 @@ def test_a_step_adds_it_to_the_gradients_and_not_to_the_losses(engine, precision
             weights = {n.removeprefix(prefix): x for n, x in first.items() if n.startswith(prefix)}
             shown = states[0][f"pool_{domain}"][0, :1]
             layers = discriminator_layers(2, width=2, layers=1, norm="none")
-            both = np.concatenate([IMAGES[k][None].astype(np.float32).astype(float), shown])
-            slopes = (in_torch if engine == "torch" else in_jax)(layers, weights)[1](both)[1]
+            real = IMAGES[k][None].astype(np.float32).astype(float)
+            more = further[domain].real.astype(float)
+            seen = np.concatenate([real, more, shown, shown, shown])  # the pool's slot 0, twice
+            slopes = (in_torch if engine == "torch" else in_jax)(layers, weights)[1](seen)[1]
             found = moments[1][f"{prefix}layers.0.weight"] - moments[0][f"{prefix}layers.0.weight"]
             expected = (1 - base.beta1) * 2.0 * slopes["layers.0.weight"]
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -45,8 +45,8 @@ def step_flops(recipe: Recipe) -> int:
 
     A layer takes one forward pass, one for the gradient of its weights and one for that of its
     input. A first layer whose input is a given image needs no gradient of it; discriminators that
-    judge for a generator need none of their weights. A gradient penalty, of the batch's own images,
-    adds a pass back to them and two more to differentiate it; they then have gradients too.
+    judge for a generator need none of their weights. A gradient penalty adds a
+    pass back to the images and two more to differentiate it; they then have gradients too.
     """
     side, count = recipe.image_size, recipe.batch_size
     total = 0
@@ -59,6 +59,6 @@ def step_flops(recipe: Recipe) -> int:
         first, *_ = counts = forward_flops(layers, side)
         total += count * 2 * sum(counts)
         once = 3 * sum(counts) - first
-        own = 6 * sum(counts) if recipe.gradient_penalty else once
-        total += 2 * count * (own + (recipe.discriminator_images - 1) * once)
+        each = 6 * sum(counts) if recipe.gradient_penalty else once
+        total += 2 * count * recipe.discriminator_images * each
     return total

@@ -201,13 +201,13 @@ class PlainStep(PlainNetworks):
             more = self.send(further.real) if further else None
             old = self.earlier(domain, further.slot) if further else None
             loss = penalty = torch.zeros((), device=self.device)
-            for target, own, others in ((1.0, real, more), (0.0, shown, old)):
-                own = own.detach().requires_grad_(recipe.gradient_penalty > 0)
-                scores = judge(own)
-                if recipe.gradient_penalty:
-                    penalty = penalty + squared_slope(scores, own) / 2
+            for target, images, others in ((1.0, real, more), (0.0, shown, old)):
                 if others is not None:
-                    scores = torch.cat([scores, judge(others)])
+                    images = torch.cat([images, others])
+                images = images.detach().requires_grad_(recipe.gradient_penalty > 0)
+                scores = judge(images)
+                if recipe.gradient_penalty:
+                    penalty = penalty + squared_slope(scores, images) / 2
                 loss = loss + mse(scores, torch.full_like(scores, target)) / 2
             whole = loss + recipe.gradient_penalty * penalty
             whole.backward()  # type: ignore[no-untyped-call]

@@ -71,14 +71,10 @@ def discriminators_loss(
     domain: Domain,
     real: Array,
     shown: Array,
-    own: int,
     recipe: Recipe,
     one_by_one: bool,
 ) -> tuple[Array, dict[str, Array]]:
-    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
-
-    The penalty is that of the batch's own images, the first `own` of each: see torch/losses.py.
-    """
+    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without."""
     name = f"discriminator_{domain}"
     network = in_precision(discriminators[name], recipe.settled_precision)
     judge = partial(through, network, one_by_one=one_by_one)
@@ -88,7 +84,7 @@ def discriminators_loss(
     loss = discriminator_loss(on_real, on_fake)
     total = loss
     if recipe.gradient_penalty:
-        images = jnp.concatenate([real[:own], shown[:own]])
+        images = jnp.concatenate([real, shown])
         total = loss + recipe.gradient_penalty * gradient_penalty(judge, images)
     return total, {name: loss}
 

@@ -183,11 +183,8 @@ def _step(
         return on_real, on_fake
 
     def of_discriminators(discriminators: Discriminators, lanes: slice) -> tuple[Array, Losses]:
-        own = lanes.stop - lanes.start
         of_a, of_b = (
-            discriminators_loss(
-                discriminators, domain, *pair(domain, lanes), own, recipe, one_by_one
-            )
+            discriminators_loss(discriminators, domain, *pair(domain, lanes), recipe, one_by_one)
             for domain in DOMAINS
         )
         return of_a[0] + of_b[0], of_a[1] | of_b[1]

@@ -159,7 +159,6 @@ class TorchEngine:
                     domain,
                     images,
                     fakes,
-                    lanes.stop - lanes.start,
                     self.recipe,
                     self.machine.autocast,
                 )

@@ -62,22 +62,15 @@ def discriminators_loss(
     domain: Domain,
     real: Tensor,
     shown: Tensor,
-    own: int,
     recipe: Recipe,
     autocast: Autocast,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without.
-
-    The penalty is that of the batch's own images, the first `own` of each; for further ones it
-    would cost as much as all else here, and gained nothing (docs/results.md, 2026-11-26).
-    """
+    """One domain's reals against 1, pooled fakes against 0: the sum with penalty, and without."""
     judge = discriminators[f"discriminator_{domain}"]
-    images = torch.cat([real[:own], shown[:own]]).requires_grad_(recipe.gradient_penalty > 0)
+    images = torch.cat([real, shown]).requires_grad_(recipe.gradient_penalty > 0)
     with autocast():
         scores = judge(images)
-        further = judge(torch.cat([real[own:], shown[own:]])) if len(real) > own else scores[:0]
-    on_real, on_fake = map(torch.cat, zip(scores.chunk(2), further.chunk(2), strict=True))
-    loss = discriminator_loss(on_real, on_fake)
+    loss = discriminator_loss(*scores.chunk(2))
     total = loss
     if recipe.gradient_penalty:
         total = loss + recipe.gradient_penalty * gradient_penalty(scores, images)
