@@ -187,7 +187,8 @@ def speed(args):
     model = root / "model.safetensors"
     write_model(model, args.preset)
     write_images(root / "in", args.images, args.side)
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # Ray's workers are of nice 15: beside anything else they would get less of the processor.
+    env = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     options = [str(model), str(root / "in"), "--to", "b", "--threads", "1", "--quiet"]
     words = [
         ["translate", *options, "--out", str(root / "plain"), "--shard", f"{index}/2"]
@@ -199,6 +200,15 @@ def speed(args):
     while len(results_in(root / "ray")) < args.images // 20:  # Ray takes longer to start
         time.sleep(1)
     running += [subprocess.Popen([*COMMAND, *each], env=env) for each in words]
+    samples = []  # time, CPU seconds of the actors, of the plain processes
+    while all(each.poll() is None for each in running):
+        actors = descendants(psutil.Process(running[0].pid), "ray::MapWorker")
+        used = [
+            sum(sum(p.cpu_times()[:2]) for p in group)
+            for group in (actors, [psutil.Process(each.pid) for each in running[1:]])
+        ]
+        samples.append((time.time(), *used))
+        time.sleep(1)
     for each in running:
         each.wait()
     shards = [
@@ -209,8 +219,13 @@ def speed(args):
     assert sum(map(len, shards)) == len(jobs) == args.images
     start = max(min(times) for times in (*shards, sorted(jobs)[args.images // 20 :]))
     end = min(max(times) for times in (*shards, sorted(jobs)[: -args.images // 20]))
+    within = [each for each in samples if start <= each[0] <= end]
+    (start, *first), (end, *last) = within[0], within[-1]
     plain = sum(start < t <= end for times in shards for t in times)
     actors = sum(start < t <= end for t in jobs)
+    each = [(b - a) / n for a, b, n in zip(first, last, (actors, plain), strict=True)]
+    print(f"CPU time an image: {each[0] * 1e3:.1f} ms in actors, {each[1] * 1e3:.1f} ms in plain")
+    print(f"processes: {each[1] / each[0]:.3f}")
     print(f"while all four worked, {end - start:.1f} s: {plain} by plain processes, {actors} by")
     print(f"actors: {actors / max(plain, 1):.3f} of two plain processes")
 

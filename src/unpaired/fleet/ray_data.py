@@ -42,7 +42,8 @@ __all__ = ["Cluster", "run_fleet"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 _AGAIN = ": the same command does what is missing"
-_BLOCKS_AN_ACTOR, _MOST_ROWS = 50, 1024  # so many blocks, of so many names
+_BLOCKS_AN_ACTOR, _MOST_ROWS = 20, 1024  # so many blocks, of so many names
+_TASKS = 4  # blocks that wait at an actor, so that it need not wait for a busy driver
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Cluster:
         memory: bytes that Ray sets aside for an actor; 0: none.
         object_store: bytes of the object store of a cluster of its own; 0: as Ray chooses.
         batch: images a batch: so many are done again when an actor is killed, at most.
-        tasks: tasks that wait at an actor; 0: as Ray chooses.
+        tasks: blocks of names that wait at an actor; 0: four.
     """
 
     address: str = ""
@@ -206,7 +207,7 @@ def _drive(
             strategy = ray.data.ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
-                max_tasks_in_flight_per_actor=cluster.tasks or None,
+                max_tasks_in_flight_per_actor=cluster.tasks or _TASKS,
             )
             results = ray.data.from_arrow(rows).map_batches(
                 Actor,

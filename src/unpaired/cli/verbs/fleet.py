@@ -58,7 +58,9 @@ def fleet(
     batch: Annotated[
         int, shown("images a batch: the most a killed actor does again", default="(default: 16)")
     ] = 16,
-    tasks: Annotated[int, shown("tasks that wait at an actor", default="")] = 0,
+    tasks: Annotated[
+        int, shown("blocks of names that wait at an actor", default="(default: 4)")
+    ] = 0,
     shard: Annotated[str, shown("only this share of the images", "I/N", "(default: all)")] = "0/1",
     engine: Engine = "auto",
     runtime: ExecutedBy = "auto",
