@@ -6,6 +6,9 @@ python -m bench.parallel [--processes 2] [--preset small] [--batch 2] [--engine 
 One process of one thread, and several of one thread each, take the same steps on random images, in
 turns, so that what else the machine does meets both. Each turn is timed from the word to begin
 until all processes have the losses. The ratio is that of the medians; `ratios` are of each turn.
+Where other work wants the cores, a step waits for the slowest process and the ratio says little;
+`processor_ratio` is that of processor seconds, of one process to the busiest of several: the limit
+that the work itself sets, without waiting.
 """
 
 import argparse
@@ -57,12 +60,12 @@ def worker(pipe, rank, count, port, recipe, engine):
     while steps := pipe.recv():
         batches = [batch(step + index) for index in range(steps)]
         processes.sum([0.0])
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         for each in batches:
             losses = made.train_step(each, 1.0)
         for loss in losses.values():
             float(loss)
-        pipe.send(time.perf_counter() - began)
+        pipe.send((time.perf_counter() - began, time.process_time() - worked))
         step += steps
     processes.close()
 
@@ -85,10 +88,10 @@ class Contestant:
             self.processes.append(process)
 
     def take(self, steps):
-        """The seconds that the slowest of the processes needed for the steps."""
+        """Seconds, and processor seconds, of the processes that needed most for the steps."""
         for pipe in self.pipes:
             pipe.send(steps)
-        return max(pipe.recv() for pipe in self.pipes)
+        return [max(found) for found in zip(*[pipe.recv() for pipe in self.pipes], strict=True)]
 
     def end(self):
         for pipe in self.pipes:
@@ -112,17 +115,21 @@ def main(words=None):
     contestants = {n: Contestant(n, recipe, asked.engine) for n in (1, asked.processes)}
     for each in contestants.values():
         each.take(2)  # compiles, fills caches
-    rates = {n: [] for n in contestants}
+    rates, processor = {n: [] for n in contestants}, {n: [] for n in contestants}
     for _ in range(asked.turns):
         for n, each in contestants.items():
-            rates[n].append(2 * asked.batch * asked.steps / each.take(asked.steps))
+            seconds, worked = each.take(asked.steps)
+            rates[n].append(2 * asked.batch * asked.steps / seconds)
+            processor[n].append(worked / asked.steps)
     for each in contestants.values():
         each.end()
     ratios = [many / one for one, many in zip(*rates.values(), strict=True)]
     medians = {n: statistics.median(found) for n, found in rates.items()}
+    work = {n: statistics.median(found) for n, found in processor.items()}
     told = {"preset": asked.preset, "precision": asked.precision, "batch": asked.batch,
             "engine": asked.engine, "images_per_second": medians,
             "ratio": medians[asked.processes] / medians[1], "ratios": ratios,
+            "processor_seconds_per_step": work, "processor_ratio": work[1] / work[asked.processes],
             "load": os.getloadavg()}  # fmt: skip
     print(json.dumps(told))
 
