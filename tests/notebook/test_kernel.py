@@ -6,6 +6,7 @@ import pytest
 
 from conftest import QUICK, SMALL, write_images
 from kernels import Kernel, errors, of_kind, printed
+from unpaired.checkpoint import checkpoints, read
 
 pytest.importorskip("ipykernel")
 pytest.importorskip("torch")
@@ -54,28 +55,33 @@ def test_a_cell_has_one_bar_that_is_updated_in_place(kernel):
     assert all(line.startswith("warning") for line in red.splitlines() if line)
 
 
-def test_an_interrupt_saves_and_the_same_cell_resumes(kernel):
-    cell = kernel.start("train('long', steps=1000000)")
-    journal, end = kernel.folder / "long" / "metrics.jsonl", time.monotonic() + 60
-    while not (journal.exists() and journal.stat().st_size):
+def interrupted(kernel, code, journal):
+    """Runs a cell, interrupts it once the journal has grown; returns the one error."""
+    before = journal.stat().st_size if journal.exists() else 0
+    cell, end = kernel.start(code), time.monotonic() + 60
+    while not journal.exists() or journal.stat().st_size <= before:
         assert time.monotonic() < end
         time.sleep(0.05)
     kernel.manager.interrupt_kernel()
-    messages = kernel.finish(cell)
-    (error,) = errors(messages)
-    assert error["ename"] == "Interrupted"
-    assert error["traceback"] == [f"Interrupted: {error['evalue']}"]  # one line
-    assert "all saved in long" in error["evalue"]
-    step = int(error["evalue"].split()[3])
-    assert step > 0
+    (error,) = errors(kernel.finish(cell))
+    return error
+
+
+def test_an_interrupt_saves_and_the_same_cell_resumes(kernel):
+    code, journal = "train('long', steps=1000000)", kernel.folder / "long" / "metrics.jsonl"
+    step = 0
+    for _ in range(2):
+        error = interrupted(kernel, code, journal)
+        assert error["ename"] == "Interrupted"
+        assert error["traceback"] == [f"Interrupted: {error['evalue']}"]  # one line
+        assert "all saved in long" in error["evalue"]
+        before, step = step, int(error["evalue"].split()[3])
+        assert step > before
+        saved = read(max(checkpoints(kernel.folder / "long")))[0].step
+        assert saved == step
     # The kernel is as before: the next interrupt is an ordinary one.
-    messages = kernel.run(
-        "from unpaired.checkpoint import checkpoints, read\n"
-        "from pathlib import Path\n"
-        "print(read(max(checkpoints(Path('long'))))[0].step)\n"
-        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    )
-    assert printed(messages).split() == [str(step), "True"], messages
+    code = "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    assert printed(kernel.run(code)) == "True\n"
 
 
 def test_training_in_a_thread_leaves_signals_alone(kernel):
