@@ -10,6 +10,7 @@ python several.py jax FOLDER NAME N RANK PORT: one of the N processes of one sce
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -219,5 +220,11 @@ if __name__ == "__main__":
         case _:
             sys.exit(__doc__)
     print(json.dumps(ids), flush=True)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in ids]
-    print(json.dumps(codes), flush=True)
+    codes = {}
+    while len(codes) < len(ids):
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        if codes[child] and sys.argv[1] == "steps":  # the others would wait for it
+            for each in set(ids) - codes.keys():
+                os.kill(each, signal.SIGKILL)
+    print(json.dumps([codes[each] for each in ids]), flush=True)
