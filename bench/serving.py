@@ -250,7 +250,7 @@ async def open_loop(port, images, expected, rate, seconds):
             took.append(reply.seconds)
             ok += time.perf_counter() < until
             wrong += reply.body != expected[index]
-        elif "retry-after" not in reply.headers:
+        elif reply.status >= 400 and "retry-after" not in reply.headers:
             missing += 1
 
     began, number = time.perf_counter(), 0
