@@ -193,3 +193,21 @@ def test_lines_are_no_failures_in_a_notebook(notebook, capsys):
 
 def test_errors_have_no_traceback():
     assert Interrupted("saved")._render_traceback_() == ["Interrupted: saved"]
+
+
+def test_the_frame_of_a_run_is_as_tall_as_its_content(tmp_path):
+    run = Run(tmp_path, Config(Recipe(steps=30), Runtime()), 20)
+
+    def height():
+        return int(re.search(r"height:(\d+)px", run._repr_html_())[1])
+
+    heights = [height()]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "cycle_a": 0.5, "cycle_b": 0.2}\n')
+    heights.append(height())
+    (tmp_path / "samples").mkdir()
+    Image.new("RGB", (400, 100)).save(tmp_path / "samples" / "step-00000001.png")
+    heights.append(height())
+    Image.new("RGB", (100, 4000)).save(tmp_path / "samples" / "step-00000002.png")
+    heights.append(height())
+    assert heights == sorted(set(heights))
+    assert heights[-1] < 1200
