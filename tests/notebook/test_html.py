@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import Browser, needs_chromium
 from small_models import model
 from small_report import GOOD, both, report
 from unpaired import console
@@ -211,3 +212,26 @@ def test_the_frame_of_a_run_is_as_tall_as_its_content(tmp_path):
     heights.append(height())
     assert heights == sorted(set(heights))
     assert heights[-1] < 1200
+
+
+@needs_chromium
+def test_in_a_browser_the_style_of_a_page_stays_in_its_frame(tmp_path):
+    page = (
+        "<style>body, p, div { background: #f00 }</style><script>top.alien = 1</script><p>red</p>"
+    )
+    around = f"<body style='margin:0'><div>{framed(page, 'a page', 100)}</div><div id=x>below</div>"
+    (tmp_path / "page.html").write_text(around)
+    browser = Browser(tmp_path)
+    try:
+        browser.open((tmp_path / "page.html").as_uri(), 300, 300)
+
+        def red():
+            return browser.see().getpixel((150, 50)) == (255, 0, 0)
+
+        browser.until(red)
+        box = browser.js("(r => [r.x, r.y])(document.getElementById('x').getBoundingClientRect())")
+        assert box[1] >= 100
+        assert browser.see().getpixel((290, int(box[1]) + 5)) == (255, 255, 255)
+        assert browser.js("window.alien") is None  # no script of it ran
+    finally:
+        browser.close()
