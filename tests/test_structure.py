@@ -58,6 +58,8 @@ FRAMEWORKS = {
     "features/fidelity.py": {"torch", "torch_fidelity"},
     "features/lpips.py": {"torch"},
     "features/networks.py": {"torch"},
+    "training/trackers/mlflow.py": {"mlflow"},
+    "training/trackers/wandb.py": {"wandb"},
     "serving/front": {"prometheus_client", "starlette", "uvicorn"},
     "weights/torch_pth.py": {"torch"},
 }
@@ -66,7 +68,7 @@ OPTIONAL = {"fsspec", "huggingface_hub", "rasterio", "tensorboard"}.union(*FRAME
 DOORS = {
     "cli/verbs/fleet.py",
     "benchmark/worker.py", "engines/choice.py", "engines/runtimes.py", "features/choice.py",
-    "serving/serve.py", "weights/convert.py",
+    "serving/serve.py", "training/trackers/tracked.py", "weights/convert.py",
 }  # fmt: skip
 
 
@@ -199,6 +201,7 @@ def test_optional_packages_are_imported_inside_functions():
 def test_every_package_imported_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     import_names = {"pillow": "PIL", "torch-fidelity": "torch_fidelity", "protobuf": "google"}
+    import_names["mlflow-skinny"] = "mlflow"
 
     def names(requirements):
         found = {re.match(r"[\w-]+", line)[0] for line in requirements}

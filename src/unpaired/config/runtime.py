@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unpaired.config.fields import MOST_IMAGES, MOST_PATH, MOST_STEPS, MOST_THREADS, check, option
+from unpaired.errors import ConfigError, quoted
 
-__all__ = ["DEFAULT_MAX_PIXELS", "DEVICES", "THREADS", "Runtime"]
+__all__ = ["DEFAULT_MAX_PIXELS", "DEVICES", "THREADS", "TRACKERS", "Runtime"]
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Larger images are rejected before they are decoded. Pillow's own limit: RGB of 512 MiB."""
 
+TRACKERS = ("mlflow", "wandb")
 DEVICES = "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1 or mps"
 THREADS = "CPU threads for computing (0: one per core)"
 
@@ -66,6 +68,21 @@ class Runtime:
         0, "evaluations without improvement until training ends (0: never)", at_most=MOST_STEPS
     )
     tensorboard: bool = option(False, "write TensorBoard event files too (extra: track)")
+    track: str = option(
+        "",
+        "trackers to tell too, one or both with a comma between (extras: mlflow, wandb)",
+        metavar="mlflow,wandb",
+        shown="(default: none)",
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        for name in self.trackers:
+            if name not in TRACKERS:
+                raise ConfigError(f"--track {quoted(name)}: choose of {', '.join(TRACKERS)}")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names in `track`, each once."""
+        names = (name.strip() for name in self.track.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))

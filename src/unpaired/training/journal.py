@@ -1,4 +1,4 @@
-"""The record of a training for its users: metrics.jsonl, sample grids, TensorBoard."""
+"""The record of a training for its users: metrics.jsonl, sample grids, TensorBoard, trackers."""
 
 import json
 import math
@@ -10,6 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from unpaired.config import Recipe
+from unpaired.data.batches import load_whole
+from unpaired.data.crops import DomainReader
+from unpaired.data.layout.domains import DataSet, Folder
+from unpaired.directions import Domain
 from unpaired.engines.seam import Engine, Images, Losses
 from unpaired.errors import CheckpointError, Diverged, MissingExtra, RunError, reason_of
 from unpaired.images.grid import draw_grid
@@ -20,8 +24,11 @@ from unpaired.storage import (
     read_json_lines,
     write_text,
 )
+from unpaired.training.trackers.tracked import Tracked
 
-__all__ = ["Journal", "require_finite", "write_samples"]
+__all__ = ["Journal", "require_finite", "sample_images", "write_samples"]
+
+SAMPLES = 4  # images of each domain in a sample grid
 
 # The fields of a line that differ between equal runs.
 TIMES = ("seconds", "pictures_per_second", "loading_share")
@@ -42,6 +49,7 @@ class Journal:
         step: the steps done; lines of later steps, written before a kill, are removed.
         pending: what `pending` returned for the checkpoint that is resumed from, else empty.
         tensorboard: write TensorBoard event files, too.
+        tracked: the trackers that are told, too; whoever opened them closes them.
 
     Raises:
         MissingExtra: TensorBoard is not installed.
@@ -57,6 +65,7 @@ class Journal:
         pending: Mapping[str, Any],
         *,
         tensorboard: bool,
+        tracked: Tracked | None = None,
     ) -> None:
         self.path = folder / "metrics.jsonl"
         self.recipe = recipe
@@ -65,6 +74,7 @@ class Journal:
         self.since = 0
         self.awaited = self.awaited_before = 0.0  # seconds, since the last line and before it
         self.board = _board(folder) if tensorboard else None
+        self.tracked = tracked or Tracked()
         _truncate(self.path, step)
         try:
             self.file = self.path.open("ab", buffering=0)  # closing has nothing left to write
@@ -115,16 +125,18 @@ class Journal:
             "loading_share": round(self.awaited / max(now - self.last, 1e-9), 3),
         }
         self._append(line)
+        numbers = {name: value for name, value in line.items() if name != "step"}
+        self.tracked.numbers(step, numbers)
         if self.board:
-            for name, value in line.items():
-                if name != "step":
-                    self.board.add_scalar(name, value, step)
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, step)
         self.waiting, self.last, self.since = [], now, 0
         self.awaited, self.awaited_before = 0.0, self.awaited_before + self.awaited
 
     def record(self, step: int, **facts: object) -> None:
         """Writes a line without losses, such as an evaluation."""
         self._append({"step": step, **facts})
+        self.tracked.numbers(step, facts)
 
     def lines(self) -> list[dict[str, Any]]:
         """All lines written so far, oldest first."""
@@ -163,6 +175,19 @@ def require_finite(means: Mapping[str, float], step: int, last_good: Path | None
                 f"the last good checkpoint is {last_good}: "
                 "start again with a lower --learning-rate or --precision fp32"
             )
+
+
+def sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
+    """The first images of each test set (or training set), whole, resized to the crop."""
+
+    def load(domain: Domain, folder: Folder) -> Images:
+        indices = range(min(SAMPLES, len(folder)))
+        reader = DomainReader.of(recipe, domain, max_pixels)
+        return load_whole(folder, indices, reader, recipe.image_size)
+
+    a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
+    rows = min(len(a), len(b))
+    return a[:rows], b[:rows]
 
 
 def write_samples(

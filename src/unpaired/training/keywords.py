@@ -81,6 +81,7 @@ class RuntimeKeywords(TypedDict, total=False):
     features: str
     patience: int
     tensorboard: bool
+    track: str
 
 
 class TrainKeywords(RecipeKeywords, RuntimeKeywords, total=False):

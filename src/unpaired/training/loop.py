@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Unpack
 
 from unpaired.checkpoint import checkpoints
-from unpaired.config import DEFAULT_MAX_PIXELS, Config, Recipe
+from unpaired.config import DEFAULT_MAX_PIXELS, Config
 from unpaired.console import log, progress
-from unpaired.data.batches import Batches, load_whole, prefetch
-from unpaired.data.crops import DomainReader
-from unpaired.data.layout.domains import DataSet, Folder
+from unpaired.data.batches import Batches, prefetch
+from unpaired.data.layout.domains import DataSet
 from unpaired.data.source import Source, find_source
-from unpaired.directions import DOMAINS, Aligned, Domain
+from unpaired.directions import DOMAINS, Aligned
 from unpaired.engines.choice import join, make_engine, settle_precision
 from unpaired.engines.processes import Processes
-from unpaired.engines.seam import Engine, Images, initial_state, lanes_of
+from unpaired.engines.seam import Engine, initial_state, lanes_of
 from unpaired.errors import Interrupted
 from unpaired.images.formats import Reading
 from unpaired.notebook.kernel import show_page
@@ -24,7 +23,7 @@ from unpaired.notebook.run_view import run_html
 from unpaired.presets import PresetName, from_noise
 from unpaired.storage import exclusive, sweep
 from unpaired.training.data import TrainingData, prepare, set_aside
-from unpaired.training.journal import Journal, require_finite, write_samples
+from unpaired.training.journal import Journal, require_finite, sample_images, write_samples
 from unpaired.training.keywords import TrainKeywords, sort_keywords
 from unpaired.training.lines import announcement, ending_of, log_end
 from unpaired.training.parallel.large_batch import scaled_values
@@ -54,13 +53,13 @@ from unpaired.training.run import (
 from unpaired.training.run_report import write_run_report
 from unpaired.training.signals import StopRequest, stop_on_signals
 from unpaired.training.start import choose_start, trial_recipe
+from unpaired.training.trackers.tracked import Tracked, open_tracked
 from unpaired.training.validation import prepare_validation
 from unpaired.training.watch import Remembered, Watch, choose_probe_images
 from unpaired.weights.init import begin_from, find_init
 
 __all__ = ["Run", "train"]
 
-SAMPLES = 4  # images of each domain in a sample grid
 SLOW_LOADING = 0.1, 30.0  # share of the time, and seconds, of waiting for images: told beyond both
 
 
@@ -238,10 +237,14 @@ def _train(
         folder=folder,
         max_pixels=max_pixels,
     )
-    with stop_on_signals() as stop:
-        done = _take_steps(processes, engine, batches, start, watch, stop, write_report)
-    if runtime.report != "none":
-        write_report(done)
+    with open_tracked(folder, start.config) as tracked:
+        with stop_on_signals() as stop:
+            done = _take_steps(
+                processes, engine, batches, start, watch, stop, write_report, tracked
+            )
+        if runtime.report != "none":
+            write_report(done)
+            tracked.file("report", folder / "report" / "index.html", done)
     processes.share("")  # the others have waited for the report
     log_end(folder, recipe, watch.remembered)
     return Run(folder, start.config, done)
@@ -263,11 +266,13 @@ def _take_steps(
     watch: Watch,
     stop: StopRequest,
     write_report: Callable[[int], None],
+    tracked: Tracked,
 ) -> int:
     """Takes the steps from `start` to the end and writes all files; returns the steps done."""
     folder, recipe, runtime = watch.folder, start.config.recipe, start.config.runtime
-    images = _sample_images(batches.data, recipe, batches.max_pixels)
-    journal = Journal(folder, recipe, start.step, start.pending, tensorboard=runtime.tensorboard)
+    images = sample_images(batches.data, recipe, batches.max_pixels)
+    board = runtime.tensorboard
+    journal = Journal(folder, recipe, start.step, start.pending, tensorboard=board, tracked=tracked)
 
     def save_state(step: int) -> None:
         save(folder, start.config, engine, step, journal.pending(watch.remembered.to_dict()))
@@ -307,6 +312,7 @@ def _take_steps(
                 if finished or due(done, runtime.sample_every):
                     sample = folder / "samples" / f"step-{done:08d}.png"
                     write_samples(sample, engine, recipe, images)
+                    tracked.file("samples", sample, done)
                 if finished or stopping or due(done, runtime.checkpoint_every):
                     save_state(done)
                     saved = done
@@ -377,19 +383,6 @@ def _load(engine: Engine, start: Start) -> None:
             f"started on {start.made_on}, resuming on {machine(engine)}: the training is valid, "
             "but not equal bit for bit to one without this change"
         )
-
-
-def _sample_images(data: DataSet, recipe: Recipe, max_pixels: int) -> tuple[Images, Images]:
-    """The first images of each test set (or training set), whole, resized to the crop."""
-
-    def load(domain: Domain, folder: Folder) -> Images:
-        indices = range(min(SAMPLES, len(folder)))
-        reader = DomainReader.of(recipe, domain, max_pixels)
-        return load_whole(folder, indices, reader, recipe.image_size)
-
-    a, b = load("a", data.test_a or data.train_a), load("b", data.test_b or data.train_b)
-    rows = min(len(a), len(b))
-    return a[:rows], b[:rows]
 
 
 def _last_good(folder: Path) -> Path | None:
