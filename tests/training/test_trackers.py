@@ -209,12 +209,13 @@ for steps in (20, 24):
 """
 
 
-def run_alone(code, tmp_path, **env):
+def run_alone(code, tmp_path, under=()):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "MLFLOW_"))}
+    program = ALONE + textwrap.dedent(code) + "\nprint(json.dumps(asked))"
     done = subprocess.run(
-        [sys.executable, "-c", ALONE + textwrap.dedent(code) + "\nprint(json.dumps(asked))"],
+        [*under, sys.executable, "-c", program],
         capture_output=True, text=True, cwd=tmp_path, timeout=300,
-        env=clean | {"HOME": str(tmp_path), "GIT_CEILING_DIRECTORIES": str(tmp_path)} | env,
+        env=clean | {"HOME": str(tmp_path), "GIT_CEILING_DIRECTORIES": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "INFO" not in done.stderr  # the trackers are as silent as the library
@@ -234,6 +235,34 @@ def test_the_guard_sees_what_leaves_the_machine(tmp_path):
             pass
     """
     assert [name for name, _ in run_alone(code, tmp_path)] == ["getaddrinfo", "connect", "sendto"]
+
+
+def addresses_of_all_processes(code, tmp_path):
+    """The lines of strace, also of programs that a tracker starts, which name other machines."""
+    log = tmp_path / "strace"
+    words = ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", log]
+    try:
+        subprocess.run([*words, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("strace is not installed, or not allowed to trace")
+    assert run_alone(code, tmp_path, words) == []
+    lines = log.read_text(errors="replace").splitlines()
+    here = ('"127.', '"::1"')
+    return [line for line in lines if "AF_INET" in line and not any(x in line for x in here)]
+
+
+def test_strace_sees_what_a_program_asks_for(tmp_path):
+    child = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 9))"
+    code = f"import subprocess; subprocess.run([sys.executable, '-c', {child!r}])"
+    (line,) = addresses_of_all_processes(code, tmp_path)
+    assert "192.0.2.1" in line
+
+
+@pytest.mark.parametrize("track", ["mlflow", "wandb"])
+def test_no_program_of_a_tracker_asks_for_another_machine(tmp_path, many_tests, track):
+    pytest.importorskip(track, reason=f"{track} (the extra `{track}`) is not installed")
+    code = training(many_tests, tmp_path / "run", track)
+    assert addresses_of_all_processes(code, tmp_path) == []
 
 
 def training(data, out, track):
