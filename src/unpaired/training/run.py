@@ -332,6 +332,8 @@ def _matching_recipe(folder: Path, old: Recipe, request: Request, facts: DataFac
     # Settled when the run was created; with unequal bands "noise" is the only start: see Recipe.
     if asked.get("start") == "auto" or old.bands_a != old.bands_b:
         asked.pop("start", None)
+    if asked.get("precision") == "auto":  # settled, too
+        del asked["precision"]
     for name in ("crops", "scaling_a", "scaling_b"):
         if name in asked and _is_settled(asked[name], getattr(old, name)):
             del asked[name]
