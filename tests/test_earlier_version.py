@@ -78,7 +78,7 @@ def test_an_import_is_what_it_was(tmp_path):
     header, arrays = checkpoint.read(tmp_path / "model.safetensors")
     old_header, old_arrays = checkpoint.read(FILES / "imported" / "model.safetensors")
     assert (old_header.config.recipe.alpha, old_header.config.recipe.frames) == ("mask", "first")
-    then = {"alpha": "mask", "frames": "first", "crops": "resize"}  # as images were read then
+    then = {"alpha": "mask", "frames": "first", "crops": "resize", "gaps": "count"}  # as then
     then |= {"scaling_a": "full", "scaling_b": "full"}
     recipe = replace(header.config.recipe, **then)
     assert replace(header, config=replace(header.config, recipe=recipe)) == old_header

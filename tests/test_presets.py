@@ -17,6 +17,7 @@ PAPER = {
     "frames": "reject",
     "crops": "auto",
     "invalid": 0.25,
+    "gaps": "omit",
     "flip": True,
     "validation": 0.0,
     "width": 64,
@@ -64,6 +65,7 @@ PAPER = {
     "resolution_b": 0.0,
     "epoch_steps": 0,
     "data_fingerprint": "",
+    "init_fingerprint": "",
 }
 
 

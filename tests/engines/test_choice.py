@@ -62,7 +62,7 @@ def test_the_activations_of_a_batch_count_on_a_cpu(free, monkeypatch):
     class OnHost:
         memory = "host"
 
-        def __init__(self, recipe, runtime):
+        def __init__(self, recipe, runtime, processes):
             pass
 
     monkeypatch.setattr(choice, "_classes", lambda framework: (OnHost, OnHost))

@@ -171,8 +171,9 @@ def test_the_work_is_divided():
         engine.machine.send(batch_of(recipe, 0).real_b),
         *jax.device_put((pool_plan(recipe, POOL_A, 0, slice(None)),) * 2, pool.sharding),
         {},
+        {},
         engine.machine.place(np.float32(1)),
-        recipe=recipe, parts=1, one_by_one=False,
+        recipe=recipe, parts=1, one_by_one=False, mesh=None,
     ).compile().as_text()  # fmt: skip
     assert "all-reduce" in text  # of the gradients
     assert "all-gather" not in text  # nothing else is exchanged

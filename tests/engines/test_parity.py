@@ -235,7 +235,7 @@ def test_an_image_in_fp32_at_paper_size():
 
 def test_an_image_in_bf16():
     """Arithmetic of 8 bits' precision: alike, and not the same as fp32."""
-    values = {"width": 16, "start": "noise", "discriminator_images": 1}
+    values = {"width": 16, "start": "noise", "discriminator_images": 1, "precision": "bf16"}
     recipe = preset("small", {"bands_a": 3, "bands_b": 3} | values)
     image = np.random.default_rng(5).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     one, other = (x.translate(image, "ab") for x in generators_of(recipe))

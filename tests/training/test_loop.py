@@ -14,6 +14,7 @@ from fake_engine import FakeEngine
 from unpaired import console
 from unpaired.checkpoint import checkpoints, read
 from unpaired.data.batches import pool_plan
+from unpaired.data.kept import KeptImages
 from unpaired.errors import DataError, Interrupted, RunError
 from unpaired.storage import exclusive
 from unpaired.streams import POOL_A, POOL_B
@@ -268,6 +269,7 @@ def test_images_grown_over_the_limit_on_the_way_are_refused(data, tmp_path, monk
         for path in (tmp_path / "grown").iterdir():
             path.replace(data / "trainA" / path.name)  # whole at any time: others read it
 
+    monkeypatch.setattr(KeptImages, "get", lambda self, key, read: read())  # none is kept
     before_each_step(monkeypatch, grow)
     with pytest.raises(DataError, match="20 x 20 pixels are over the limit of 200"):
         train(data, tmp_path / "run", max_pixels=200)

@@ -280,8 +280,8 @@ def test_the_command_line_takes_an_area(model_of, tmp_path, monkeypatch):
 
     model = model_of({"bands": 3, "depth": 8})
     source = write(tmp_path / "x.tif", np.full((3, 32, 32), 90, np.uint8))
-    translate(model.path, (str(source),), "b", tmp_path / "out", window=(4, 8, 16, 12))
+    translate(model.path, (str(source),), "b", str(tmp_path / "out"), window=(4, 8, 16, 12))
     with rasterio.open(tmp_path / "out" / "x.tif") as after:
         assert after.shape == (12, 16)
     with pytest.raises(SomeFailed):
-        translate(model.path, (str(source),), "b", tmp_path / "o2", bbox=(0.0, 0.0, 1.0, 1.0))
+        translate(model.path, (str(source),), "b", str(tmp_path / "o2"), bbox=(0.0, 0.0, 1.0, 1.0))
