@@ -100,18 +100,31 @@ def test_a_recipe_that_its_file_cannot_fill_is_rejected_unbuilt(values, whole):
 
 @pytest.mark.parametrize("engine", ["torch", "jax"])
 @pytest.mark.parametrize(
-    ("instructions", "expected"),
-    [({"avx2"}, "fp32"), ({"avx512_bf16", "avx2"}, "bf16"), ({"bf16", "asimd"}, "bf16")],
+    ("instructions", "gain", "expected"),
+    [
+        ({"avx2"}, 9.0, "fp32"),
+        ({"avx512_bf16", "avx2"}, 2.0, "bf16"),
+        ({"avx512_bf16", "avx2"}, 0.5, "fp32"),  # as measured on a Xeon without AMX
+        ({"bf16", "asimd"}, 1.3, "bf16"),
+    ],
 )
-def test_automatic_precision_is_bf16_where_the_processor_has_it(
-    monkeypatch, caplog, engine, instructions, expected
+def test_automatic_precision_is_bf16_where_the_processor_is_faster_in_it(
+    monkeypatch, caplog, engine, instructions, gain, expected
 ):
+    device = pytest.importorskip(f"unpaired.engines.{engine}.device")
     monkeypatch.setattr(choice, "instructions", lambda: frozenset(instructions))
+    monkeypatch.setattr(device, "bf16_gain", lambda: gain)
     recipe = preset("small", BANDS | {"start": "identity"})
     with caplog.at_level("INFO"):
         settled = settle_precision(recipe, dataclasses.replace(CPU, engine=engine))
     assert settled == dataclasses.replace(recipe, precision=expected)
     assert f"precision {expected}: " in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+def test_the_gain_of_bf16_is_measured(engine):
+    device = pytest.importorskip(f"unpaired.engines.{engine}.device")
+    assert 0.001 < device.bf16_gain(turns=2) < 1000
 
 
 def test_a_precision_that_was_given_stays(monkeypatch):

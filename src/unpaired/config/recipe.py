@@ -152,7 +152,7 @@ class Recipe:
     )
     precision: Literal["auto", "fp32", "bf16", "fp64"] = option(
         "fp32",
-        "arithmetic of the convolutions: bf16 where the device multiplies in it, else fp32 (auto); "
+        "arithmetic of the convolutions: bf16 where the device is faster in it, else fp32 (auto); "
         "or fp32, bf16, or fp64 (for tests of equality)",
     )
     seed: int = option(

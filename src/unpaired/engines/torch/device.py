@@ -1,5 +1,7 @@
 """Where networks run in PyTorch: device, threads and number type, and images to it and back."""
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -14,7 +16,7 @@ from unpaired.engines.architecture import Layer
 from unpaired.engines.seam import Images
 from unpaired.errors import ConfigError
 
-__all__ = ["Machine", "bf16_unit", "find_device", "out_of_memory"]
+__all__ = ["Machine", "bf16_gain", "bf16_unit", "find_device", "out_of_memory"]
 
 # All that the allocators, libraries and backends say of memory in errors without their own type.
 _EXHAUSTED = (
@@ -111,6 +113,18 @@ def bf16_unit(name: str) -> tuple[str, str]:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return device.type, torch.cuda.get_device_name(device)
     return device.type, ""
+
+
+def bf16_gain(turns: int = 8) -> float:
+    """How many times as fast as in fp32 a matrix product is in bf16 on the CPU: best of turns."""
+    matrices = [torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    best = [math.inf, math.inf]
+    for _ in range(turns):
+        for k, matrix in enumerate(matrices):
+            began = time.perf_counter()
+            torch.mm(matrix, matrix)
+            best[k] = min(best[k], time.perf_counter() - began)
+    return best[0] / best[1]
 
 
 def out_of_memory(error: Exception) -> bool:
