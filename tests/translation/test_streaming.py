@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from small_scenes import network, scene, streamed, whole
@@ -41,6 +41,10 @@ def test_tiles_give_what_the_whole_image_gives(data):
     changes["start"] = draw(st.sampled_from(["noise", "identity"])) if same else "noise"
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     valid = draw(masks(height, width))
+    # A norm of a flat channel is its rounding error times 316, and seven of them are any number:
+    # of the few pixels of a tiny image, or beside gaps, all that is left after two strides is flat.
+    seen = height * width if valid is None else int(valid.sum())
+    assume(changes["norm"] == "none" or (max(height, width) >= 8 and seen >= 100))
     side = 4 * draw(st.integers(2, 24))
     net, arrays, _ = network(seed=draw(st.integers(0, 9)), **changes)
     image = scene(height, width, bands=changes["bands_a"])
