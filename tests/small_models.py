@@ -2,9 +2,15 @@
 
 import numpy as np
 
+from conftest import SMALL
+from unpaired import checkpoint
+from unpaired.checkpoint import Header
 from unpaired.config import Config, Recipe, Runtime
+from unpaired.engines.architecture import he_std
+from unpaired.engines.seam import generators_of
 from unpaired.images.formats import write_image
 from unpaired.images.image import Image
+from unpaired.presets import preset
 from unpaired.translation.model import Model
 
 SIDE = 16
@@ -14,6 +20,23 @@ SETTLED = {
     "name_b": WINTER, "bands_a": 3, "bands_b": 3, "depth_a": 8, "depth_b": 8, "epoch_steps": 4,
     "steps": 8, "data_fingerprint": "f00d",
 }  # fmt: skip
+
+
+def finished_run(folder, **changes):
+    """A run folder with a finished model of random weights."""
+    own = {"name_a": SUMMER, "name_b": WINTER, "bands_a": 3, "bands_b": 3, "depth_a": 8,
+           "depth_b": 8, "start": "noise"}  # fmt: skip
+    recipe = preset("tiny", SMALL | own | changes)
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{name}.{key}": rng.normal(0, he_std(layer), shape).astype(np.float32)
+        for name, layers in generators_of(recipe).items()
+        for layer in layers
+        for key, shape in layer.parameters.items()
+    }
+    header = Header("model", Config(recipe, Runtime()), 5, "ema", made_on="a test")
+    checkpoint.write(folder / "model.safetensors", header, arrays)
+    return folder
 
 
 class ByHand:

@@ -8,15 +8,10 @@ import numpy as np
 import pytest
 
 from browser import Browser, needs_chromium
-from conftest import SMALL, write_images
-from unpaired import checkpoint
-from unpaired.checkpoint import Header
+from conftest import write_images
+from small_models import finished_run
 from unpaired.cli.main import main
-from unpaired.config import Config, Runtime
-from unpaired.engines.architecture import he_std
-from unpaired.engines.seam import generators_of
 from unpaired.errors import ConfigError, DataError
-from unpaired.presets import preset
 from unpaired.study.answers import read_answers
 from unpaired.study.build import make_study
 from unpaired.study.score import as_lines, bootstrap, score
@@ -24,20 +19,7 @@ from unpaired.study.score import as_lines, bootstrap, score
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder with a finished model of random weights."""
-    own = {"name_a": "summer", "name_b": "winter", "bands_a": 3, "bands_b": 3, "depth_a": 8,
-           "depth_b": 8, "start": "noise"}  # fmt: skip
-    recipe = preset("tiny", SMALL | own)
-    rng = np.random.default_rng(0)
-    arrays = {
-        f"{name}.{key}": rng.normal(0, he_std(layer), shape).astype(np.float32)
-        for name, layers in generators_of(recipe).items()
-        for layer in layers
-        for key, shape in layer.parameters.items()
-    }
-    header = Header("model", Config(recipe, Runtime()), 5, "ema", made_on="a test")
-    checkpoint.write(tmp_path / "run" / "model.safetensors", header, arrays)
-    return tmp_path / "run"
+    return finished_run(tmp_path / "run")
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ import pytest
 from PIL import Image
 
 from browser import Browser, needs_chromium
-from conftest import SMALL
-from unpaired import checkpoint
-from unpaired.checkpoint import Header
+from small_models import finished_run
 from unpaired.cli.main import main
-from unpaired.config import Config, Runtime
 from unpaired.data.home import data_home
-from unpaired.engines.architecture import he_std
-from unpaired.engines.seam import generators_of
 from unpaired.errors import ConfigError, DataError
-from unpaired.presets import preset
 from unpaired.translation.model import load
 from unpaired.web import runtime
 from unpaired.web.export import export_web
@@ -36,24 +30,8 @@ SIZE = (21, 34)  # neither a multiple of 4
 @pytest.fixture
 def make_run(tmp_path):
     """A run folder with a finished model of random weights."""
-
-    def make(**changes):
-        own = {"name_a": "summer", "name_b": "winter", "bands_a": 3, "bands_b": 3, "depth_a": 8,
-               "depth_b": 8, "width": 8, "blocks": 2, "image_size": 16, "load_size": 16,
-               "start": "noise"}  # fmt: skip
-        recipe = preset("tiny", SMALL | own | changes)
-        rng = np.random.default_rng(0)
-        arrays = {
-            f"{name}.{key}": rng.normal(0, he_std(layer), shape).astype(np.float32)
-            for name, layers in generators_of(recipe).items()
-            for layer in layers
-            for key, shape in layer.parameters.items()
-        }
-        header = Header("model", Config(recipe, Runtime()), 5, "ema", made_on="a test")
-        checkpoint.write(tmp_path / "run" / "model.safetensors", header, arrays)
-        return tmp_path / "run"
-
-    return make
+    sizes = {"width": 8, "blocks": 2, "image_size": 16, "load_size": 16}
+    return partial(finished_run, tmp_path / "run", **sizes)
 
 
 @pytest.fixture

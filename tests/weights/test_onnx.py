@@ -4,22 +4,18 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SMALL, write_images
-from unpaired import checkpoint
-from unpaired.checkpoint import Header
+from conftest import write_images
+from small_models import finished_run
 from unpaired.cli.main import main
-from unpaired.config import Config, Runtime
-from unpaired.engines.architecture import he_std
-from unpaired.engines.seam import generators_of
 from unpaired.errors import CheckpointError, ConfigError
 from unpaired.evaluation.evaluate import compare
-from unpaired.presets import preset
 from unpaired.translation.model import load
 from unpaired.weights.onnx import export_onnx
 
@@ -32,25 +28,9 @@ CPU = {"device": "cpu", "threads": 1}
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder with a finished model."""
-
-    def make(**changes):
-        own = {"name_a": "summer", "name_b": "winter", "bands_a": 3, "bands_b": 3, "depth_a": 8,
-               "depth_b": 8, "width": 8, "blocks": 2, "image_size": 16, "load_size": 16,
-               "start": "noise"}  # fmt: skip
-        recipe = preset("tiny", SMALL | own | changes)
-        rng = np.random.default_rng(0)
-        arrays = {
-            f"{name}.{key}": rng.normal(0, he_std(layer), shape).astype(np.float32)
-            for name, layers in generators_of(recipe).items()
-            for layer in layers
-            for key, shape in layer.parameters.items()
-        }
-        header = Header("model", Config(recipe, Runtime()), 5, "ema", made_on="a test")
-        checkpoint.write(tmp_path / "run" / "model.safetensors", header, arrays)
-        return tmp_path / "run"
-
-    return make
+    """Makes a run folder with a finished model."""
+    sizes = {"width": 8, "blocks": 2, "image_size": 16, "load_size": 16}
+    return partial(finished_run, tmp_path / "run", **sizes)
 
 
 def exported(run, tmp_path, **options):

@@ -24,9 +24,12 @@ __all__ = [
     "Domains",
     "Engine",
     "ExecutedBy",
+    "FileFormat",
     "Frames",
     "LimitFlags",
     "MaxPixels",
+    "ModelAlpha",
+    "ModelFrames",
     "ModelPath",
     "OptionFlags",
     "Precision",
@@ -34,6 +37,7 @@ __all__ = [
     "RuntimeFlags",
     "Threads",
     "Verb",
+    "WorkingSize",
     "given",
     "shown",
     "source",
@@ -141,6 +145,26 @@ Precision = Annotated[
         "{auto,recipe,fp32,bf16}",
         "(default: auto)",
     ),
+]
+WorkingSize = Annotated[
+    int | None,
+    shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
+]
+FileFormat = Annotated[
+    str | None,
+    shown("file format of the results, such as png or tiff", "FORMAT", "(default: as inputs)"),
+]
+ModelAlpha = Annotated[
+    Literal["auto", "mask", "band"] | None,
+    shown(
+        "what a last band marked as transparency is",
+        "{auto,mask,band}",
+        "(default: as in training)",
+    ),
+]
+ModelFrames = Annotated[
+    Literal["reject", "first"] | None,
+    shown("files of several frames", "{reject,first}", "(default: as in training)"),
 ]
 Alpha = Annotated[Literal["auto", "mask", "band"], _shown(Recipe, "alpha")]
 Frames = Annotated[Literal["reject", "first"], _shown(Recipe, "frames")]

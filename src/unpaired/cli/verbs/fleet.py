@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from unpaired.cli.flags import Device, Engine, ExecutedBy, MaxPixels, ModelPath, shown
+from unpaired.cli.flags import (
+    Device,
+    Engine,
+    ExecutedBy,
+    FileFormat,
+    MaxPixels,
+    ModelAlpha,
+    ModelFrames,
+    ModelPath,
+    WorkingSize,
+    shown,
+)
 from unpaired.config import DEFAULT_MAX_PIXELS
 from unpaired.errors import MissingExtra, SomeFailed
 
@@ -16,30 +27,14 @@ def fleet(
     out: Annotated[str, Positional, shown("the folder or URL for the results", "DST")],
     model: ModelPath,
     to: Annotated[str, shown("the domain to translate to: its name, or a or b", "DOMAIN")],
-    working_size: Annotated[
-        int | None,
-        shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
-    ] = None,
+    working_size: WorkingSize = None,
     detail: Annotated[
         Literal["keep", "none"] | None,
         shown("with a working size: see translate --help", "{keep,none}", "(default: none)"),
     ] = None,
-    format: Annotated[
-        str | None,
-        shown("file format of the results, such as png or tiff", "FORMAT", "(default: as inputs)"),
-    ] = None,
-    alpha: Annotated[
-        Literal["auto", "mask", "band"] | None,
-        shown(
-            "what a last band marked as transparency is",
-            "{auto,mask,band}",
-            "(default: as in training)",
-        ),
-    ] = None,
-    frames: Annotated[
-        Literal["reject", "first"] | None,
-        shown("files of several frames", "{reject,first}", "(default: as in training)"),
-    ] = None,
+    format: FileFormat = None,
+    alpha: ModelAlpha = None,
+    frames: ModelFrames = None,
     address: Annotated[
         str, shown("of your Ray cluster (default: RAY_ADDRESS, else one is started here)", "ADDR")
     ] = "",

@@ -10,10 +10,14 @@ from unpaired.cli.flags import (
     Device,
     Engine,
     ExecutedBy,
+    FileFormat,
     MaxPixels,
+    ModelAlpha,
+    ModelFrames,
     ModelPath,
     Precision,
     Threads,
+    WorkingSize,
     shown,
 )
 from unpaired.config import DEFAULT_MAX_PIXELS
@@ -31,10 +35,7 @@ def translate(
     out: Annotated[
         str, shown("the folder or URL for the results; nothing is written elsewhere", "DST")
     ],
-    working_size: Annotated[
-        int | None,
-        shown("translate at this longer side in pixels, then resize to the input's size", "INT"),
-    ] = None,
+    working_size: WorkingSize = None,
     detail: Annotated[
         Literal["keep", "none"] | None,
         shown(
@@ -44,26 +45,13 @@ def translate(
             "(default: none)",
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        shown("file format of the results, such as png or tiff", "FORMAT", "(default: as inputs)"),
-    ] = None,
+    format: FileFormat = None,
     overwrite: Annotated[bool, shown("replace existing files, even the inputs")] = False,
     batch_size: Annotated[
         int | None, shown("images of one size per batch", "INT", "(default: 8, of a shard 1)")
     ] = None,
-    alpha: Annotated[
-        Literal["auto", "mask", "band"] | None,
-        shown(
-            "what a last band marked as transparency is",
-            "{auto,mask,band}",
-            "(default: as in training)",
-        ),
-    ] = None,
-    frames: Annotated[
-        Literal["reject", "first"] | None,
-        shown("files of several frames", "{reject,first}", "(default: as in training)"),
-    ] = None,
+    alpha: ModelAlpha = None,
+    frames: ModelFrames = None,
     window: Annotated[
         tuple[int, int, int, int] | None,
         shown("the part of each GeoTIFF to translate, in pixels", "LEFT TOP WIDTH HEIGHT"),
