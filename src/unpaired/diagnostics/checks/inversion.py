@@ -26,5 +26,8 @@ def check(seen: Evidence) -> Finding:
     value = float(np.median([np.corrcoef(p.ravel(), q.ravel())[0, 1] for p, q in pairs]))
     good = f"light parts stay light in translations to {seen.target}"
     bad = f"light parts of {seen.source} come out dark in {seen.target}, as in a negative"
-    advice = "start again with another --seed and a higher --identity"
+    advice = (
+        "start again with another --seed; where both domains have the same bands, with a higher "
+        "--identity too"
+    )
     return finding(NAME, seen.where, value, LIMIT, value < LIMIT, good, bad, advice)
