@@ -60,7 +60,7 @@ FRAMEWORKS = {
     "features/networks.py": {"torch"},
     "training/trackers/mlflow.py": {"mlflow"},
     "training/trackers/wandb.py": {"wandb"},
-    "serving/front": {"prometheus_client", "starlette", "uvicorn"},
+    "serving/front": {"prometheus_client", "python_multipart", "starlette", "uvicorn"},
     "weights/torch_pth.py": {"torch"},
 }
 OPTIONAL = {"fsspec", "huggingface_hub", "rasterio", "tensorboard"}.union(*FRAMEWORKS.values())
@@ -201,7 +201,7 @@ def test_optional_packages_are_imported_inside_functions():
 def test_every_package_imported_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     import_names = {"pillow": "PIL", "torch-fidelity": "torch_fidelity", "protobuf": "google"}
-    import_names["mlflow-skinny"] = "mlflow"
+    import_names |= {"mlflow-skinny": "mlflow", "python-multipart": "python_multipart"}
 
     def names(requirements):
         found = {re.match(r"[\w-]+", line)[0] for line in requirements}
@@ -381,8 +381,8 @@ def test_no_base_classes_and_no_untyped_arguments_passed_through():
                 assert rest not in map(ast.unparse, (k.value for k in passed)), path
 
 
-def test_the_readme_shows_every_file():
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1]
+def test_the_tree_of_the_docs_shows_every_file():
+    tree = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8")
     shown = re.findall(r"^ +(\w+\.(?:py|j2|css|toml|html\.j2)) ", tree, re.MULTILINE)
     kinds = {".py", ".j2", ".css", ".toml"}
     there = [p.name for p in SOURCE.rglob("*") if p.suffix in kinds and p.name != "__init__.py"]
