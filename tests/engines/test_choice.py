@@ -14,6 +14,7 @@ from unpaired.engines.choice import (
     require_memory,
     settle_precision,
 )
+from unpaired.engines.processes import Alone, Place
 from unpaired.engines.seam import initial_state, require_filled
 from unpaired.errors import CheckpointError, ConfigError, TooLarge
 from unpaired.presets import PRESETS, preset
@@ -86,6 +87,45 @@ def test_the_estimate_is_at_least_what_a_state_holds(name, free):
     free(4 * held / 1e9)
     require_memory(recipe)
     require_filled(recipe, state, whole=True)
+
+
+def needed(recipe, free, *place, **how):
+    """Bytes that `require_memory` asks for, to 1 %."""
+    low, high = 0.0, 1e12
+    while high - low > 0.01 * high:
+        middle = (low + high) / 2
+        free(middle / 1e9)
+        try:
+            require_memory(recipe, *place, **how)
+            high = middle
+        except TooLarge:
+            low = middle
+    return high
+
+
+def test_of_several_processes_each_counts_its_lanes(free, monkeypatch):
+    """Pools of 5 GB beside small networks: of 8 processes 1/8, and whole copies in the first."""
+    recipe = preset("tiny", SMALL | BANDS | {"batch_size": 64, "pool_size": 50,
+                             "load_size": 256, "image_size": 256})  # fmt: skip
+    pool = 4 * 64 * 50 * 256**2 * 6
+    first = needed(recipe, free, 8)
+    other = needed(recipe, free, 8, collects=False)
+    assert needed(recipe, free) == pytest.approx(3 * pool, rel=0.03)
+    assert first == pytest.approx((2 + 1 / 8) * pool, rel=0.03)
+    assert other == pytest.approx(3 / 8 * pool, rel=0.05)
+
+    class OfSeveral(Alone):
+        memory = "device"
+
+        def __init__(self, rank):
+            self.place = Place(rank, 8)
+
+    monkeypatch.setattr(choice, "_classes", lambda name: (lambda recipe, runtime, by: by, None))
+    free((first + other) / 2e9)
+    make_engine(recipe, CPU, OfSeveral(1))
+    for rank, name in ((0, "torch"), (0, "jax"), (1, "jax")):
+        with pytest.raises(TooLarge):
+            make_engine(recipe, dataclasses.replace(CPU, engine=name), OfSeveral(rank))
 
 
 @pytest.mark.parametrize(("values", "whole"), [

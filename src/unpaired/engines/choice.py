@@ -59,11 +59,12 @@ def make_engine(recipe: Recipe, runtime: Runtime, processes: Processes = ALONE) 
         ConfigError: the device is not available.
         TooLarge: it needs more memory than is free.
     """
-    require_memory(recipe)
+    place = processes.place
+    require_memory(recipe, place.count, collects=place.rank == 0 or runtime.engine == "jax")
     engine = _classes(runtime.engine)[0](recipe, runtime, processes)
     if engine.memory == "host":
         # The activations of one generator at the least. JAX takes the images of a batch singly.
-        parts = runtime.accumulate * processes.place.count
+        parts = runtime.accumulate * place.count
         images = recipe.batch_size // parts if runtime.engine == "torch" else 1
         each = min(
             PEAK_BYTES[recipe.upsample, recipe.settled_precision], PEAK_BYTES["resize", "bf16"]
@@ -121,11 +122,13 @@ def _bf16_pays(runtime: Runtime) -> tuple[bool, str]:
     return gain >= _BF16_PAYS, f"with {native} a matrix product in bf16 is {gain:.1f} times as fast"
 
 
-def require_memory(recipe: Recipe) -> None:
+def require_memory(recipe: Recipe, processes: int = 1, *, collects: bool = True) -> None:
     """Requires that the state of a training of `recipe` fits into the free memory.
 
     It has weights, gradients, two moments, running means and image pools, all but the gradients
     twice more while it is saved; and a batch. Bands that the data are yet to settle count as 1.
+    One of several `processes` has its share of the batch and of the pools, and that which
+    `collects` the state to save it holds whole pools meanwhile: the first, and in JAX every one.
 
     Raises:
         TooLarge: it needs more; the message has both amounts.
@@ -133,9 +136,11 @@ def require_memory(recipe: Recipe) -> None:
     generators, discriminators = _parameters(recipe)
     weights = generators + discriminators
     bands = sum(max(facts.bands, 1) for facts in recipe.domains.values())
-    images = recipe.batch_size * recipe.image_size**2 * bands
-    state = 3 * weights + (generators if recipe.ema else 0) + recipe.pool_size * images
-    _require(recipe, (weights + 3 * state) * _number(recipe) + 4 * images, "a training")
+    batch = recipe.batch_size * recipe.image_size**2 * bands
+    share = batch / processes
+    state = 3 * weights + (generators if recipe.ema else 0)
+    pools = recipe.pool_size * (share + 2 * (batch if collects else share))
+    _require(recipe, (weights + 3 * state + pools) * _number(recipe) + 4 * share, "a training")
 
 
 def _require(recipe: Recipe, needed: float, what: str) -> None:

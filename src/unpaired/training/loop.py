@@ -155,7 +155,7 @@ def _lead(
     """Trains as the first of the processes, which alone writes and evaluates."""
     with exclusive(folder):
         request = replace(request, init=find_init(init, resuming=bool(checkpoints(folder))))
-        expected = expect(folder, request)
+        expected = expect(folder, request, processes.place.count)
         checked = prepare(
             source.read_as(*(Reading.of(expected, domain) for domain in DOMAINS)),
             folder,

@@ -121,12 +121,12 @@ class Start:
     extended_from: int | None = None
 
 
-def expect(folder: Path, request: Request) -> Recipe:
+def expect(folder: Path, request: Request, processes: int = 1) -> Recipe:
     """The recipe of the run in `folder` if there is one, else what is asked, before any work.
 
     Raises:
         RunError: `folder` has results and no checkpoints.
-        TooLarge: a training as asked needs more memory than is free.
+        TooLarge: the first process of a training as asked needs more memory than is free.
     """
     for path in reversed(checkpoints(folder)):
         with contextlib.suppress(CheckpointError):  # create_or_resume reports damaged ones
@@ -134,7 +134,7 @@ def expect(folder: Path, request: Request) -> Recipe:
     if not checkpoints(folder) and (finished := _finished(folder)):
         return finished.config.recipe
     recipe = asked_recipe(request.init, request.preset, request.recipe)
-    require_memory(recipe)
+    require_memory(recipe, processes)
     return recipe
 
 
