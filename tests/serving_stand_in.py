@@ -31,6 +31,7 @@ class StandIn(ThreadingHTTPServer):
     """`jobs` are by id; `freed` lets the slow finish; `asked` are (method, path) in order."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, token=None, both=True):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -13,7 +13,8 @@ import pytest
 
 from serving_servers import pixels, png, served
 from unpaired.errors import ConfigError
-from unpaired.serving.front import connection, requests
+from unpaired.serving.front import connection
+from unpaired.serving.front.uploads import body as body_module
 from unpaired.serving.limits import ServeLimits
 
 
@@ -180,7 +181,7 @@ def until(holds, seconds=20):
 
 
 def test_a_slow_body_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(requests, "_GRACE", 0.3)
+    monkeypatch.setattr(body_module, "_GRACE", 0.3)
     answer = raw(server, HEAD + "Content-Length: 5000\r\n\r\n", *[b"0"] * 8, pause=0.1)
     assert b"408" in answer.split(b"\r\n")[0]
 

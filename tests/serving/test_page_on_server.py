@@ -1,6 +1,9 @@
 """The page in headless Chromium on the server itself; `test_page` has a stand-in for all else."""
 
 import io
+import json
+import shutil
+import subprocess
 import zipfile
 
 import pytest
@@ -91,6 +94,37 @@ def test_more_files_than_one_client_may_have_in_flight(browser, tmp_path):
         files = [save(tmp_path, f"{k}.png", png(k)) for k in range(9)]
         browser.choose("#files", *files)
         browser.wait("document.querySelectorAll('#items .done').length === 9")
+
+
+@needs_chromium
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_line_for_several_images_does_what_the_page_does(browser, tmp_path):
+    """In a shell, with names that shells and curl take apart."""
+    names = ["plain.png", "it's $HOME.png", "a,b;type=text.png", 'quoted "x\\y".png']
+    with served(("small",)) as server:
+        browser.open(server.running.url)
+        browser.wait("document.querySelectorAll('#directions input').length === 2")
+        files = [save(tmp_path, name, png(-k - 1)) for k, name in enumerate(names)]
+        browser.choose("#files", *files)
+        browser.wait("document.querySelectorAll('#items .done').length === 4")
+        assert not browser.js("document.querySelector('#job').hidden")
+        line = browser.js("document.querySelector('#curl').textContent")
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr, done.stdout)
+        told = server.wait(json.loads(done.stdout)["id"])
+        assert [image["state"] for image in told["images"]] == ["done"] * 4
+        assert [image["name"] for image in told["images"]][:3] == [
+            "plain.png", "it's $HOME.png", "a,b;type=text.png",
+        ]  # fmt: skip
+        result = server.client.get(told["result"]).content
+        with zipfile.ZipFile(io.BytesIO(result)) as archive:
+            for k, name in enumerate(archive.namelist()):
+                assert (pixels(archive.read(name)) == 255 - pixels(png(-k - 1))).all()
+        browser.click("#clear")
+        assert "--data-binary @photo.jpg" in browser.js(
+            "document.querySelector('#curl').textContent"
+        )
+        assert browser.js("document.querySelector('#job').hidden")
 
 
 @needs_chromium

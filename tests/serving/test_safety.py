@@ -8,7 +8,7 @@ import pytest
 
 from serving_servers import png, served
 from unpaired.errors import ConfigError
-from unpaired.serving.front.archive import label
+from unpaired.serving.front.uploads.archive import label
 from unpaired.serving.limits import ServeLimits
 from unpaired.serving.serve import Address, name_models, start
 

@@ -24,8 +24,10 @@ class ServeLimits:
         40_000_000, "pixels of an image, by its header", at_least=64, at_most=MOST_STEPS
     )
     max_side: int = option(20_000, "pixels of a side of an image", at_least=8, at_most=10**6)
-    zip_images: int = option(200, "images of a zip file", at_least=1, at_most=65_535)
-    zip_size: int = option(500, "MB of a zip file, packed or unpacked", at_least=1, at_most=100_000)
+    zip_images: int = option(200, "images of a zip file or a list", at_least=1, at_most=65_535)
+    zip_size: int = option(
+        500, "MB of a zip file, packed or unpacked, or of a list", at_least=1, at_most=100_000
+    )
     zip_ratio: int = option(
         100, "times that a file in a zip file may grow", at_least=1, at_most=100_000
     )

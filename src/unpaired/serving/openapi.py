@@ -22,7 +22,7 @@ _WHY = {
     408: "The body came too slowly.",
     409: "The job or the image has not ended, or has no result.",
     413: "Over a limit; `limit` names it.",
-    415: "Not an image of a format that is read, or a form.",
+    415: "Not an image of a format that is read, or a form where none is taken.",
     422: "A parameter, or an image that cannot be translated.",
     429: "Too many jobs wait, or too many of this address are unfinished.",
     500: "A bug, or an image with which a worker died.",
@@ -57,7 +57,8 @@ def describe(
         _query("format", {"enum": list(formats["output"])}, "File format of the results."),
     ]
     image = {"content": {"image/*": {}, "application/octet-stream": {}}, "required": True}
-    both = {"content": {"application/zip": {}, **image["content"]}, "required": True}  # type: ignore[dict-item]
+    several: Schema = {"multipart/form-data": {"schema": _LIST}, "application/zip": {}}
+    either = {"content": several | image["content"], "required": True}  # type: ignore[operator]
     prefer = {
         "name": "Prefer",
         "in": "header",
@@ -83,12 +84,12 @@ def describe(
         "/v1/jobs": {
             "post": {
                 "operationId": "createJob",
-                "summary": "Translate the images of a zip file, or one image, without waiting.",
+                "summary": "Translate the images of a zip file or a list, or one, without waiting.",
                 "parameters": [
                     *common,
                     _query("name", _TEXT, "The name of the one image."),
                 ],
-                "requestBody": both,
+                "requestBody": either,
                 "responses": {"202": _accepted("The job."), **_problems(*accepting)},
             }
         },
@@ -183,6 +184,21 @@ def describe(
         "paths": paths,
         "components": {"schemas": _SCHEMAS, **schemes},
     }
+
+
+_LIST: Schema = {
+    "type": "object",
+    "properties": {
+        "image": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "description": "One part an image, with its file name.",
+        }
+    },
+    "required": ["image"],
+    "additionalProperties": False,
+}
 
 
 def _query(name: str, schema: Schema, about: str, *, required: bool = False) -> Schema:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Running", "name_models", "start"]
 
-_PACKAGES = ("starlette", "uvicorn", "prometheus_client", "anyio", "h11")
+_PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart", "anyio", "h11")
 _SHORTEST_TOKEN = 16
 _TICK, _SHORT_TICK = 0.5, 0.05  # seconds
 _FETCH_SECONDS = 5.0  # at the end, for clients that have not yet fetched their results

@@ -5,11 +5,11 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -20,34 +20,24 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-from unpaired.serving.front.archive import is_zip, label, pack, unpack, unpacked_bytes
 from unpaired.serving.front.dispatcher import Dispatcher
 from unpaired.serving.front.guard import Access, Guard, on_error, on_gone, on_http_error, on_problem
-from unpaired.serving.front.jobs import ClientJob, JobImage
+from unpaired.serving.front.jobs import ClientJob
 from unpaired.serving.front.metrics import CONTENT_TYPE, Metrics
 from unpaired.serving.front.problems import HttpProblem
-from unpaired.serving.front.requests import (
-    Gone,
-    client_of,
-    parameter,
-    preferred_wait,
-    receive_body,
-)
+from unpaired.serving.front.requests import client_of, parameter, preferred_wait
+from unpaired.serving.front.results import image_response, zip_response
 from unpaired.serving.front.store import Store
-from unpaired.serving.limits import MEGABYTE, ServeLimits
+from unpaired.serving.front.uploads.accept import Acceptance
+from unpaired.serving.front.uploads.body import Gone
+from unpaired.serving.limits import ServeLimits
 from unpaired.serving.openapi import describe
 
 __all__ = ["Front", "make_app"]
 
 _PAGE = Path(__file__).parents[1] / "page"
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_MEDIA = {
-    ".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp",
-    ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".jp2": "image/jp2",
-}  # fmt: skip
 _ACCEPTING = ("/v1/translate", "/v1/jobs")
-_SMALL = 2**20  # bytes of a result that is sent at once
-_PART = 2**18  # bytes of a larger one that are sent at a time
 _EVENT_SECONDS = 15.0  # between two lines of a stream of events, at most
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -68,13 +58,19 @@ class Front:
     @property
     def models(self) -> dict[str, Any]:
         """The models as a worker described them; empty until one is ready."""
-        return next((w.models for w in self.dispatcher.workers if w.models), {})
+        return self.dispatcher.models
+
+    async def _accept(self, request: Request, *, several: bool) -> ClientJob:
+        formats = self.formats["output"]
+        return await Acceptance(self.limits, self.store, self.dispatcher, formats).accept(
+            request, several=several
+        )
 
     # ---- images ---------------------------------------------------------------------------
 
     async def translate(self, request: Request) -> Response:
         """POST /v1/translate: one image in, one image out."""
-        job = await self._accept(request, zips=False)
+        job = await self._accept(request, several=False)
         wait = preferred_wait(request, self.limits.wait_seconds)
         try:
             if wait and not await self._ended(request, job, wait):
@@ -88,11 +84,11 @@ class Front:
         if entry.problem:
             self._remove(job)
             raise entry.problem
-        return await self._image(entry, BackgroundTask(self._forget, job))
+        return image_response(entry, BackgroundTask(self._forget, job))
 
     async def create_job(self, request: Request) -> Response:
-        """POST /v1/jobs: a zip file of images, or one image."""
-        return self._accepted(await self._accept(request, zips=True))
+        """POST /v1/jobs: a zip file or a list of images, or one image."""
+        return self._accepted(await self._accept(request, several=True))
 
     async def job(self, request: Request) -> Response:
         """GET /v1/jobs/{id}."""
@@ -115,16 +111,15 @@ class Front:
         if chosen is not None:
             if not (chosen.isdecimal() and len(chosen) < 6 and int(chosen) < len(job.entries)):
                 raise HttpProblem(422, f"image is 0 to {len(job.entries) - 1}")
-            return await self._image(job.entries[int(chosen)])
+            return image_response(job.entries[int(chosen)])
         if job.ended_at is None:
             raise HttpProblem(409, "the job has not ended: wait for its events", retry_after=1)
         job.fetched = True
         if len(job.entries) == 1:
-            return await self._image(job.entries[0])
+            return image_response(job.entries[0])
         if job.state != "done":
             raise HttpProblem(409, "no image of this job was translated: see its errors")
-        headers = {"Content-Disposition": f'attachment; filename="{_safe(job.to)}.zip"'}
-        return StreamingResponse(pack(job), media_type="application/zip", headers=headers)
+        return zip_response(job)
 
     # ---- the server -----------------------------------------------------------------------
 
@@ -208,69 +203,6 @@ class Front:
 
     # ---- parts ----------------------------------------------------------------------------
 
-    async def _accept(self, request: Request, *, zips: bool) -> ClientJob:
-        """Reads a request for a job and puts it into the queue.
-
-        Raises:
-            HttpProblem: it is rejected; nothing of it stays.
-            Gone: the client has hung up.
-        """
-        client = client_of(request)
-        name, direction, to = self._direction(request)
-        format = parameter(request, "format")
-        if format is not None and format not in self.formats["output"]:
-            raise HttpProblem(422, f"format is one of {', '.join(self.formats['output'])}")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind in ("multipart/form-data", "application/json"):
-            raise HttpProblem(415, "send the bytes of the image as the body, not a form or JSON")
-        job = self.store.create(name, direction, to, format or "", client)
-        limits = self.limits
-        most, limit, seconds = limits.max_body, "body_bytes", float(limits.read_seconds)
-        if zips and kind in ("application/zip", "application/x-zip-compressed"):
-            most, limit = limits.zip_size, "zip_bytes"
-            seconds *= max(most / limits.max_body, 1)
-        try:
-            path = job.folder / "0-source"
-            await receive_body(
-                request, path, job, self.store, most=most * MEGABYTE, name=limit,
-                seconds=seconds, rate=limits.read_rate * 1000,
-            )  # fmt: skip
-            with open(path, "rb") as file:
-                zipped = is_zip(file.read(4))
-            if zipped and not zips:
-                raise HttpProblem(415, "a zip file: send it to /v1/jobs")
-            if zipped:
-                path = path.rename(job.folder / "sources.zip")
-                packed = path.stat().st_size
-                self.store.take(job, await run_in_threadpool(unpacked_bytes, path, limits))
-                await run_in_threadpool(unpack, path, job)
-                self.store.take(job, -packed)
-                path.unlink()
-            else:
-                job.add(label(request.query_params.get("name", "image")), path)
-            self.dispatcher.require_room(client)  # others came while the body was read
-        except BaseException:
-            self.store.remove(job)
-            raise
-        self.dispatcher.submit(job)
-        return job
-
-    def _direction(self, request: Request) -> tuple[str, Any, str]:
-        """The model, the direction and the name of the domain that a request asks for."""
-        models = self.models
-        name = parameter(request, "model")
-        if name is None and len(models) == 1:
-            name = next(iter(models))
-        if name is None or name not in models:
-            raise HttpProblem(422, f"model is one of {', '.join(models)}")
-        to = parameter(request, "to")
-        facts = models[name]
-        for direction in facts["directions"]:
-            if to in (direction["to"], direction["id"][1]):
-                return name, direction["id"], direction["to"]
-        known = " or ".join(direction["to"] for direction in facts["directions"])
-        raise HttpProblem(422, f"to is {known}: add ?to={facts['directions'][0]['to']}")
-
     def _job(self, request: Request) -> ClientJob:
         id = request.path_params["id"]
         job = self.store.jobs.get(id) if _ID.fullmatch(id) else None
@@ -328,22 +260,6 @@ class Front:
                     async with asyncio.timeout(seconds):
                         await changed.wait()
 
-    async def _image(self, entry: JobImage, after: BackgroundTask | None = None) -> Response:
-        """The translation of an image; `after` is done when it has been sent."""
-        if entry.problem:
-            raise entry.problem
-        if entry.state != "done":
-            raise HttpProblem(409, f"this image is {entry.state}")
-        headers = {"X-Model": _safe(entry.job.model)}
-        if entry.warning:
-            headers["X-Warning"] = entry.warning.encode("ascii", "replace").decode()
-        media, path = _MEDIA[entry.suffix], entry.result
-        if path.stat().st_size > _SMALL:
-            headers["Content-Length"] = str(path.stat().st_size)
-            parts = _parts(open(path, "rb"))  # noqa: SIM115
-            return StreamingResponse(parts, media_type=media, headers=headers, background=after)
-        return Response(path.read_bytes(), media_type=media, headers=headers, background=after)
-
 
 def make_app(front: Front) -> ASGIApp:
     """The application of a server, with its guard."""
@@ -378,13 +294,3 @@ def _route(scope: Scope) -> str:
 async def _hung_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _parts(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while part := file.read(_PART):
-            yield part
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import Any
 
 from unpaired.serving.front.jobs import ClientJob, JobImage
 from unpaired.serving.front.metrics import Metrics
@@ -34,6 +35,11 @@ class Dispatcher:
         """Measured: seconds between two images that are done, while there is work."""
         self._of_client: Counter[str] = Counter()
         self._busy_since = self._last_end = 0.0
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """The models as a worker described them; empty until one is ready."""
+        return next((worker.models for worker in self.workers if worker.models), {})
 
     @property
     def restarts(self) -> int:

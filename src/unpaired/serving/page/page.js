@@ -273,6 +273,10 @@ function summary() {
   const { items } = state, of = (...states) => items.filter((item) => states.includes(item.state)).length;
   const ended = of(...ENDED), failed = of("failed"), cancelled = of("cancelled");
   $("list").hidden = !items.length;
+  if (summary.count !== items.length) {
+    summary.count = items.length;
+    terminal();
+  }
   document.body.classList.toggle("busy", items.length > 0);
   $("total").max = Math.max(1, items.length);
   $("total").value = ended;
@@ -413,7 +417,6 @@ async function show() {
 function slide() {
   const share = $("share").value, item = state.selected;
   $("slide").style.setProperty("--share", `${share}%`);
-  $("share").ariaLabel = "Line between the original on the left and the translation on the right";
   if (item) $("share").setAttribute("aria-valuetext", `${share} % ${item.from}, ${100 - share} % ${item.to}`);
 }
 
@@ -539,15 +542,22 @@ async function gallery(model) {
 }
 
 const quoted = (text) => /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+/** A file as `curl -F` takes it: in double quotes where its name has what separates options. */
+const field = (name) => /[,;"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name;
 function terminal() {
   if (!api.terminal || !state.model) return;
-  const name = state.selected?.name ?? "photo.jpg";
+  const names = [...new Set(state.items.filter((item) => !isZip(item.file)).map((item) => item.name))];
+  const several = names.length > 1, name = state.selected?.name ?? names[0] ?? "photo.jpg";
   const query = new URLSearchParams({ to: state.to });
   if (state.info.models.length > 1) query.set("model", state.model.name);
-  const url = new URL(`v1/translate?${query}`, document.baseURI).href;
+  const url = new URL(`v1/${several ? "jobs" : "translate"}?${query}`, document.baseURI).href;
   const token = state.info.token ? " -H 'Authorization: Bearer TOKEN'" : "";
-  const out = name.replace(/(\.[^.]*)?$/, `-${state.to}$1`);
-  $("curl").textContent = `curl --fail-with-body --data-binary ${quoted(`@${name}`)}${token} ${quoted(url)} -o ${quoted(out)}`;
+  const most = state.info.limits.zip_images ?? names.length;
+  const what = several ? names.slice(0, most).map((each) => `-F ${quoted(`image=@${field(each)}`)}`).join(" ")
+    : `--data-binary ${quoted(`@${name}`)}`;
+  const out = several ? "" : ` -o ${quoted(name.replace(/(\.[^.]*)?$/, `-${state.to}$1`))}`;
+  $("curl").textContent = `curl --fail-with-body ${what}${token} ${quoted(url)}${out}`;
+  $("job").hidden = !several;
   $("terminal").hidden = false;
 }
 

@@ -1,18 +1,17 @@
-"""Zip files of images, in and out: unpacked within limits, packed while they are sent."""
+"""Zip files of images that clients send: unpacked within limits."""
 
 import io
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from unpaired.serving.front.jobs import ClientJob, JobImage
+from unpaired.serving.front.jobs import ClientJob
 from unpaired.serving.front.problems import HttpProblem
 from unpaired.serving.limits import MEGABYTE, ServeLimits
 
-__all__ = ["is_zip", "label", "pack", "unpack", "unpacked_bytes"]
+__all__ = ["is_zip", "label", "unpack", "unpacked_bytes"]
 
 _CHUNK = 2**16
 _MOST_DIRECTORY = 2**20  # bytes of the list of a zip file
@@ -147,65 +146,3 @@ def _extract(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path) -> N
     with archive.open(item) as packed, open(target, "wb") as file:
         while chunk := packed.read(_CHUNK):
             file.write(chunk)
-
-
-class _Outlet(io.RawIOBase):
-    """What `zipfile` writes to; the bytes are taken away as they come."""
-
-    def __init__(self) -> None:
-        self.written = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        chunk = bytes(data)  # type: ignore[call-overload]
-        self.written += chunk
-        return len(chunk)
-
-    def take(self) -> bytes:
-        chunk = bytes(self.written)
-        self.written.clear()
-        return chunk
-
-
-def pack(job: ClientJob) -> Iterator[bytes]:
-    """A zip file of the results of a job, in parts; what failed is listed in errors.txt."""
-    outlet = _Outlet()
-    used: set[str] = set()
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
-        for entry in job.entries:
-            if entry.state != "done":
-                continue
-            name = zipfile.ZipInfo(_unused(entry, used))
-            with open(entry.result, "rb") as file, archive.open(name, "w") as packed:
-                while chunk := file.read(_CHUNK):
-                    packed.write(chunk)
-                    yield outlet.take()
-        lines = [
-            f"{entry.name}: {entry.problem.detail if entry.problem else entry.state}\n"
-            for entry in job.entries
-            if entry.state != "done"
-        ]
-        if lines:
-            archive.writestr(zipfile.ZipInfo(_free("errors.txt", used)), "".join(lines))
-    yield outlet.take()
-
-
-def _unused(entry: JobImage, used: set[str]) -> str:
-    """The name of an entry with the suffix of its result, made unlike those before it."""
-    path = PurePosixPath(entry.name)
-    same = path.suffix.lower() == entry.suffix or {path.suffix.lower(), entry.suffix} <= _JPEG
-    return _free(entry.name if same else str(path.with_suffix(entry.suffix)), used)
-
-
-_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
-
-
-def _free(name: str, used: set[str]) -> str:
-    path, number = PurePosixPath(name), 1
-    while name.lower() in used:
-        number += 1
-        name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-    used.add(name.lower())
-    return name
