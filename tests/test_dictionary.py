@@ -1,7 +1,8 @@
 """The dictionary: no message, help text or guide holds a retired word.
 
 These tests read the string literals of `src` (docstrings excepted), its templates and catalogues,
-the output of `--help`, the README and the docs. docs/results.md and the changelog quote the past.
+the output of `--help`, the README, the docs and the course. docs/results.md and the changelog quote
+the past.
 """
 
 import ast
@@ -21,6 +22,8 @@ TEMPLATES = sorted(
 GUIDES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "learn" / "README.md",
+    *sorted((ROOT / "learn").rglob("*.py")),
     *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "results.md"),
 ]
 
