@@ -1,5 +1,6 @@
 """Models pushed to and loaded from a hub: a server on this machine stands in for it."""
 
+import hashlib
 import json
 import re
 import socket
@@ -34,6 +35,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     for name in ("HF_HUB_CACHE", "HF_XET_CACHE"):
         monkeypatch.setattr(constants, name, str(tmp_path / "cache" / name))
+        monkeypatch.setenv(name, str(tmp_path / "cache" / name))  # for other processes
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     yield hub
@@ -119,6 +121,56 @@ def test_a_hub_model_is_exported(hub, run, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model-ab.onnx", "model-ba.onnx", "latest_net_G_A.pth", "latest_net_G_B.pth",
     }  # fmt: skip
+
+
+def test_a_hub_model_becomes_a_page(hub, run, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    from unpaired.web import runtime
+
+    contents = {name: name.encode() for name in runtime.FILES}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(runtime, "FILES", sums)
+    (tmp_path / "dist").mkdir()
+    for name, content in contents.items():
+        (tmp_path / "dist" / name).write_bytes(content)
+    pushed = str(push(run, "ann/seasons", licence="mit").address)
+    words = ["--format", "web", "--threads", "1", "--runtime-files", str(tmp_path / "dist")]
+    for number, address in enumerate((pushed, "hf://ann/seasons")):
+        out = tmp_path / f"page{number}"
+        assert main(["export", address, *words, "--out", str(out), "--sample"]) == 0
+        told = json.loads((out / "model.json").read_text())["models"][0]
+        assert (told["name"], told["step"], told["samples"]) == ("seasons", 8, [])
+        assert f"{address} has no samples: the page shows none" in capsys.readouterr().err
+        networks = [(out / f"model-{direction}.onnx").read_bytes() for direction in ("ab", "ba")]
+    assert main(["export", str(run), *words, "--out", str(tmp_path / "own")]) == 0
+    assert networks[0] == (tmp_path / "own" / "model-ab.onnx").read_bytes()
+    assert main(["export", "hf://ann/none", *words, "--out", str(tmp_path / "none")]) == 2
+    assert "hf://ann/none: no such model" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_hub_model_becomes_a_study(hub, run, tmp_path):
+    from conftest import write_images
+
+    for seed, domain in enumerate("AB", start=1):
+        write_images(tmp_path / "data" / f"test{domain}", 12, seed)
+    push(run, "ann/seasons", licence="mit")
+    words = ["--trials", "10", "--practice", "0"]
+    told = []
+    for number, model in enumerate(("hf://ann/seasons", str(run))):
+        out = tmp_path / f"study{number}"
+        assert main(["study", model, str(tmp_path / "data"), "--out", str(out), *words]) == 0
+        told.append((out / "index.html").read_text("utf-8"))
+    assert "data:image/png" in told[0]
+    images = [re.findall(r"data:image/png;base64,[^\"]*", text) for text in told]
+    assert images[0] == images[1]
+
+
+def test_a_hub_model_is_served(hub, run, capsys):
+    pytest.importorskip("starlette", reason="the extra serve is not installed")
+    push(run, "ann/seasons", licence="mit")
+    assert main(["serve", "hf://ann/seasons", "--check", "--threads", "1"]) == 0
+    assert "holds: seasons translates 16 x 16 px to" in capsys.readouterr().out
 
 
 def test_a_pinned_model_in_the_cache_needs_no_network(hub, run, monkeypatch):

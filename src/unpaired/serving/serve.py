@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unpaired.console import counted, log
 from unpaired.errors import ConfigError, MissingExtra, reason_of
+from unpaired.hub.download import HubAddress, is_hub
 from unpaired.images.formats import FORMATS
 from unpaired.serving.limits import ServeLimits
 from unpaired.serving.messages import Settings
@@ -75,11 +76,11 @@ class Address:
 def name_models(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The models of a server as (name, path), from PATH or NAME=PATH each.
 
-    Without a name it is that of the run folder, or of the file.
+    Without a name it is that of the run folder, of the file, or of the repository on a hub.
 
-    >>> name_models(["runs/seasons", "fog=runs/old/model.safetensors", "maps/model.safetensors"])
+    >>> name_models(["runs/seasons", "fog=runs/old/model.safetensors", "hf://ann/maps@v1"])
     (('seasons', 'runs/seasons'), ('fog', 'runs/old/model.safetensors'), ('maps', \
-'maps/model.safetensors'))
+'hf://ann/maps@v1'))
 
     Raises:
         ConfigError: none, two of one name, or a path that is missing.
@@ -88,17 +89,23 @@ def name_models(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
     for word in given:
         name, equals, path = word.partition("=")
         if not equals or not re.fullmatch(r"[\w.-]+", name):
-            path = word
-            file = Path(path)
-            by_folder = file.suffix == "" or file.stem in ("model", "best")
-            known = file if file.suffix == "" else file.parent if by_folder else Path(file.stem)
-            name = re.sub(r"[^\w.-]", "-", Path(known).resolve().name) or "model"
+            path, name = word, _name_of(word)
         if name in models:
             raise ConfigError(f"two models are named {name}: give one as NAME={path}")
         models[name] = path
     if not models:
         raise ConfigError("no model: give a run folder")
     return tuple(models.items())
+
+
+def _name_of(path: str) -> str:
+    """The name of a model: of its repository on a hub, its run folder, or its file."""
+    if is_hub(path):
+        return HubAddress.parse(path).name
+    file = Path(path)
+    by_folder = file.suffix == "" or file.stem in ("model", "best")
+    known = file if file.suffix == "" else file.parent if by_folder else Path(file.stem)
+    return re.sub(r"[^\w.-]", "-", known.resolve().name) or "model"
 
 
 def start(

@@ -14,6 +14,7 @@ from unpaired.console import log
 from unpaired.data.source import Source
 from unpaired.directions import DIRECTIONS, Direction, source_of, target_of
 from unpaired.errors import CheckpointError, ConfigError
+from unpaired.hub.download import HubAddress, is_hub, local_model
 from unpaired.images.scaling import Scaling
 from unpaired.storage import atomic_path
 from unpaired.web.runtime import VERSION, fetch_runtime, read_runtime
@@ -67,6 +68,7 @@ def export_web(
     and onnxruntime-web. It asks for nothing outside the folder and works offline once loaded.
 
     Args:
+        model: a run folder, a model file, or `hf://owner/name`.
         runtime_files: a folder with the files of onnxruntime-web; None fetches them once.
         sample: add the latest image of the progress of a run, which shows images of its data.
         images, threads, overwrite: as for `export_onnx`.
@@ -74,15 +76,16 @@ def export_web(
     Raises:
         ConfigError: a model that browsers have no images for, or the folder has a page already and
             `overwrite` is false.
-        CheckpointError, MissingExtra: as for `export_onnx`.
+        CheckpointError, MissingExtra: as for `export_onnx` and `local_model`.
         DataError: the files of onnxruntime-web cannot be had, or are others.
         RunError: the system refuses to read or write.
     """
-    model, out = Path(model), Path(out)
+    given, out = model, Path(out)
     if (out / "index.html").exists() and not overwrite:
         raise ConfigError(
             f"{out / 'index.html'} exists: choose another --out, or replace it by --overwrite"
         )
+    address, model = HubAddress.parse(given) if is_hub(given) else None, local_model(given)
     header, _ = checkpoint.read(model / "model.safetensors" if model.is_dir() else model)
     for facts in header.config.recipe.domains.values():
         _require_shown(facts)
@@ -91,8 +94,9 @@ def export_web(
     directions = [d for d in DIRECTIONS if (out / f"model-{d}.onnx").exists()]
     files = {path.name: path.read_bytes() for path in (*_PAGE.iterdir(), *_OWN.iterdir())}
     files |= runtime | {"NOTICE.txt": _NOTICE.encode()}
-    samples = _sample(model) if sample else {}
-    told = _facts(header, model.resolve(), directions, list(samples))
+    samples = _sample(model, address or given) if sample else {}
+    name = address.name if address else _name(model.resolve())
+    told = _facts(header, name, directions, list(samples))
     files |= samples | {"model.json": json.dumps(told, indent=1).encode()}
     html = files.pop("index.html").decode()
     if html.count(_SCRIPT) != 1:
@@ -122,7 +126,7 @@ def _require_shown(facts: DomainFacts) -> None:
 
 
 def _facts(
-    header: Header, model: Path, directions: list[Direction], samples: list[str]
+    header: Header, name: str, directions: list[Direction], samples: list[str]
 ) -> dict[str, Any]:
     """What the page asks a server for with GET /v1/models."""
     recipe = header.config.recipe
@@ -130,7 +134,7 @@ def _facts(
     return {
         "models": [
             {
-                "name": _name(model),
+                "name": name,
                 "domains": {
                     key: {"name": facts.name, "bands": facts.bands, "samples": facts.samples}
                     for key, facts in domains.items()
@@ -163,11 +167,11 @@ def _name(model: Path) -> str:
     return model.name
 
 
-def _sample(model: Path) -> dict[str, bytes]:
+def _sample(model: Path, given: object) -> dict[str, bytes]:
     """The latest image of the progress of a run; none beside a model alone."""
-    found = sorted((model / "samples").glob("*.png"))
+    found = sorted((model / "samples").glob("*.png")) if model.is_dir() else []
     if not found:
-        log.warning(f"{model} has no samples: the page shows none")
+        log.warning(f"{given} has no samples: the page shows none")
         return {}
     return {"sample.png": found[-1].read_bytes()}
 
