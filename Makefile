@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench clean
+.PHONY: demo test lint nightly docs bench clean
 
 demo: .venv/installed
 	$(BIN)/unpaired demo --out runs/demo
@@ -17,6 +17,9 @@ lint: .venv/installed
 
 nightly: .venv/installed
 	$(BIN)/python -m pytest -m nightly tests
+
+docs: .venv/installed
+	$(BIN)/python -m docs.site
 
 bench: .venv/installed
 	$(BIN)/unpaired bench
