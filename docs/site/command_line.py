@@ -41,7 +41,10 @@ def write_command_line() -> str:
         else:
             text = help_of(())
             parts.append("## Flags of every verb\n")
-        for group in groups_of(text):
+        groups = groups_of(text)
+        if not words:  # one table of the few flags
+            groups = [Group("options", [row for group in groups for row in group.rows])]
+        for group in groups:
             if group.name == "subcommands" or (words and group.name == "output options"):
                 continue
             if group.name == "positional arguments":
