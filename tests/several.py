@@ -1,18 +1,23 @@
 """Programs of several processes, for tests: forked after the imports, which take the longest.
 
-python several.py train N ARGUMENTS...: N processes of `unpaired train`.
+python several.py train ENGINE: reads lines [N, ARGUMENTS, FILE], as JSON, and for each forks N
+processes of `unpaired train`, whose standard error goes to FILE; it prints their ids, and when all
+have ended their exit codes.
+python several.py meet ENGINE: two processes that only meet, until one is lost; prints their ids,
+the rank of each when it has joined, and their exit codes.
 python several.py steps FOLDER: the scenarios of `SCENARIOS`, each by the first processes of four;
-every one writes its state after the steps to FOLDER. Both print the ids of the processes, and their
-exit codes at the end, as JSON lists.
-python several.py jax FOLDER NAME N RANK PORT: one of the N processes of one scenario, in JAX.
+every one writes its state after the steps to FOLDER. The exit codes are printed.
+python several.py jax FOLDER [short]: the scenarios of `JAX` likewise, or those of `JAX_SHORT`.
 """
 
+import importlib
 import itertools
 import json
 import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +49,8 @@ SCENARIOS = {
     "part of two": (2, 0, 8, "", ""),
     "then of one": (1, 8, 16, "part of two", ""),
     "then of four": (4, 16, STEPS, "then of one", ""),
-    "parts": (2, 0, STEPS, "", "parts"),
+    "parts": (2, 0, FEW, "", "parts"),
+    "exact": (1, 0, 1, "", ""),
     "single": (1, 0, 1, "", "fp32"),
     "single of two": (2, 0, 1, "", "fp32"),
     "single of four": (4, 0, 1, "", "fp32"),
@@ -59,7 +65,19 @@ SCENARIOS = {
     "uneven, averaged": (2, 0, FEW, "", "uneven, averaged"),
     "gaps apart": (2, 0, FEW, "", "gaps apart"),
 }
-JAX = ("one", "two", "four", "part of two", "then of one", "then of four")
+SHORT_SCENARIOS = {
+    "short": (1, 0, FEW, "", "short"),
+    "short of two": (2, 0, FEW, "", "short"),
+}
+SHORT = {"gradient_penalty": 0.0, "discriminator_images": 1, "identity": 0.0, "batch_size": 2}
+# Those that JAX has, by their processes. A process joins others once, so it takes some in turn:
+# that spares compiling, which is nearly all the time.
+JAX = {
+    2: ("part of two", "two"),
+    1: ("one", "then of one"),
+    4: ("four", "then of four"),
+}
+JAX_SHORT = {2: ("short of two",), 1: ("short",)}
 
 
 def batch_of(recipe, step, lanes, seed=0):
@@ -72,6 +90,7 @@ def batch_of(recipe, step, lanes, seed=0):
         domain: Further(images[place][lanes], further_slots(recipe, pool, step, lanes))
         for place, domain, pool in ((2, "a", FURTHER_POOL_A), (3, "b", FURTHER_POOL_B))
     }
+    further = further if recipe.discriminator_images > 1 else {}
     valid = {}
     if recipe.seed == 1:  # gaps, in the first half of the batch alone and of unequal sizes
         masks = np.ones((2, size, side, side), bool)
@@ -95,10 +114,12 @@ def change(engine, name, rank):
 
 def run(name, framework, folder):
     """Takes the steps of a scenario, and writes the state and this process's lanes."""
-    _, first, last, source, changed = SCENARIOS[name]
+    _, first, last, source, changed = (SCENARIOS | SHORT_SCENARIOS)[name]
     recipe = RECIPE
     if changed == "fp32":
         recipe = replace(recipe, precision="fp32")
+    if changed == "short":
+        recipe = replace(recipe, **SHORT)
     if "gaps" in changed:
         recipe = replace(recipe, seed=1)
     runtime = Runtime(engine=framework, device="cpu", threads=1)
@@ -165,6 +186,8 @@ def forked(count, work):
         code = 1
         try:
             code = work(rank) or 0
+            if "jax" in sys.modules:  # as at the end of a program
+                sys.modules["jax"].distributed.shutdown()
         except BaseException:
             traceback.print_exc()
         finally:
@@ -191,15 +214,15 @@ def steps(folder):
     return forked(4, work)
 
 
-def train(count, words):
-    """Processes of `unpaired train`."""
-    import unpaired.engines.torch.engine
-    import unpaired.training.loop  # noqa: F401
+def train(count, words, said):
+    """Processes of `unpaired train`, whose standard error is appended to a file."""
     from unpaired.cli.main import main
 
     (port,) = free_ports(1)
 
     def work(rank):
+        file = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(file, 2)
         place(rank, count, port)
         sys.argv = ["unpaired", "train", *words]
         return main()
@@ -207,24 +230,81 @@ def train(count, words):
     return forked(count, work)
 
 
-if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["steps", folder]:
-            ids = steps(Path(folder))
-        case ["train", count, *words]:
-            ids = train(int(count), words)
-        case ["jax", folder, name, count, rank, port]:
-            place(int(rank), int(count), int(port))
-            run(name, "jax", Path(folder))
-            sys.exit()
-        case _:
-            sys.exit(__doc__)
-    print(json.dumps(ids), flush=True)
+def jax(folder, scenarios):
+    """The scenarios that JAX has, one after another."""
+    for count, names in scenarios.items():
+        (port,) = free_ports(1)
+
+        def work(rank, names=names, count=count, port=port):
+            place(rank, count, port)
+            for name in names:
+                run(name, "jax", folder)
+
+        if any(codes := ended(forked(count, work))):
+            sys.exit(f"the processes of {names} ended with {codes}")
+
+
+def ended(ids, *, all_needed=True):
+    """The exit codes of processes, after all have ended.
+
+    Where `all_needed`, the others are killed once one has failed: they would wait for it.
+    """
     codes = {}
     while len(codes) < len(ids):
         child, status = os.wait()
         codes[child] = os.waitstatus_to_exitcode(status)
-        if codes[child] and sys.argv[1] == "steps":  # the others would wait for it
+        if codes[child] and all_needed:
             for each in set(ids) - codes.keys():
                 os.kill(each, signal.SIGKILL)
-    print(json.dumps([codes[each] for each in ids]), flush=True)
+    return [codes[each] for each in ids]
+
+
+def meet(framework):
+    """Two processes that meet again and again, until one is lost."""
+    importlib.import_module(f"unpaired.engines.{framework}.processes")
+    (port,) = free_ports(1)
+
+    def work(rank):
+        place(rank, 2, port)
+        processes = join(Runtime(engine=framework, device="cpu", threads=1))
+        print(rank, flush=True)
+        while True:
+            processes.sum([1.0])
+            time.sleep(0.05)
+
+    return forked(2, work)
+
+
+def is_alive(process):
+    """Whether a process runs or is stopped: it has not ended, and waits for nobody to read how."""
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().split(") ")[1][0] != "Z"
+
+
+def serve(framework):
+    """Starts trainings as standard input asks for them, after the imports of all."""
+    import unpaired.cli.parser
+    import unpaired.evaluation.evaluate
+    import unpaired.training.loop  # noqa: F401
+
+    importlib.import_module(f"unpaired.engines.{framework}.engine")
+    for line in sys.stdin:
+        ids = train(*json.loads(line))
+        print(json.dumps(ids), flush=True)
+        print(json.dumps(ended(ids, all_needed=False)), flush=True)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["steps", folder]:
+            print(json.dumps(ended(steps(Path(folder)))))
+        case ["meet", framework]:
+            print(json.dumps(ids := meet(framework)), flush=True)
+            print(json.dumps(ended(ids, all_needed=False)), flush=True)
+        case ["train", framework]:
+            serve(framework)
+        case ["jax", folder, *short]:
+            importlib.import_module("unpaired.engines.jax.engine")
+            jax(Path(folder), JAX_SHORT if short else JAX)
+        case _:
+            sys.exit(__doc__)
