@@ -1,8 +1,10 @@
 """What many tests share: small domains of images, a small recipe, the fake engine."""
 
+import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,11 +20,16 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Some environments forbid to keep what Python compiled: each of the many programs that tests start
+# would compile all modules again, which takes longer than most of what they do.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
 # Shells start what runs in the background with Ctrl-C ignored, and its children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -35,6 +42,17 @@ SMALL = {
     "upsample": "resize", "schedule": "linear", "steps": 20,
 }  # fmt: skip
 QUICK = {"threads": 1, "log_every": 3, "sample_every": 10, "checkpoint_every": 4}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Tells how a worker of xdist died: by which signal (-9: killed), or with which exit code."""
+    if error:
+        with contextlib.suppress(AttributeError, subprocess.TimeoutExpired):
+            code = node.gateway._io.popen.wait(10)
+            free = psutil.virtual_memory().available / 1e9
+            line = f"{node.gateway.id} ended with code {code}; {free:.1f} GB of memory are free"
+            print(line, file=sys.stderr)
 
 
 def write_images(folder, count, seed, size=(14, 10)):
