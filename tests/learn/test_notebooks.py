@@ -93,5 +93,5 @@ def test_a_lesson_runs(number, execute, tmp_path):
         assert "checkerboard" in said["a chessboard"]
         assert said["the truth"].endswith("   -")
     if number == 5:
-        assert "the model or other real winters  other" in text
-        assert "the model or untouched summers   the model" in text
+        assert "by fine features, the model or other real winters? other real winters" in text
+        assert "by coarse features, the model or the mean winter? the model" in text
