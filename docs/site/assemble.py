@@ -21,6 +21,7 @@ PAGES = {
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|#", re.IGNORECASE)
+FLAG = re.compile(r"(`--[\w-]+`)")
 ITEM = re.compile(r"([-*+]|1\.) ")
 
 
@@ -32,7 +33,7 @@ def assemble(root: Path, into: Path) -> None:
         text = (root / source).read_text(encoding="utf-8")
         assets: set[str] = set()
         text = relinked(text, source, pages, (root, assets))
-        put(into / name, apart(text))
+        put(into / name, outside_fences(apart(text), unbroken))
         for asset in assets:
             (into / place_of(asset)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / asset, into / place_of(asset))
@@ -58,6 +59,11 @@ def put(path: Path, text: str) -> None:
     """Writes a file, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def unbroken(line: str) -> str:
+    """A line of a table with its flags marked, which would be broken at their hyphens."""
+    return FLAG.sub(r"\1{.flag}", line) if line.startswith("|") else line
 
 
 def outside_fences(text: str, change: Callable[[str], str]) -> str:

@@ -16,7 +16,7 @@ from doc_blocks import ROOT
 pytest.importorskip("mkdocs", reason="mkdocs (the extra `docs`) is not installed")
 sys.path.insert(0, str(ROOT))  # docs/site is no part of the package
 
-from docs.site.assemble import apart, assemble, pages_of, relinked
+from docs.site.assemble import apart, assemble, pages_of, relinked, unbroken
 from docs.site.command_line import groups_of, help_of, verbs, write_command_line
 
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -125,6 +125,11 @@ def test_lists_and_tables_stand_apart():
     assert apart(text) == (
         "Words:\n\n- one\n  more\n- two\n\nWords\n\n| a |\n|---|\n```\n- y\n```\n# T\n\n- z\n"
     )
+
+
+def test_flags_in_tables_are_not_broken():
+    assert unbroken("| `--a-b`, `x` |") == "| `--a-b`{.flag}, `x` |"
+    assert unbroken("Give `--a-b`.") == "Give `--a-b`."
 
 
 def test_links_hold_on_the_site(tmp_path):
