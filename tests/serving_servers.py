@@ -84,14 +84,16 @@ class Served:
 
 
 @contextmanager
-def served(models=("small",), *, address=None, token="", ready=True, command=WORKER, **limits):
-    """A server of models by name; `limits` are fields of ServeLimits."""
+def served(
+    models=("small",), *, address=None, token="", ready=True, command=WORKER, workers=1, **limits
+):
+    """A server of models by name with so many workers; `limits` are fields of ServeLimits."""
     chosen = ServeLimits(**limits)
     folder = tempfile.mkdtemp(prefix="served-")
     named = tuple((name, f"{folder}/{name}") for name in models)
     settings = Settings(named, chosen.max_pixels, chosen.max_side, chosen.worker_memory * MEGABYTE)
     before, process.COMMAND = process.COMMAND, command
-    running = start(named, [settings], chosen, address or Address(port=0))
+    running = start(named, [settings] * workers, chosen, address or Address(port=0))
     loop = asyncio.new_event_loop()
     failed = []
 

@@ -103,6 +103,37 @@ def test_a_stopped_worker_is_not_ready_and_is_replaced(monkeypatch):
         assert server.worker.restarts == 1
 
 
+def test_two_workers_share_the_work_and_one_may_die():
+    """As of two devices: both translate at once; what the dead one had is done by it or the other.
+
+    A batch is one image of 256 px here, so four images in networks that wait are two a worker.
+    """
+    with served(("held",), workers=2, in_flight=100) as server:
+        until(lambda: all(worker.alive for worker in server.running.dispatcher.workers))
+        first, second = server.running.dispatcher.workers
+        assert first.pid != second.pid
+        server.hold()
+        bodies = [png(-number - 1, side=256) for number in range(8)]
+        jobs = [server.job(body).json()["id"] for body in bodies]
+        assert (first.load, second.load) == (4, 4)
+        until(lambda: states(server, jobs).count("running") >= 2)
+        os.kill(second.pid, signal.SIGKILL)
+        until(lambda: second.restarts == 1)
+        assert server.client.get("/readyz").status_code == 200
+        server.release()
+        told = [server.wait(id, 60) for id in jobs]
+        assert [each["state"] for each in told] == ["done"] * 8
+        for body, each in zip(bodies, told, strict=True):
+            result = server.client.get(each["result"]).content
+            np.testing.assert_array_equal(pixels(result), 255 - pixels(body))
+        assert (first.restarts, second.restarts) == (0, 1)
+        assert server.metric("unpaired_worker_restarts") == 1
+
+
+def states(server, jobs):
+    return [server.client.get(f"/v1/jobs/{id}").json()["state"] for id in jobs]
+
+
 def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path):
     """By the worker that loads models, without a framework: there is nothing to load."""
     from unpaired.serving.front import process

@@ -15,7 +15,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 _STATE = {"enum": ["waiting", "running", "done", "failed", "cancelled"]}
 _JOB_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _WHY = {
-    400: "The request has no body, or is no HTTP.",
+    400: "The request has no body, a body of two lengths, or is no HTTP.",
     401: "The token is missing or wrong.",
     403: "The host name or the origin is not served.",
     404: "No such page, job, model or sample.",

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from unpaired.serving.front.jobs import ClientJob, JobImage
@@ -34,6 +35,7 @@ class Dispatcher:
         self.seconds = _FIRST_GUESS
         """Measured: seconds between two images that are done, while there is work."""
         self._of_client: Counter[str] = Counter()
+        self._uploads: Counter[str] = Counter()
         self._busy_since = self._last_end = 0.0
 
     @property
@@ -56,7 +58,8 @@ class Dispatcher:
             raise self._rejected(503, "ending", "the server is ending: try again", retry_after=5)
         if not any(worker.models for worker in self.workers):
             raise self._rejected(503, "loading", "the models are being loaded", retry_after=5)
-        if self._of_client[client] >= (most := self.limits.in_flight):
+        unfinished = self._of_client[client] + self._uploads[client]
+        if unfinished >= (most := self.limits.in_flight):
             raise self._rejected(
                 429,
                 "in_flight",
@@ -72,6 +75,17 @@ class Dispatcher:
                 limit=("waiting_jobs", most),
                 retry_after=self.seconds * len(self.turns) / 2,
             )
+
+    @contextmanager
+    def upload(self, client: str) -> Iterator[None]:
+        """Counts what a client sends among its unfinished jobs, while it is being sent."""
+        self._uploads[client] += 1
+        try:
+            yield
+        finally:
+            self._uploads[client] -= 1
+            if not self._uploads[client]:
+                del self._uploads[client]
 
     def submit(self, job: ClientJob) -> None:
         """Puts a job into the queue; one whose images have all failed already has ended."""

@@ -135,6 +135,12 @@ class Guard:
             HttpProblem: it is rejected.
         """
         headers, access = request.headers, self.access
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise HttpProblem(  # where a proxy believes the one and we the other, one becomes two
+                400,
+                "a body has a length or is chunked, not both",
+                headers={"Connection": "close"},
+            )
         if not access.allows_host(headers.get("host", "")):
             raise HttpProblem(403, "this host name is not served here: see --allow-host")
         origin = headers.get("origin")

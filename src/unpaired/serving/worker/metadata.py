@@ -10,10 +10,12 @@ __all__ = ["POLICY", "removed"]
 
 POLICY = (
     "Results hold pixels only: EXIF with GPS, XMP, comments and colour profiles are removed. The "
-    "orientation that EXIF tells is applied; the place of a GeoTIFF is kept."
+    "orientation that EXIF tells is applied; the place and the tags of a GeoTIFF are kept."
 )
 _GPS = 0x8825  # the tag of EXIF that holds where a photograph was taken
-_KINDS = {"exif": "EXIF", "xmp": "XMP", "icc_profile": "a colour profile", "comment": "a comment"}
+_EXIF = 0x8769  # that of the rest of EXIF
+_TEXTS = {270, 271, 272, 306, 315, 33432}  # description, camera, time, author, rights
+_KINDS = {"xmp": "XMP", "icc_profile": "a colour profile", "comment": "a comment"}
 
 
 def removed(path: Path) -> str:
@@ -31,9 +33,10 @@ def removed(path: Path) -> str:
             with decoding():
                 image = format.decoder(file)
                 found = [name for key, name in _KINDS.items() if image.info.get(key)]
-                gps = "exif" in image.info and bool(image.getexif().get_ifd(_GPS))
+                tags = image.getexif()  # those of a TIFF are its own
+                gps = bool(tags.get_ifd(_GPS))
+                if gps or "exif" in image.info or tags.get_ifd(_EXIF) or _TEXTS & set(tags):
+                    found.insert(0, "EXIF with GPS" if gps else "EXIF")
         except ImageError:
             return ""
-    if gps:
-        found[found.index("EXIF")] = "EXIF with GPS"
     return f"removed from the result: {', '.join(found)}" if found else ""

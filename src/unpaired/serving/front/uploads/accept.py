@@ -56,14 +56,8 @@ class Acceptance:
             raise HttpProblem(415, f"a list of images is {FORM}, with each image as a part")
         job = self.store.create(name, direction, to, format or "", client)
         try:
-            if kind == FORM:
-                allowed = self._allowance(True)
-                await receive_list(request, job, self.store, self.limits, allowed)
-            else:
-                allowed = self._allowance(several and kind in _ZIPS)
-                path = job.folder / "0-source"
-                await receive_file(request, path, job, self.store, allowed)
-                await self._open(request, path, job, several)
+            with self.dispatcher.upload(client):
+                await self._receive(request, job, kind, several)
             self.dispatcher.require_room(client)  # others came while the body was read
         except OSError as error:
             self.store.remove(job)
@@ -76,6 +70,17 @@ class Acceptance:
             raise
         self.dispatcher.submit(job)
         return job
+
+    async def _receive(self, request: Request, job: ClientJob, kind: str, several: bool) -> None:
+        """Reads the body into the files of a job, and adds its images to the job."""
+        if kind == FORM:
+            allowed = self._allowance(True)
+            await receive_list(request, job, self.store, self.limits, allowed)
+        else:
+            allowed = self._allowance(several and kind in _ZIPS)
+            path = job.folder / "0-source"
+            await receive_file(request, path, job, self.store, allowed)
+            await self._open(request, path, job, several)
 
     def _allowance(self, several: bool) -> Allowance:
         """The bytes and the time of one image, or of several."""
