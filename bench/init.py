@@ -91,7 +91,7 @@ def photos(asked):
         every = {"evaluate_every": 100, "checkpoint_every": 250}
         common = {"preset": "small", "seed": seed, **HOW, **every}
         before = asked.out / f"before-{seed}"
-        drawn = {"start": "identity"}  # what --start auto chooses for summer and winter
+        drawn = {"start": "residual"}  # what --start auto chooses for summer and winter
         train(first, out=before, steps=asked.before, **drawn, **common)
         runs = {
             "init": (asked.steps, {"init": before}),

@@ -110,7 +110,7 @@ def main(words=None):
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6)
     asked = parser.parse_args(words)
-    values = {"batch_size": asked.batch, "bands_a": 3, "bands_b": 3, "start": "identity"}
+    values = {"batch_size": asked.batch, "bands_a": 3, "bands_b": 3, "start": "residual"}
     recipe = preset(asked.preset, values | {"precision": asked.precision})
     contestants = {n: Contestant(n, recipe, asked.engine) for n in (1, asked.processes)}
     for each in contestants.values():

@@ -69,7 +69,7 @@ def main(words=None):
             how = {"image_size": 8, "skip_unreadable": True, "max_pixels": DEFAULT_MAX_PIXELS}
             checked = prepare(source, Path(folder), **how)
         for seed in asked.seeds:
-            recipe = preset(asked.preset, values | {"seed": seed, "start": "identity"})
+            recipe = preset(asked.preset, values | {"seed": seed, "start": "residual"})
             settled = checked.facts.settled(recipe.batch_size, recipe.validation)
             recipe = override(recipe, settled, "the data")
             training, _ = set_aside(checked.data, recipe.validation, seed)

@@ -11,7 +11,7 @@ from torch import nn
 class Generator(nn.Module):
     def __init__(self, bands_in=3, bands_out=3, width=64, blocks=9, start="noise"):
         super().__init__()
-        self.identity = start == "identity"
+        self.start = start
 
         def block():
             c = width * 4
@@ -44,8 +44,10 @@ class Generator(nn.Module):
         for block in self.blocks:
             y = y + block(y)
         y = self.end(y)
-        if not self.identity:
+        if self.start == "noise":
             return torch.tanh(y)
+        if self.start == "residual":
+            return x + y
         u = 0.98 * torch.clamp(x, -1.019, 1.019)
         beneath = (torch.log(1 + u) - torch.log(1 - u)) / 2  # the inverse of tanh
         return torch.tanh(beneath + y) / 0.98

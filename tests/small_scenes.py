@@ -82,8 +82,10 @@ def whole(layers, arrays, signed, valid=None, start="noise"):
         y = _layer(layer, arrays, y, w)
         if layer.name.endswith("conv2"):
             y = y + shortcut
-    identity = start == "identity"
-    result = torch.tanh(torch.atanh(0.98 * x) + y) / 0.98 if identity else torch.tanh(y)
+    if start == "identity":
+        result = torch.tanh(torch.atanh(0.98 * x) + y) / 0.98
+    else:
+        result = x + y if start == "residual" else torch.tanh(y)
     result = result.clamp(-1, 1)[0].permute(1, 2, 0).numpy()[: size[0], : size[1]]
     return result if valid is None else np.where(valid[..., None], result, 9)
 

@@ -94,7 +94,7 @@ FROM_NOISE: Mapping[str, Mapping[str, object]] = {
     "small": {"cycle": 10.0},
 }
 """What presets change where the start is noise: there the cycle loss has to teach generators to
-give an image back, which those that start as identity do from the first step."""
+give an image back, which those that start from the image do from the first step."""
 
 
 def preset(name: str, overrides: Mapping[str, object] | None = None) -> Recipe:

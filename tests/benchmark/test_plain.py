@@ -29,7 +29,7 @@ def pair_of(name, changes):
     """
     recipe = preset(name, LITTLE | changes)
     if recipe.start == "auto":
-        recipe = dataclasses.replace(recipe, start="identity")
+        recipe = dataclasses.replace(recipe, start="residual")
     engine = make_engine(recipe, Runtime(device="cpu", threads=1))
     state = initial_state(engine.state(), dataclasses.replace(recipe, start="noise"))
     engine.load(state)

@@ -64,7 +64,7 @@ def test_recipes_of_works_can_be_built():
     for work in DEFAULT_WORKS:
         for precision in ("fp32", "bf16"):
             recipe = work.recipe(precision)
-            assert recipe.settled_start in ("noise", "identity")
+            assert recipe.settled_start in ("noise", "residual")
             assert (recipe.image_size, recipe.batch_size) == (work.size, work.batch_size)
             assert (recipe.precision, recipe.bands_a, recipe.bands_b) == (precision, 3, 3)
             assert recipe.steps > 1000

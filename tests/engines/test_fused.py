@@ -31,7 +31,7 @@ def generator_of(recipe, seed=0):
 
 
 @pytest.mark.parametrize("blocks", [0, 2])
-@pytest.mark.parametrize("start", ["noise", "identity"])
+@pytest.mark.parametrize("start", ["noise", "residual", "identity"])
 @pytest.mark.parametrize("upsample", ["resize", "transposed"])
 def test_a_generator_run_layer_by_layer_is_the_generator(upsample, start, blocks):
     generator = generator_of(recipe_of(upsample=upsample, start=start, blocks=blocks)).double()

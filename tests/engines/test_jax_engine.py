@@ -71,7 +71,7 @@ def test_the_state_is_donated():
     assert kept == []
 
 
-@pytest.mark.parametrize("start", ["noise", "identity"])
+@pytest.mark.parametrize("start", ["noise", "residual", "identity"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_no_hidden_transfer_and_no_promotion(precision, start):
     """Everything is sent to the device explicitly; no type or rank is guessed."""

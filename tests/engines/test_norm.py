@@ -63,7 +63,7 @@ def test_every_convolution_has_a_bias():
 
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
-@pytest.mark.parametrize("start", ["noise", "identity"])
+@pytest.mark.parametrize("start", ["noise", "residual", "identity"])
 def test_first_weights(runtime, start, upsample):
     """Their deviation is that of PyTorch's `kaiming_normal_`, which has no stride, however."""
     init = pytest.importorskip("torch").nn.init

@@ -38,6 +38,7 @@ KINDS = {
     "2017": {},
     "resize": {"upsample": "resize"},
     "identity": {"upsample": "resize", "start": "identity"},
+    "residual": {"upsample": "resize", "start": "residual"},
     "no norm": {"norm": "none"},
     "no norm, resize, identity": {"norm": "none", "upsample": "resize", "start": "identity"},
     "unequal bands": {"bands_a": 4, "bands_b": 1},
@@ -133,8 +134,9 @@ def test_the_results_are_those_of_jax():
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_start_as_identity_gives_its_input(runtime):
-    recipe = recipe_of(upsample="resize", start="identity")
+@pytest.mark.parametrize("start", ["residual", "identity"])
+def test_a_start_from_the_image_gives_its_input(runtime, start):
+    recipe = recipe_of(upsample="resize", start=start)
     arrays = weights_of(recipe)
     arrays |= {key: np.zeros_like(a) for key, a in arrays.items() if ".head." in key}
     exported = loaded(make_runtime(runtime, recipe, CPU), arrays)

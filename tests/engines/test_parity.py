@@ -35,6 +35,11 @@ RECIPES = {
         "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
         "pool_size": 2, "batch_size": 2, "identity": 0.5, "ema": 0.9, "start": "identity",
     }),
+    "residual": preset("tiny", COMMON | {
+        "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
+        "pool_size": 2, "batch_size": 2, "ema": 0.9, "start": "residual",
+        "discriminator_norm": "none", "gradient_penalty": 1.0, "discriminator_images": 2,
+    }),
     "no norm": preset("tiny", COMMON | {
         "load_size": 16, "image_size": 16, "width": 4, "blocks": 1, "discriminator_width": 4,
         "pool_size": 2, "ema": 0.9, "start": "identity", "norm": "none",

@@ -1,4 +1,4 @@
-"""A start from the images (`start` "identity"): the first translation, its range, its gradients."""
+"""Starts from the images ("residual", "identity"): first translation, range, gradients."""
 
 from dataclasses import replace
 
@@ -54,7 +54,10 @@ def batch_of(recipe, step):
 
 @pytest.mark.parametrize("direction", ["ab", "ba"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("changes", [{}, {"upsample": "transposed", "bands_a": 4, "bands_b": 4}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"start": "residual"}, {"upsample": "transposed", "bands_a": 4, "bands_b": 4}],
+)
 def test_the_first_translation_is_the_image(runtime, changes, precision, direction):
     """To the last bit; in bf16 too, since input and head are added in fp32."""
     engine = initialised(recipe_of(precision=precision, **changes), runtime)
@@ -62,9 +65,10 @@ def test_the_first_translation_is_the_image(runtime, changes, precision, directi
     assert np.array_equal(engine.translate(images, direction), images)
 
 
-def test_the_first_translation_is_the_image_in_fp64(runtime):
+@pytest.mark.parametrize("start", ["identity", "residual"])
+def test_the_first_translation_is_the_image_in_fp64(runtime, start):
     """By the networks themselves, since `translate` gives fp32."""
-    engine = initialised(recipe_of(precision="fp64"), runtime)
+    engine = initialised(recipe_of(precision="fp64", start=start), runtime)
     images = random_images().astype(np.float64) * (1 - 1e-10)  # no numbers of fp32
     for direction in ("ab", "ba"):
         if runtime.engine == "torch":
@@ -97,37 +101,41 @@ def test_a_new_model_gives_its_images_back(runtime, tmp_path, size, depth):
         assert np.array_equal(model.translate(image, to=to), image)
 
 
-def test_all_other_weights_are_those_of_a_start_from_noise(runtime):
-    noise, identity = (
-        initialised(recipe_of(start=start), runtime).state() for start in ("noise", "identity")
+@pytest.mark.parametrize("start", ["identity", "residual"])
+def test_all_other_weights_are_those_of_a_start_from_noise(runtime, start):
+    noise, added = (
+        initialised(recipe_of(start=each), runtime).state() for each in ("noise", start)
     )
-    assert noise.keys() == identity.keys()
-    changed = {name for name in noise if noise[name].tobytes() != identity[name].tobytes()}
+    assert noise.keys() == added.keys()
+    changed = {name for name in noise if noise[name].tobytes() != added[name].tobytes()}
     assert changed == {*HEADS, *(f"ema.{name}" for name in HEADS)}
-    assert not any(identity[name].any() for name in changed)
-    assert identity["discriminator_a.head.weight"].any()
+    assert not any(added[name].any() for name in changed)
+    assert added["discriminator_a.head.weight"].any()
 
 
 # ---- the formula --------------------------------------------------------------------------
 
 
-def test_the_head_is_added_under_the_tanh(runtime):
-    """Against numpy: the head's result is read off a network that starts from noise."""
+@pytest.mark.parametrize("start", ["identity", "residual"])
+def test_the_head_is_added_to_the_image(runtime, start):
+    """Against numpy, the first under a tanh: the head's result is read off one from noise."""
     recipe = recipe_of(precision="fp64", ema=0.0)
     state = initialised(recipe, runtime).state()
     for index, name in enumerate(sorted(state)):
         if name.startswith("generator_"):
             state[name] = np.random.default_rng((3, index)).normal(0, 0.08, state[name].shape)
     images = random_images()
-    noise, identity = (
-        make_translator(replace(recipe, start=start), runtime) for start in ("noise", "identity")
+    noise, added = (
+        make_translator(replace(recipe, start=each), runtime) for each in ("noise", start)
     )
-    for translator in (noise, identity):
+    for translator in (noise, added):
         translator.load_generators(state)
     head = np.arctanh(noise.translate(images, "ab").astype(np.float64))
     assert 0.5 < np.abs(head).max() < 3
-    expected = np.tanh(np.arctanh(0.98 * images.astype(np.float64)) + head) / 0.98
-    made = identity.translate(images, "ab")
+    expected = images + head
+    if start == "identity":
+        expected = np.tanh(np.arctanh(0.98 * images.astype(np.float64)) + head) / 0.98
+    made = added.translate(images, "ab")
     assert np.abs(made - np.clip(expected, -1, 1)).max() < 2e-5
     assert np.abs(made - images).mean() > 0.05
 
@@ -147,6 +155,25 @@ def test_white_and_black_beyond_all_bounds_have_finite_gradients(runtime, bias, 
     assert all(np.isfinite(array).all() for array in engine.state().values())
     assert np.abs(engine.state()["pool_b"]).max() == pytest.approx(1 / 0.98)
     assert np.abs(engine.translate(random_images(), "ab")).max() == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_black_beyond_all_bounds_is_pushed_back(runtime, precision):
+    """Of "residual": what leaves the range has a slope there, and the next steps lessen it."""
+    recipe = recipe_of(precision=precision, start="residual", cycle=1.0, discriminator_rate=0.0)
+    engine = make_engine(recipe, runtime)
+    state = initial_state(engine.state(), recipe)
+    for name in (name for name in state if name.startswith("discriminator_")):
+        state[name][:] = 0  # scores are 0 everywhere: the cycle loss alone pushes
+    for prefix in ("", "ema."):
+        state[f"{prefix}generator_ab.head.bias"][:] = -3.0
+    engine.load(state)
+    for step in range(3):
+        engine.train_step(batch_of(recipe, step), 1.0)
+    after = engine.state()
+    assert engine.translate(random_images(), "ab").min() == -1
+    assert (after["generator_ab.head.bias"] > -3.0).all()
+    assert (after["generator_ba.head.bias"] > 0.0).all()
 
 
 # ---- gradients ----------------------------------------------------------------------------

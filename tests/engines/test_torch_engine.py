@@ -67,7 +67,9 @@ def to_torch(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize(("identity", "start"), [(0.5, "noise"), (0.0, "noise"), (0.0, "identity")])
+@pytest.mark.parametrize(
+    ("identity", "start"), [(0.5, "noise"), (0.0, "noise"), (0.0, "identity"), (0.0, "residual")]
+)
 def test_sixty_steps_equal_the_plain_ones(identity, start):
     """Past the filling of the pool, so that its swaps count: losses and weights in fp64.
 

@@ -67,7 +67,9 @@ def test_a_score_sees_a_patch_of_its_size(layers, field):
     assert rows[-1] - rows[0] + 1 == field
 
 
-@pytest.mark.parametrize(("blocks", "bands", "start"), [(0, 2, "noise"), (2, 3, "identity")])
+@pytest.mark.parametrize(
+    ("blocks", "bands", "start"), [(0, 2, "noise"), (2, 3, "identity"), (1, 3, "residual")]
+)
 def test_generator_equals_the_plain_one(blocks, bands, start):
     layers = generator_layers(3, bands, width=4, blocks=blocks, upsample="transposed")
     ours = Generator(layers, start).double()

@@ -52,7 +52,9 @@ def test_winograd_in_fp32_rounds_little():
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 @pytest.mark.parametrize("norm", ["instance", "none"])
-@pytest.mark.parametrize(("bands", "start"), [((3, 3), "identity"), ((1, 5), "noise")])
+@pytest.mark.parametrize(
+    ("bands", "start"), [((3, 3), "identity"), ((3, 3), "residual"), ((1, 5), "noise")]
+)
 def test_prepared_generators_are_the_same_function(upsample, norm, bands, start):
     """In float64, where nothing but a mistake is left of a difference."""
     torch.manual_seed(1)
@@ -102,7 +104,7 @@ def recipe_of(**changes):
     return preset("tiny", SMALL | own | changes)
 
 
-@pytest.mark.parametrize("start", ["noise", "identity"])
+@pytest.mark.parametrize("start", ["noise", "residual", "identity"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_method_gives_the_translation_of_float64(start, precision):
     images = np.random.default_rng(1).uniform(-1, 1, (2, 32, 24, 3)).astype(np.float32)

@@ -159,7 +159,7 @@ def test_unequal_bands_start_from_noise_and_say_so_once(engine, data, tmp_path, 
         Image.open(path).convert("L").save(path)
     asked = {"recipe": {"start": "identity"}}
     run = train(data, tmp_path / "run", **asked)
-    told = "--start identity needs domains of equal bands, and a has 3 and b 1: starting from noise"
+    told = "--start identity needs equal bands, and a has 3 and b 1: starting from noise"
     assert [line for line in caplog.messages if "noise" in line] == [told]
     assert run.config.recipe.start == "noise"
     assert 'start = "noise"' in (tmp_path / "run" / "config.toml").read_text()

@@ -38,7 +38,7 @@ def test_tiles_give_what_the_whole_image_gives(data):
     }
     same = draw(st.booleans())
     changes["bands_b"] = changes["bands_a"] if same else draw(st.integers(1, 3))
-    changes["start"] = draw(st.sampled_from(["noise", "identity"])) if same else "noise"
+    changes["start"] = draw(st.sampled_from(["noise", "residual", "identity"])) if same else "noise"
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     valid = draw(masks(height, width))
     # A norm of a flat channel is its rounding error times 316, and seven of them are any number:
@@ -53,7 +53,7 @@ def test_tiles_give_what_the_whole_image_gives(data):
     assert np.abs(result - expected).max() < 1e-6
 
 
-@pytest.mark.parametrize("start", ["noise", "identity"])
+@pytest.mark.parametrize("start", ["noise", "residual", "identity"])
 @pytest.mark.parametrize("masked", [False, True])
 def test_single_precision_is_within_a_ten_thousandth(start, masked):
     net, arrays, _ = network(width=6, blocks=2, start=start, upsample="resize")

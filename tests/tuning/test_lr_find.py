@@ -247,11 +247,11 @@ def test_rates_and_lengths_that_cannot_be(data, asked):
 
 def test_values_that_a_run_settles_are_settled(engines, data, monkeypatch):
     """`small` asks for automatic precision and start; every engine has both settled."""
-    monkeypatch.setattr(tuning, "choose_start", lambda *given, **how: "identity")
+    monkeypatch.setattr(tuning, "choose_start", lambda *given, **how: "residual")
     recipe = {n: v for n, v in SMALL.items() if n not in ("upsample", "steps")}
     lr_find(data, preset="small", recipe=recipe, rates=(1e-4,), length=2, runtime={"threads": 1})
     assert engines[-1].recipe.precision in ("fp32", "bf16")
-    assert engines[-1].recipe.start == "identity"
+    assert engines[-1].recipe.start == "residual"
     assert engines[-1].recipe.cycle == 1
 
 

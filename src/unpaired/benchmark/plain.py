@@ -91,6 +91,8 @@ class PlainGenerator(nn.Module):
         y: Tensor = self.layers(x)
         if self.start == "noise":
             return torch.tanh(y)
+        if self.start == "residual":
+            return x + y
         return torch.tanh(torch.atanh(0.98 * x.clamp(-1.019, 1.019)) + y) / 0.98
 
 

@@ -86,7 +86,7 @@ class Work:
         if not PRESETS[self.preset].steps:
             given["steps"] = _STEPS
         recipe = preset(self.preset, given)
-        start = "identity" if recipe.start == "auto" else recipe.start
+        start = "residual" if recipe.start == "auto" else recipe.start
         return dataclasses.replace(recipe, start=start)
 
     @property

@@ -98,10 +98,10 @@ class Recipe:
     upsample: Literal["transposed", "resize"] = option(
         "transposed", "upsampling: transposed convolution, or resize and convolve (no checkerboard)"
     )
-    start: Literal["auto", "noise", "identity"] = option(
+    start: Literal["auto", "noise", "residual", "identity"] = option(
         "noise",
-        "first output of a generator: noise, its input (identity; equal bands only), or that of "
-        "the two which suits the data (auto)",
+        "first output of a generator: noise, its input (residual; equal bands only), or that of "
+        "the two which suits the data (auto); identity: the input, as earlier versions had it",
     )
     norm: Norm = option("instance", "norm of the generators: instance norm, or none and biases")
     discriminator_width: int = option(

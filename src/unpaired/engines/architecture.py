@@ -50,10 +50,13 @@ for plain ones died in trials, and residual blocks change nothing at first: thei
 is 0 (Zhang et al., "Fixup Initialization", arXiv 1901.09321).
 """
 
-Start: TypeAlias = Literal["noise", "identity"]
+Start: TypeAlias = Literal["noise", "identity", "residual"]
 """What generators give before their training. "noise": tanh(head) of random weights, as in 2017.
 
-"identity": tanh(atanh(0.98 x) + head) / 0.98 of the input x, with a head of zeros, which is x.
+The others give their input x, since their head is of zeros. "residual": x + head, which may leave
+[-1, 1] in training, where discriminators push it back; engines clip what leaves them. "identity",
+an earlier form: tanh(atanh(0.98 x) + head) / 0.98. Where its tanh has no slope, nothing pushes a
+black or white place back, and there it kept blobs (docs/results.md, 2026-11-27).
 """
 
 START_SCALE = 0.98

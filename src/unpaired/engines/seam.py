@@ -152,7 +152,7 @@ def generators_of(recipe: Recipe) -> dict[str, tuple[Layer, ...]]:
             blocks=recipe.blocks,
             upsample=recipe.upsample,
             norm=recipe.norm,
-            start="identity" if recipe.start == "identity" else "noise",
+            start="noise" if recipe.start == "auto" else recipe.start,
         )
         for direction in DIRECTIONS
     }

@@ -32,7 +32,7 @@ class RecipeKeywords(TypedDict, total=False):
     width: int
     blocks: int
     upsample: Literal["transposed", "resize"]
-    start: Literal["auto", "noise", "identity"]
+    start: Literal["auto", "noise", "residual", "identity"]
     norm: Norm
     discriminator_width: int
     discriminator_layers: int

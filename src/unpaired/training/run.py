@@ -301,9 +301,10 @@ def _create(folder: Path, request: Request, facts: DataFacts) -> Start:
     if recipe.start != asked and not request.init:
         recipe = from_noise(recipe, request.recipe)
         tell = log.info if asked == "auto" else log.warning  # only one of the two was asked for
+        wanted = "residual" if asked == "auto" else asked
         tell(
-            f"--start identity needs domains of equal bands, and {recipe.name_a} has "
-            f"{recipe.bands_a} and {recipe.name_b} {recipe.bands_b}: starting from noise"
+            f"--start {wanted} needs equal bands, and {recipe.name_a} has {recipe.bands_a} and "
+            f"{recipe.name_b} {recipe.bands_b}: starting from noise"
         )
     if recipe.bands_a != recipe.bands_b and recipe.identity:
         log.info(

@@ -1,8 +1,9 @@
-"""The start that the data choose: `start` "auto" of a recipe becomes "identity" or "noise".
+"""The start that the data choose: `start` "auto" of a recipe becomes "residual" or "noise".
 
-Generators that start as identity show the discriminators untranslated images. If these tell them
-from real images at once, the domains differ in nearly everything: the start is rejected and hardly
-ever moves. Otherwise it saves the phase in which generators learn to copy (docs/results.md).
+Generators whose first output is their input show the discriminators untranslated images. If these
+tell them from real images at once, the domains differ in nearly everything: the start is rejected
+and hardly ever moves. Otherwise it saves the phase in which generators learn to copy
+(docs/results.md).
 """
 
 import math
@@ -34,7 +35,7 @@ KEPT = (
     *SETTLED,
 )  # fmt: skip
 GENERATORS: Mapping[str, object] = {
-    "start": "identity", "width": 1, "blocks": 0, "learning_rate": 0.0, "identity": 0.0,
+    "start": "residual", "width": 1, "blocks": 0, "learning_rate": 0.0, "identity": 0.0,
     "pool_size": 0,
 }  # fmt: skip
 WIDTH, LAYERS = 32, 2  # of the discriminators
@@ -104,7 +105,7 @@ def choose_start(
     if min(len(training.train_a), len(training.train_b)) < FEWEST:
         log.info(
             f"starting from noise: {FEWEST} images each of {a} and {b} are needed to choose; "
-            "--start identity chooses otherwise"
+            "--start residual chooses otherwise"
         )
         return "noise"
     learnt, part = set_aside(training, HELD_OUT, recipe.seed)
@@ -123,9 +124,9 @@ def choose_start(
             f"starting from the images: {measured} {loss:.3f} (limit {LIMIT}): the domains have "
             "much in common; --start noise chooses otherwise"
         )
-        return "identity"
+        return "residual"
     log.info(
         f"starting from noise: {measured} {loss:.3f} (limit {LIMIT}): the domains differ in "
-        "nearly everything; --start identity chooses otherwise"
+        "nearly everything; --start residual chooses otherwise"
     )
     return "noise"

@@ -56,7 +56,7 @@ class InitModel:
 
     @property
     def start(self) -> str:
-        """What its generators gave before their training: "noise" or "identity"."""
+        """What its generators gave before their training: see architecture.Start."""
         return self.config.recipe.settled_start
 
     def recipe(self, name: str | None, values: Mapping[str, object]) -> Recipe:
@@ -175,7 +175,7 @@ def begin_from(init: InitModel, drawn: Arrays, recipe: Recipe) -> tuple[Arrays, 
     start empty. If the data have the names of the model's domains in the other order, its networks
     change places. A first or last layer for other bands is averaged over the old ones, so that
     what it gives for an image of equal bands stays; the last one of a model that adds to its input
-    (`start` "identity") is drawn again where the bands of the two domains differ.
+    (any `start` but "noise") is drawn again where the bands of the two domains differ.
     """
     old = init.config.recipe
     swapped = (recipe.name_a, recipe.name_b) == (old.name_b, old.name_a)

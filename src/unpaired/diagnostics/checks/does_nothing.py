@@ -23,8 +23,8 @@ def check(seen: Evidence) -> Finding:
     has to tell generated images from held-out real ones, in four of five pairs of one and the other
     (by mean score: the area under the ROC curve, which does not depend on where its scores lie).
 
-    Generators that start as identity change nothing at first by design, so that the check does not
-    fire in the first evaluation of such a training.
+    Generators that start from the image change nothing at first by design, so that the check does
+    not fire in the first evaluation of such a training.
     """
     scores = seen.outputs.scores
     if scores is None:
@@ -37,17 +37,17 @@ def check(seen: Evidence) -> Finding:
     value = change / max(float(apart), FLAT)
     real, judged = (s.mean((1, 2)) for s in (scores.held_out, scores.generated))
     told_apart = float(np.mean(real[:, None] > judged[None, :]))
-    identity = seen.start == "identity"
-    early = identity and seen.beginning
+    added = seen.start != "noise"
+    early = added and seen.beginning
     fired = value < LIMIT and told_apart >= REJECTED and not early
     good = f"translations to {seen.target} change images by {change:.0f} levels of 255"
     if early and value < LIMIT:
-        good += ", little yet, as at the beginning of --start identity"
+        good += f", little yet, as at the beginning of --start {seen.start}"
     bad = (
         f"translations to {seen.target} are almost the same as the images of {seen.source} "
         f"({change:.1f} levels of 255 apart), and the discriminator sees that"
     )
     advice = "start again with a lower --identity or a lower --cycle"
-    if identity:
+    if added:
         advice += ", or with --start noise if the domains differ in nearly everything"
     return finding(NAME, seen.where, value, LIMIT, fired, good, bad, advice)

@@ -91,7 +91,7 @@ def discriminators_loss(
 
 def fed(images: Array, recipe: Recipe) -> Array:
     """Images for the networks of a step; not cast where a generator adds its head to its input."""
-    return images if recipe.start == "identity" else in_precision(images, recipe.settled_precision)
+    return in_precision(images, recipe.settled_precision) if recipe.start == "noise" else images
 
 
 # ---- terms of 2017 ------------------------------------------------------------------------
@@ -107,12 +107,12 @@ def least_absolute(
 ) -> Array:
     """Mean of |generated - real|, times the `weights` of the pixels, which are 1 on average.
 
-    Its slope at 0, where an identity starts, is 0 as in PyTorch.
+    Its slope at 0, where trainings from the image start, is 0 as in PyTorch.
     Trainings from noise keep JAX's own slope at 0, which is 1: they hardly ever meet it, and stay
     equal, bit for bit, to those of earlier versions.
     """
     gap = generated - real
-    if start == "identity":
+    if start != "noise":
         gap = jnp.where(gap == 0, 0.0, gap)
     errors = jnp.abs(gap)
     return (errors if weights is None else errors * weights).mean()

@@ -57,6 +57,15 @@ def added(x: Array, y: Array) -> Array:
     return x + (jnp.tanh(beneath + y) - jnp.tanh(beneath)) / START_SCALE
 
 
+def finished_image(x: Array, y: Array, start: Start) -> Array:
+    """The result of a generator whose head gives `y` for the image `x`, at least fp32."""
+    y = _at_least_fp32(y)
+    if start == "noise":
+        return jnp.tanh(y)
+    x = _at_least_fp32(x)
+    return x + y if start == "residual" else added(x, y)
+
+
 class Convolution(eqx.Module):
     """A layer as `architecture` describes it: enlargement, padding, convolution, what follows.
 
@@ -138,7 +147,7 @@ class Generator(eqx.Module):
     """Images (N, H, W, bands_in) to images (N, H, W, bands_out) in [-1, 1].
 
     H and W are multiples of 4, at least 8. `layers` are those of `architecture.generator_layers`.
-    With `start` "identity" the head is added to the input: see `added`, which may exceed 1 by 1/49.
+    With another `start` than "noise" the head is added to the input, and the sum may exceed 1.
     """
 
     stem: Convolution
@@ -170,8 +179,7 @@ class Generator(eqx.Module):
         y = self.stem(x.astype(self.stem.weight.dtype))
         for stage in stages:
             y = (eqx.filter_checkpoint(stage) if self.recompute else stage)(y)
-        y = _at_least_fp32(self.head(y))
-        return added(_at_least_fp32(x), y) if self.start == "identity" else jnp.tanh(y)
+        return finished_image(x, self.head(y), self.start)
 
 
 class Discriminator(eqx.Module):

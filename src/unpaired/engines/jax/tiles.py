@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from unpaired.engines.architecture import NORM_EPS, Layer, Start
 from unpaired.engines.jax.device import Machine
-from unpaired.engines.jax.networks import added
+from unpaired.engines.jax.networks import finished_image
 from unpaired.engines.tiles import (
     Edges,
     TileInput,
@@ -137,10 +137,9 @@ def _run(
         y = _convolved(layer, y, geometry.edges[at], weight, bias)
         previous = layer
     if previous is not None and previous.name == "head":
-        if geometry.start == "noise":
-            return jnp.tanh(y)[0].astype(jnp.float32), None, None, 0.0
-        assert image is not None
-        translated = jnp.clip(added(image[None].astype(wide), y), -1, 1)
+        assert image is not None or geometry.start == "noise"
+        given = y if image is None else image[None].astype(wide)
+        translated = jnp.clip(finished_image(given, y, geometry.start), -1, 1)
         return translated[0].astype(jnp.float32), None, None, 0.0
     moments = _chunks(_cut(y, geometry.owned)[0], counted) if geometry.moments else None
     largest = jnp.zeros(())

@@ -50,10 +50,12 @@ def generator_graph(
     for number, (first, second) in enumerate(zip(blocks[::2], blocks[1::2], strict=True)):
         y = graph.add("Add", f"blocks.{number}.sum", y, apply(second, apply(first, y)))
     y = apply(head, apply(up1, apply(up0, y)))
-    if start == "identity":
-        _added(graph, INPUT, y)
-    else:
+    if start == "noise":
         graph.add("Tanh", OUTPUT, y)
+    elif start == "residual":
+        _clipped(graph, graph.add("Add", "start.sum", INPUT, y))
+    else:
+        _added(graph, INPUT, y)
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", bands, "height", "width"])
         for name, bands in ((INPUT, stem.shape[1]), (OUTPUT, head.channels_out))
@@ -182,7 +184,6 @@ def _added(graph: _Graph, x: str, head: str) -> None:
     """Adds tanh(atanh(0.98 x) + head) / 0.98, clipped, as engines compute it: x where head is 0."""
     limits = (-START_LIMIT, START_LIMIT)
     least, most = (graph.constant(f"start.limit.{k}", limits[k]) for k in range(2))
-    black, white = graph.constant("start.black", -1), graph.constant("start.white", 1)
     scale = graph.constant("start.scale", START_SCALE)
     x = graph.add("Clip", "start.input", x, least, most)
     beneath = graph.add("Atanh", "start.atanh", graph.add("Mul", "start.scaled", x, scale))
@@ -190,4 +191,10 @@ def _added(graph: _Graph, x: str, head: str) -> None:
     before = graph.add("Tanh", "start.before", beneath)
     change = graph.add("Sub", "start.change", after, before)
     change = graph.add("Div", "start.unscaled", change, scale)
-    graph.add("Clip", OUTPUT, graph.add("Add", "start.sum", x, change), black, white)
+    _clipped(graph, graph.add("Add", "start.sum", x, change))
+
+
+def _clipped(graph: _Graph, x: str) -> None:
+    """Makes `x` the output, clipped to [-1, 1] as engines do."""
+    black, white = graph.constant("start.black", -1), graph.constant("start.white", 1)
+    graph.add("Clip", OUTPUT, x, black, white)

@@ -74,7 +74,10 @@ def added(x: Tensor, y: Tensor) -> Tensor:
 def finished_image(x: Tensor, y: Tensor, start: Start) -> Tensor:
     """The result of a generator whose head gives `y` for the image `x`, at least fp32."""
     y = _at_least_fp32(y)
-    return added(_at_least_fp32(x), y) if start == "identity" else torch.tanh(y)
+    if start == "noise":
+        return torch.tanh(y)
+    x = _at_least_fp32(x)
+    return x + y if start == "residual" else added(x, y)
 
 
 class Convolution(nn.Conv2d):
@@ -136,7 +139,7 @@ class Generator(nn.Module):
     """Images (N, bands_in, H, W) to images (N, bands_out, H, W) in [-1, 1].
 
     H and W are multiples of 4, at least 8. `layers` are those of `architecture.generator_layers`.
-    With `start` "identity" the head is added to the input: see `added`, which may exceed 1 by 1/49.
+    With another `start` than "noise" the head is added to the input, and the sum may exceed 1.
     """
 
     def __init__(self, layers: Sequence[Layer], start: Start = "noise") -> None:

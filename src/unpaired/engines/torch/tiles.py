@@ -23,7 +23,7 @@ from unpaired.engines.tiles import (
 )
 from unpaired.engines.torch.device import Machine
 from unpaired.engines.torch.moments import Moments, moments
-from unpaired.engines.torch.networks import added
+from unpaired.engines.torch.networks import finished_image
 
 __all__ = ["run_tile"]
 
@@ -175,11 +175,8 @@ def _cut(y: Tensor, edges: Edges) -> Tensor:
 
 def _image(y: Tensor, image: Tensor | None, start: Start) -> Tensor:
     """The translation that the head's result means, in [-1, 1]."""
-    y = y.float() if y.dtype == torch.bfloat16 else y
-    if start == "noise":
-        return torch.tanh(y)
-    assert image is not None
-    return added(image, y).clamp(-1, 1)
+    assert image is not None or start == "noise"
+    return finished_image(y if image is None else image, y, start).clamp(-1, 1)
 
 
 def _weighted(y: Tensor, weights: NDArray[Any]) -> Moments:
