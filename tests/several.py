@@ -1,10 +1,8 @@
 """Programs of several processes, for tests: forked after the imports, which take the longest.
 
 python several.py train ENGINE: reads lines [N, ARGUMENTS, FILE], as JSON, and for each forks N
-processes of `unpaired train`, whose standard error goes to FILE; it prints their ids, and when all
+processes of `unpaired train`, whose output goes to FILE; it prints their ids, and when all
 have ended their exit codes.
-python several.py meet ENGINE: two processes that only meet, until one is lost; prints their ids,
-the rank of each when it has joined, and their exit codes.
 python several.py steps FOLDER: the scenarios of `SCENARIOS`, each by the first processes of four;
 every one writes its state after the steps to FOLDER. The exit codes are printed.
 python several.py jax FOLDER [short]: the scenarios of `JAX` likewise, or those of `JAX_SHORT`.
@@ -17,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -215,14 +212,15 @@ def steps(folder):
 
 
 def train(count, words, said):
-    """Processes of `unpaired train`, whose standard error is appended to a file."""
+    """Processes of `unpaired train`, whose output is appended to a file."""
     from unpaired.cli.main import main
 
     (port,) = free_ports(1)
 
     def work(rank):
         file = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(file, 2)
+        for each in (1, 2):  # gloo prints to standard output
+            os.dup2(file, each)
         place(rank, count, port)
         sys.argv = ["unpaired", "train", *words]
         return main()
@@ -259,22 +257,6 @@ def ended(ids, *, all_needed=True):
     return [codes[each] for each in ids]
 
 
-def meet(framework):
-    """Two processes that meet again and again, until one is lost."""
-    importlib.import_module(f"unpaired.engines.{framework}.processes")
-    (port,) = free_ports(1)
-
-    def work(rank):
-        place(rank, 2, port)
-        processes = join(Runtime(engine=framework, device="cpu", threads=1))
-        print(rank, flush=True)
-        while True:
-            processes.sum([1.0])
-            time.sleep(0.05)
-
-    return forked(2, work)
-
-
 def is_alive(process):
     """Whether a process runs or is stopped: it has not ended, and waits for nobody to read how."""
     status = Path(f"/proc/{process}/stat")
@@ -298,9 +280,6 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["steps", folder]:
             print(json.dumps(ended(steps(Path(folder)))))
-        case ["meet", framework]:
-            print(json.dumps(ids := meet(framework)), flush=True)
-            print(json.dumps(ended(ids, all_needed=False)), flush=True)
         case ["train", framework]:
             serve(framework)
         case ["jax", folder, *short]:

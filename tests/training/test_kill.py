@@ -13,6 +13,7 @@ import pytest
 import unpaired.training.loop as loop
 from conftest import QUICK, SMALL, write_images
 from training.test_resume import assert_equal_runs
+from unpaired.cli.main import main
 
 pytest.importorskip("torch", reason="the torch engine is not installed")
 
@@ -31,8 +32,8 @@ def command(data, out, steps=24):
 
 
 def finish(arguments):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    """Runs the command to its end, in this process: it starts sooner, and computes the same."""
+    assert main(arguments[3:]) == 0
 
 
 def wait_for(condition, process):
