@@ -198,25 +198,27 @@ def _enlarged_columns(planes: Floats, width: int) -> Floats:
     """Enlarges (count, rows, small width) to (count, rows, width), by small matrix products.
 
     A block of columns depends on a few columns of the small image: a product with all taps at once
-    takes a third of the time of gathering and adding them one by one.
+    takes a third of the time of gathering and adding them one by one. In fp64, since the rounding of
+    a product depends on how many lines it has, which must not show in the result.
     """
     index, weights = _blocks(planes.shape[2], width)
     count, rows = planes.shape[:2]
     lines = count * rows
-    taken = planes.reshape(lines, -1).take(index, axis=1)
+    taken = planes.reshape(lines, -1).astype(np.float64).take(index, axis=1)
     result = np.empty((lines, len(index), _BLOCK), np.float32)
-    np.matmul(taken.swapaxes(0, 1), weights, out=result.swapaxes(0, 1))
+    for block, matrix in enumerate(weights):
+        result[:, block] = taken[:, block] @ matrix
     return result.reshape(count, rows, -1)[:, :, :width]
 
 
 @lru_cache(maxsize=8)
-def _blocks(small: int, large: int) -> tuple[NDArray[np.intp], Floats]:
+def _blocks(small: int, large: int) -> tuple[NDArray[np.intp], Doubles]:
     """Of each block of columns the small columns it depends on, and their weights in each."""
     index, weights = taps(small, large)
     starts = range(0, large, _BLOCK)
     reach = max(int(np.ptp(index[start : start + _BLOCK])) + 1 for start in starts)
     columns = np.array([index[start : start + _BLOCK].min() + np.arange(reach) for start in starts])
-    matrices = np.zeros((len(columns), reach, _BLOCK), np.float32)
+    matrices = np.zeros((len(columns), reach, _BLOCK))
     block, place = (part[:, np.newaxis] for part in np.divmod(np.arange(large), _BLOCK))
     np.add.at(matrices, (block, index - columns[block, 0], place), weights)
     return columns.clip(0, small - 1), matrices
