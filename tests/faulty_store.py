@@ -72,12 +72,12 @@ class Store(AbstractFileSystem):
         return self._info(self._strip_protocol(path))
 
     def cat_file(self, path, start=None, end=None, **more):
-        kind = self._fault("cat", path, ["503", "timeout", "short"])
+        kind = self._fault("cat", path, ["short", "503", "timeout"])
         content = self._real(path).read_bytes()
         return content[: len(content) // 2] if kind == "short" else content
 
     def get_file(self, rpath, lpath, **more):
-        kind = self._fault("get", rpath, ["503", "timeout", "short"])
+        kind = self._fault("get", rpath, ["short", "503", "timeout"])
         content = self._real(rpath).read_bytes()
         Path(lpath).write_bytes(content[: len(content) // 2] if kind == "short" else content)
 
@@ -85,7 +85,7 @@ class Store(AbstractFileSystem):
         self.pipe_file(rpath, Path(lpath).read_bytes(), verb="put")
 
     def pipe_file(self, path, value, mode="overwrite", verb="pipe", **more):
-        kind = self._fault(verb, path, ["503", "timeout", "late timeout"])
+        kind = self._fault(verb, path, ["late timeout", "503", "timeout"])
         real = self._real(path)
         real.parent.mkdir(parents=True, exist_ok=True)
         temporary = real.parent / f".{secrets.token_hex(8)}"
