@@ -198,8 +198,8 @@ def _enlarged_columns(planes: Floats, width: int) -> Floats:
     """Enlarges (count, rows, small width) to (count, rows, width), by small matrix products.
 
     A block of columns depends on a few columns of the small image: a product with all taps at once
-    takes a third of the time of gathering and adding them one by one. In fp64, for the rounding of a
-    product depends on how many lines it has, which must not show in the result.
+    takes a third of the time of gathering and adding them one by one. In fp64, for the rounding of
+    a product depends on how many lines it has, which must not show in the result.
     """
     index, weights = _blocks(planes.shape[2], width)
     count, rows = planes.shape[:2]
