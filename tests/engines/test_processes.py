@@ -93,7 +93,8 @@ def test_a_step_in_single_precision(states, name):
     """Moments are gradients, sums of many numbers, which round otherwise in another order.
 
     One process that takes its batch in parts differs from itself as much. The measure for them is
-    therefore how far this rounding takes one process from float64: no difference may exceed it.
+    therefore how far this rounding takes one process from float64: no difference may exceed it,
+    nor 1e-5.
     """
     exact, _ = states.of("exact", 0)
     whole, _ = states.of("single", 0)
@@ -103,7 +104,7 @@ def test_a_step_in_single_precision(states, name):
     rounding = max(relative(whole[array], exact[array]) for array in moments)
     assert rounding < 2e-5
     for array, value in whole.items():
-        bound = rounding if array in moments else 1e-6
+        bound = min(rounding, 1e-5) if array in moments else 1e-6
         assert relative(state[array], value) <= bound, array
 
 
